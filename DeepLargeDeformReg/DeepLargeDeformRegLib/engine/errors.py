@@ -1,0 +1,67 @@
+"""The errors of the engine: each carries one sentence that a radiologist can act on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RegistrationError(Exception):
+    """Base of all errors that the engine raises on purpose.
+
+    Args:
+        message: one sentence for people: what happened, what it means, what to do.
+        detail: what a developer needs from the log; never shown first.
+    """
+
+    kind: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class BadInputError(RegistrationError):
+    """The scans, masks, landmarks or settings cannot be used as they are."""
+
+    kind = "bad_input"
+    exit_code = 2
+
+
+class CancelledError(RegistrationError):
+    """The user cancelled; nothing was written."""
+
+    kind = "cancelled"
+    exit_code = 3
+
+    def __init__(self, message: str = "The registration was cancelled.", detail: str = "") -> None:
+        super().__init__(message, detail)
+
+
+class MemoryExhaustedError(RegistrationError):
+    """No plan fits into the memory of the device or of the machine."""
+
+    kind = "out_of_memory"
+    exit_code = 4
+
+
+class ModelMissingError(RegistrationError):
+    """A model was asked for that is not installed."""
+
+    kind = "model_missing"
+    exit_code = 2
+
+
+class ModelInvalidError(RegistrationError):
+    """A model card or its weights are damaged, incomplete or of a newer version."""
+
+    kind = "model_invalid"
+    exit_code = 2
+
+
+class OutputError(RegistrationError):
+    """A result could not be written (disk full, folder not writable)."""
+
+    kind = "output"
+    exit_code = 1
