@@ -58,9 +58,7 @@ def identity(
     return DisplacementField(torch.zeros((batch, 3, *grid.shape), device=device, dtype=dtype), grid)
 
 
-def points(
-    grid: ImageGrid, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
-) -> Tensor:
+def points(grid: ImageGrid, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """LPS positions of the voxel centers, ``(1, 3, D, H, W)`` mm."""
     return _apply_matrix(grid.index_to_physical, _lattice(grid.shape, device, dtype))
 
@@ -78,9 +76,7 @@ def from_affine(
     return DisplacementField(_apply_matrix(difference, lattice).to(dtype), grid)
 
 
-def sample(
-    image: Tensor, index_coordinates: Tensor, mode: str = "bilinear", padding: str = "zeros"
-) -> Tensor:
+def sample(image: Tensor, index_coordinates: Tensor, mode: str = "bilinear", padding: str = "zeros") -> Tensor:
     """Interpolate an image at voxel coordinates.
 
     Args:
@@ -99,14 +95,10 @@ def sample(
     normalized = index_coordinates.permute(0, 2, 3, 4, 1) * scale + offset
     if normalized.shape[0] != image.shape[0]:
         normalized = normalized.expand(image.shape[0], *normalized.shape[1:])
-    return F.grid_sample(
-        image, normalized.to(image.dtype), mode=mode, padding_mode=padding, align_corners=False
-    )
+    return F.grid_sample(image, normalized.to(image.dtype), mode=mode, padding_mode=padding, align_corners=False)
 
 
-def warp_voxels(
-    image: Tensor, displacement: Tensor, mode: str = "bilinear", padding: str = "border"
-) -> Tensor:
+def warp_voxels(image: Tensor, displacement: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
     """Warp ``image (N, C, D, H, W)`` with a displacement ``(N, 3, D, H, W)`` in voxels of the same lattice."""
     lattice = _lattice(tuple(displacement.shape[2:]), displacement.device, displacement.dtype)
     return sample(image, lattice + displacement, mode, padding)
@@ -187,9 +179,7 @@ def invert(
         no inverse exists, the iteration does not converge there and the residual says so.
     """
     target = field.grid if grid is None else grid
-    inverse = identity(
-        target, field.displacement.shape[0], field.displacement.device, field.displacement.dtype
-    )
+    inverse = identity(target, field.displacement.shape[0], field.displacement.device, field.displacement.dtype)
     residual = inverse.displacement[:, :1]
     for _ in range(max(iterations, 1)):
         moved = warp(field.displacement, field.grid, inverse, padding="border")
@@ -254,9 +244,7 @@ def _moving_indices(field: DisplacementField, image_grid: ImageGrid) -> Tensor:
     """Voxel coordinates in ``image_grid`` of ``x + u(x)``, ``(N, 3, D, H, W)``."""
     to_index = image_grid.physical_to_index
     u = field.displacement
-    base = _apply_matrix(
-        to_index @ field.grid.index_to_physical, _lattice(field.grid.shape, u.device, u.dtype)
-    )
+    base = _apply_matrix(to_index @ field.grid.index_to_physical, _lattice(field.grid.shape, u.device, u.dtype))
     return base + _apply_matrix(_homogeneous(to_index[:3, :3]), u)
 
 
@@ -290,7 +278,5 @@ def _difference(values: Tensor, dim: int) -> Tensor:
         return torch.zeros_like(values)
     first = values.narrow(dim, 1, 1) - values.narrow(dim, 0, 1)
     last = values.narrow(dim, length - 1, 1) - values.narrow(dim, length - 2, 1)
-    inner = (
-        (values.narrow(dim, 2, length - 2) - values.narrow(dim, 0, length - 2)) * 0.5 if length > 2 else None
-    )
+    inner = (values.narrow(dim, 2, length - 2) - values.narrow(dim, 0, length - 2)) * 0.5 if length > 2 else None
     return torch.cat([first, last] if inner is None else [first, inner, last], dim=dim)

@@ -100,7 +100,8 @@ class ImageGrid:
     @cached_property
     def physical_to_index(self) -> Matrix:
         """Homogeneous matrix (4, 4) from LPS mm to voxel index (x, y, z)."""
-        return np.linalg.inv(self.index_to_physical)
+        inverse: Matrix = np.linalg.inv(self.index_to_physical)
+        return inverse
 
     @property
     def voxel_volume(self) -> float:
