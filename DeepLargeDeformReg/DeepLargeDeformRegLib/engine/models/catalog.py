@@ -1,0 +1,199 @@
+"""Where models lie, and how they are found, verified, loaded and saved."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..errors import ModelInvalidError, ModelMissingError, OutputError
+from ..networks import RegistrationNetwork, build
+from .card import ModelCard
+from .registration import RegistrationModel
+
+MODELS_VARIABLE = "DEEPLARGEDEFORMREG_MODELS"
+"""Environment variable with further folders of models, separated as in PATH; they come before the shipped ones."""
+
+_SHIPPED = Path(__file__).resolve().parents[3] / "Resources" / "Models"
+_log = logging.getLogger(__name__)
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Folders in which models are looked for, first come first served."""
+    extra = [Path(name) for name in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if name]
+    return (*extra, _SHIPPED)
+
+
+def list_models(folders: Sequence[Path] | None = None) -> list[ModelCard]:
+    """Cards of all models, sorted by name. A card that cannot be read is logged and left out.
+
+    Args:
+        folders: where to look; :func:`model_folders` by default.
+    """
+    cards: dict[str, ModelCard] = {}
+    for path in _card_files(folders):
+        try:
+            card = _read_card(path)
+        except ModelInvalidError as error:
+            _log.warning("model %s is left out: %s", path.stem, error.message)
+        else:
+            cards.setdefault(card.name, card)
+    return [cards[name] for name in sorted(cards)]
+
+
+def find_model(name: str, folders: Sequence[Path] | None = None) -> ModelCard:
+    """Card of one model.
+
+    Raises:
+        ModelMissingError: if there is none of that name; the message lists those that there are.
+        ModelInvalidError: if its card cannot be used.
+    """
+    return _read_card(_find_file(name, folders))
+
+
+def load_model(
+    model: ModelCard | str, device: torch.device | str = "cpu", folders: Sequence[Path] | None = None
+) -> RegistrationModel:
+    """Rebuild a trained network from its card and verified weights.
+
+    Args:
+        model: a card, or the name of one.
+        device: where the network shall run.
+        folders: where to look; :func:`model_folders` by default.
+
+    Raises:
+        ModelMissingError: if the card or the weights file is not there.
+        ModelInvalidError: if the card cannot be used, the weights' checksum is not the card's, or the weights are not
+            those of the network.
+    """
+    name = model if isinstance(model, str) else model.name
+    path = _find_file(name, folders)
+    card = _read_card(path) if isinstance(model, str) else model
+    network = _build(card)
+    _load_weights(network, path.with_name(card.weights_file), card)
+    return RegistrationModel(card, network.eval().to(device))
+
+
+def save_model(network: RegistrationNetwork, card: ModelCard, folder: Path) -> ModelCard:
+    """Write weights and card so that :func:`load_model` finds them; either both appear or neither replaces anything.
+
+    Args:
+        network: the trained network.
+        card: its card; ``weights_file`` and ``weights_sha256`` are filled in here.
+        folder: made if it does not exist.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        ModelInvalidError: if the network is not what the card describes.
+        OutputError: if the folder cannot be written.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    expected = _build(card).state_dict()
+    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
+        raise ModelInvalidError(
+            f"The network is not the one that the card {card.name!r} describes ({card.network} with its arguments)."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
+            weights = Path(scratch) / "weights.safetensors"
+            save_file(state, weights)
+            checksum = _sha256(weights)
+            # The checksum in the file name lets new weights stand beside old ones until the card switches over.
+            written = replace(card, weights_file=f"{card.name}-{checksum[:8]}.safetensors", weights_sha256=checksum)
+            text = Path(scratch) / "card.json"
+            text.write_text(written.to_json(), encoding="utf-8")
+            weights.replace(folder / written.weights_file)
+            text.replace(folder / f"{card.name}.json")
+    except OSError as error:
+        raise OutputError(
+            f"The model {card.name!r} could not be saved; check that the folder is writable and the disk not full.",
+            str(error),
+        ) from error
+    return written
+
+
+def _card_files(folders: Sequence[Path] | None) -> Iterable[Path]:
+    for folder in model_folders() if folders is None else folders:
+        if folder.is_dir():
+            yield from sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+
+
+def _find_file(name: str, folders: Sequence[Path] | None) -> Path:
+    files = list(_card_files(folders))
+    for path in files:
+        if path.stem == name:
+            return path
+    available = ", ".join(dict.fromkeys(path.stem for path in files)) or "none"
+    raise ModelMissingError(f"There is no model {name!r}. The installed models are: {available}.")
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelInvalidError(f"The card of the model {path.stem!r} cannot be read.", str(error)) from error
+    card = ModelCard.from_json(text)
+    if card.name != path.stem:
+        raise ModelInvalidError(f"The card {path.name} calls its model {card.name!r}; file and name must agree.")
+    return card
+
+
+def _build(card: ModelCard) -> RegistrationNetwork:
+    arguments: dict[str, Any] = dict(card.arguments)
+    try:
+        network = build(card.network, **arguments)
+    except (ValueError, TypeError) as error:
+        raise ModelInvalidError(f"The network of the model {card.name!r} cannot be built: {error}.") from error
+    if network.channels != len(card.channels):
+        raise ModelInvalidError(
+            f"The model {card.name!r} describes {len(card.channels)} input channels, its network has "
+            f"{network.channels}."
+        )
+    return network
+
+
+def _load_weights(network: RegistrationNetwork, path: Path, card: ModelCard) -> None:
+    if not path.is_file():
+        raise ModelMissingError(
+            f"The weights {path.name} of the model {card.name!r} are missing; install the model again."
+        )
+    if _sha256(path) != card.weights_sha256:
+        raise ModelInvalidError(
+            f"The weights of the model {card.name!r} are damaged or not its own (the SHA-256 checksum is not the "
+            "card's); install the model again."
+        )
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ModelInvalidError(f"The weights of the model {card.name!r} cannot be read.", str(error)) from error
+    expected = network.state_dict()
+    missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    misshapen = sorted(key for key in set(state) & set(expected) if state[key].shape != expected[key].shape)
+    for what, keys in (("lack", missing), ("have too many", unexpected), ("have other shapes of", misshapen)):
+        if keys:
+            raise ModelInvalidError(
+                f"The weights of the model {card.name!r} do not fit its network {card.network!r}: they {what} "
+                f"{len(keys)} of its tensors, among them {keys[0]}.",
+                ", ".join(keys),
+            )
+    network.load_state_dict(state)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

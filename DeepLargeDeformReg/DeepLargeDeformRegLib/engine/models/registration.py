@@ -1,0 +1,91 @@
+"""A loaded model: raw intensities in, a displacement field in millimeters out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from ..field import DisplacementField
+from ..geometry import ImageGrid
+from ..networks import RegistrationNetwork
+from ..progress import Monitor
+from .card import ModelCard
+from .memory import peak_bytes
+
+_SPACING_TOLERANCE = 0.02  # as a share; grids are made to measure, so anything more is a mistake
+
+
+class RegistrationModel:
+    """A network with its card, ready to run.
+
+    Runs in bfloat16 autocast on a CUDA device that has it, in float32 elsewhere; warps are float32 in any case.
+    """
+
+    def __init__(self, card: ModelCard, network: RegistrationNetwork) -> None:
+        self.card = card
+        self.network = network
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        """Raw intensities ``(N, 1, D, H, W)`` -> the network's input ``(N, C, D, H, W)``, float32."""
+        return torch.cat([channel.apply(image) for channel in self.card.channels], dim=1)
+
+    def predict(
+        self, fixed: Tensor, moving: Tensor, grid: ImageGrid, monitor: Monitor | None = None
+    ) -> DisplacementField:
+        """Register two scans that lie on one grid.
+
+        Args:
+            fixed: raw intensities ``(N, 1, D, H, W)`` on ``grid``.
+            moving: raw intensities, resampled onto the same grid.
+            grid: axis-aligned LPS grid with the card's spacing.
+            monitor: progress and cancellation; asked before and after the network runs.
+
+        Returns:
+            Displacements in mm from fixed to moving points, on ``grid``, on the model's device. They are ordinary
+            tensors, ready for gradients.
+
+        Raises:
+            ValueError: if the grid is not axis-aligned, has another spacing, or does not fit the tensors.
+        """
+        self._check(fixed, moving, grid)
+        monitor = monitor or Monitor()
+        monitor.report("network", 0.0, self.card.title)
+        with torch.inference_mode(), self._autocast():
+            inputs = (self.preprocess(image.to(self.device)) for image in (fixed, moving))
+            voxels = self.network(*inputs).float()
+        # A copy made outside of inference mode may take part in autograd, as refinement needs.
+        spacing = torch.tensor(grid.spacing, device=voxels.device).reshape(1, 3, 1, 1, 1)
+        displacement = voxels.clone() * spacing
+        monitor.report("network", 1.0, self.card.title)
+        return DisplacementField(displacement, grid)
+
+    def estimate_bytes(self, shape: Sequence[int]) -> int:
+        """Device memory that :meth:`predict` needs at its peak for a grid of ``(D, H, W)`` voxels.
+
+        Weights, inputs and all tensors that live at once in a float32 pass, counted without running it, and a quarter
+        more for the workspace of convolutions. Under bfloat16 it is an upper bound.
+        """
+        return peak_bytes(self.network, len(self.card.channels), tuple(shape))
+
+    def _autocast(self) -> AbstractContextManager:
+        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _check(self, fixed: Tensor, moving: Tensor, grid: ImageGrid) -> None:
+        if not grid.is_axis_aligned:
+            raise ValueError("the grid's axes are not the LPS axes; resample the scans first")
+        for have, want in zip(grid.spacing, self.card.spacing_mm, strict=True):
+            if abs(have - want) > _SPACING_TOLERANCE * want:
+                raise ValueError(f"the grid has spacing {grid.spacing} mm, the model needs {self.card.spacing_mm}")
+        for image in (fixed, moving):
+            if image.dim() != 5 or image.shape[1] != 1 or tuple(image.shape[2:]) != grid.shape:
+                raise ValueError(f"image of shape {tuple(image.shape)} is not (N, 1, {grid.shape})")

@@ -1,0 +1,174 @@
+"""Building blocks that several networks share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def activation(slope: float) -> nn.Module:
+    """ReLU for slope 0, else leaky ReLU."""
+    return nn.ReLU() if slope == 0 else nn.LeakyReLU(slope)
+
+
+def normalization(kind: str, channels: int) -> nn.Module:
+    """``"batch"``, ``"instance"`` (with learned scale and shift) or ``"none"``."""
+    if kind == "batch":
+        return nn.BatchNorm3d(channels)
+    if kind == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    if kind == "none":
+        return nn.Identity()
+    raise ValueError(f"norm must be 'batch', 'instance' or 'none', not {kind!r}")
+
+
+class ConvBlock(nn.Module):
+    """Convolution 3x3x3 with padding 1, normalization, (leaky) ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, norm: str = "instance", slope: float = 0.1, stride: int = 1
+    ) -> None:
+        super().__init__()
+        # Short names: they are part of the keys of published weights.
+        self.c = nn.Conv3d(inputs, outputs, kernel_size=3, stride=stride, padding=1)
+        self.n = normalization(norm, outputs)
+        self.a = activation(slope)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.a(self.n(self.c(features)))
+
+
+class UNet(nn.Module):
+    """U-Net with average pooling and transposed convolutions, ending in a 1x1x1 convolution.
+
+    Args:
+        inputs: input channels.
+        outputs: channels of the last layer.
+        filters: channels at each resolution, finest first; between two of them 2x2x2 average pooling on the way
+            down, a 2x2x2 transposed convolution and the concatenation with the skip connection on the way up.
+        encoder_blocks: convolution blocks per resolution on the way down.
+        decoder_blocks: likewise on the way up.
+        norm: see :func:`normalization`.
+        slope: of the leaky ReLU; 0 is ReLU.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        filters: Sequence[int],
+        encoder_blocks: int = 2,
+        decoder_blocks: int = 2,
+        norm: str = "instance",
+        slope: float = 0.0,
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *filters]
+        self.enc = nn.ModuleList(
+            _blocks(before, after, encoder_blocks, norm, slope) for before, after in itertools.pairwise(widths)
+        )
+        steps = list(itertools.pairwise(reversed(filters)))
+        self.up = nn.ModuleList(nn.ConvTranspose3d(low, high, kernel_size=2, stride=2) for low, high in steps)
+        self.dec = nn.ModuleList(_blocks(2 * high, high, decoder_blocks, norm, slope) for _, high in steps)
+        self.head = nn.Conv3d(filters[0], outputs, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        skips: list[Tensor] = []
+        for i, blocks in enumerate(self.enc):
+            features = blocks(features if i == 0 else F.avg_pool3d(features, 2))
+            skips.append(features)
+        skips.pop()
+        for up, blocks in zip(self.up, self.dec, strict=True):
+            features = blocks(torch.cat((up(features), skips.pop()), dim=1))
+        return self.head(features)
+
+    def extend(self, field: ReceptiveField) -> ReceptiveField:
+        """Count this network into a receptive field."""
+        for i, blocks in enumerate(self.enc):
+            if i > 0:
+                field.convolve(2, stride=2)
+            field.convolve(3, times=len(blocks))  # type: ignore[arg-type]
+        for blocks in self.dec:
+            field.upsample(2)
+            field.convolve(3, times=len(blocks))  # type: ignore[arg-type]
+        return field
+
+
+def _blocks(inputs: int, outputs: int, count: int, norm: str, slope: float) -> nn.Sequential:
+    widths = [inputs] + [outputs] * count
+    return nn.Sequential(*(ConvBlock(a, b, norm, slope) for a, b in itertools.pairwise(widths)))
+
+
+class ReceptiveField:
+    """Counts the receptive field along a path of layers (Araujo et al., Distill 2019, eq. 2)."""
+
+    def __init__(self) -> None:
+        self.size = 1
+        self._jump = 1
+
+    def convolve(self, kernel: int, stride: int = 1, dilation: int = 1, times: int = 1) -> ReceptiveField:
+        """Pass ``times`` convolutions or poolings."""
+        for _ in range(times):
+            self.size += (kernel - 1) * dilation * self._jump
+            self._jump *= stride
+        return self
+
+    def upsample(self, factor: int, linear: bool = False) -> ReceptiveField:
+        """Pass an upsampling; linear interpolation also reads the neighboring coarse voxel."""
+        if linear:
+            self.size += self._jump
+        self._jump //= factor
+        return self
+
+
+def start_as_identity(head: nn.Conv3d, scale: float) -> None:
+    """Normal weights of standard deviation ``scale`` and no bias, so that an untrained network moves nothing."""
+    nn.init.normal_(head.weight, std=scale)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+
+
+def xavier_uniform(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for all convolutions of a module (Glorot & Bengio, AISTATS 2010)."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def pool_average(image: Tensor, stride: int) -> Tensor:
+    """Average over cells of ``stride``^3 voxels, float32."""
+    return F.avg_pool3d(image.float(), stride) if stride > 1 else image
+
+
+def pool_gaussian(image: Tensor, stride: int) -> Tensor:
+    """Gaussian pyramid step(s) by a power of two, float32.
+
+    The binomial kernel (1 3 3 1) / 8 per axis has even length, so that the coarse voxels lie at the centers of
+    2x2x2 cells, as those of average pooling do; a kernel of odd length would shift each level by half a voxel.
+    """
+    while stride > 1:
+        image = _binomial(image.float())
+        stride //= 2
+    return image
+
+
+def _binomial(image: Tensor) -> Tensor:
+    # Sums of slices instead of a convolution, which autocast would run in half precision.
+    image = F.pad(image, [1] * 6, mode="replicate")
+    for dim in (2, 3, 4):
+        count = image.shape[dim] // 2 - 1
+        a, b, c, d = (_every_second(image, dim, start, count) for start in range(4))
+        image = (a + 3 * (b + c) + d) / 8
+    return image
+
+
+def _every_second(image: Tensor, dim: int, start: int, count: int) -> Tensor:
+    index: list[slice] = [slice(None)] * image.dim()
+    index[dim] = slice(start, start + 2 * count, 2)
+    return image[tuple(index)]
