@@ -142,6 +142,24 @@ def compose(outer: DisplacementField, inner: DisplacementField) -> DisplacementF
     return DisplacementField(inner.displacement + moved, inner.grid)
 
 
+def compose_affine(matrix: npt.ArrayLike, field: DisplacementField) -> DisplacementField:
+    """Field of ``x -> A (x + u(x))`` for a homogeneous matrix (4, 4) in LPS mm: the linear map after the field."""
+    affine = np.asarray(matrix, dtype=np.float64)
+    linear = _apply_matrix(_homogeneous(affine[:3, :3]), field.displacement)
+    base = from_affine(affine, field.grid, field.displacement.device, field.displacement.dtype)
+    return DisplacementField(base.displacement + linear, field.grid)
+
+
+def from_voxels(displacement: Tensor, grid: ImageGrid) -> DisplacementField:
+    """Field in LPS mm of a displacement ``(N, 3, D, H, W)`` in voxels along the index axes of its grid."""
+    return DisplacementField(_apply_matrix(_homogeneous(grid.index_to_physical[:3, :3]), displacement), grid)
+
+
+def to_voxels(field: DisplacementField) -> Tensor:
+    """Displacement ``(N, 3, D, H, W)`` in voxels along the index axes; the reverse of :func:`from_voxels`."""
+    return _apply_matrix(_homogeneous(field.grid.physical_to_index[:3, :3]), field.displacement)
+
+
 def resample(field: DisplacementField, grid: ImageGrid) -> DisplacementField:
     """The same displacements, trilinearly interpolated on another grid."""
     if field.grid == grid:
@@ -226,9 +244,7 @@ def jacobian_determinant(field: DisplacementField) -> Tensor:
     Derivatives as in :func:`jacobian_matrix`. The determinant is the same in any orthonormal frame, so it is taken
     along the index axes: displacements in voxels, no 3x3 matrix per voxel in physical space.
     """
-    to_index = field.grid.physical_to_index[:3, :3]
-    voxels = _apply_matrix(_homogeneous(to_index), field.displacement)
-    dx, dy, dz = index_gradient(voxels)
+    dx, dy, dz = index_gradient(to_voxels(field))
     return determinant(dx, dy, dz)
 
 

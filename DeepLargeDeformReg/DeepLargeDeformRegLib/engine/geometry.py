@@ -176,12 +176,16 @@ class ImageGrid:
         size = np.maximum(np.ceil(np.array(self.extent) / wanted - 1e-6), 1).astype(int)
         return self._centered(size, wanted)
 
-    def coarser(self, factor: int) -> ImageGrid:
-        """Grid of the cells of ``factor``^3 average pooling (voxels left over at the end belong to no cell)."""
-        size = np.maximum(np.array(self.size) // factor, 1)
-        origin = self.to_physical(np.full(3, (factor - 1) / 2))
+    def coarser(self, factor: int | Sequence[int]) -> ImageGrid:
+        """Grid of the cells of average pooling by a factor, or one factor each along (x, y, z).
+
+        Voxels left over at the end of an axis belong to no cell, as with ``torch.nn.functional.avg_pool3d``.
+        """
+        factors = np.broadcast_to(np.asarray(factor, dtype=int), 3)
+        size = np.maximum(np.array(self.size) // factors, 1)
+        origin = self.to_physical((factors - 1) / 2)
         return ImageGrid(
-            _triple(size, int), _triple(np.array(self.spacing) * factor), _triple(origin), self.direction
+            _triple(size, int), _triple(np.array(self.spacing) * factors), _triple(origin), self.direction
         )
 
     def padded(self, before: Sequence[int], after: Sequence[int]) -> ImageGrid:

@@ -1,0 +1,296 @@
+"""Linear pre-alignment of two scans as they were loaded.
+
+Two steps that need no starting guess. First a global search over all translations: the normalized correlation of
+the scans where they overlap, for every shift at once by FFT (Padfield, IEEE TIP 2012), in several intensity windows,
+since soft tissue finds the liver in a larger field of view where air and skin would match any slice of a trunk.
+Then the best few shifts are refined to a rigid or affine map on MIND self-similarity, again counted in the overlap
+alone, and the one that explains most of both scans wins. Masks, where given, add their own candidate and a term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import torch
+from torch import Tensor
+
+from . import field as fields
+from .errors import BadInputError
+from .geometry import ImageGrid
+from .images import Volume
+from .losses.mind import mind_ssc
+from .progress import Monitor
+
+Window = tuple[float, float]
+
+SEARCH_VOXELS = 56  # the longer scan axis in the translation search: an FFT of 128^3 at most
+MINIMAL_SEARCH_SPACING = 4.0  # mm; finer adds time, not capture range
+MINIMAL_OVERLAP = 0.25  # of the smaller scan; less is not evidence enough
+REFINEMENT_SPACING = 5.0  # mm
+REFINEMENT_POINTS = 20_000
+AFFINE_STIFFNESS = 0.05  # against log-scales and shears: a scale of 1.2 costs about as much as a MIND change of 0.002
+OVERLAP_WEIGHT = 0.1  # MIND difference that a candidate pays for losing all overlap
+MASK_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class LinearAlignment:
+    """A linear map from fixed to moving points.
+
+    Args:
+        matrix: homogeneous (4, 4), LPS mm.
+        similarity_loss: mean MIND difference in the overlap (0 = identical).
+        overlap: fraction of the fixed scan's points that fall into the moving scan.
+        kind: ``"identity"``, ``"given"``, ``"translation"``, ``"rigid"`` or ``"affine"``.
+    """
+
+    matrix: npt.NDArray[np.float64]
+    similarity_loss: float
+    overlap: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Self-similarity of one scan on a coarse grid, with where it is defined, ready to be sampled."""
+
+    values: Tensor  # (1, C + 1, D, H, W): features, then validity
+    grid: ImageGrid
+    mask: Tensor | None  # (1, 1, D, H, W) structure mask
+
+
+def prealign(
+    fixed: Volume,
+    moving: Volume,
+    windows: Sequence[Window],
+    kind: str = "affine",
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    monitor: Monitor | None = None,
+) -> LinearAlignment:
+    """Find the linear map from fixed to moving points from the scans as loaded.
+
+    Args:
+        fixed: fixed scan.
+        moving: moving scan; position and field of view may differ by any amount.
+        windows: intensity windows (low, high); each proposes shifts, the first one is used for refinement.
+        kind: ``"translation"``, ``"rigid"`` or ``"affine"``.
+        fixed_mask: structure in the fixed scan (> 0 inside), with ``moving_mask`` or not at all.
+        moving_mask: the same structure in the moving scan.
+        monitor: progress and cancellation.
+
+    Returns:
+        The best map found.
+
+    Raises:
+        BadInputError: if no overlap of the scans could be found.
+    """
+    monitor = monitor or Monitor()
+    monitor.report("prealign", 0.0, "Searching for the position of the scans")
+    shifts = _mask_shift(fixed_mask, moving_mask)
+    for window in windows:
+        shifts += translation_candidates(fixed, moving, window)
+        monitor.check()
+    if not shifts:
+        raise BadInputError("The two scans have nothing in common that could be aligned; check the selection.")
+    fixed_features = _features(fixed, windows[0], fixed_mask)
+    moving_features = _features(moving, windows[0], moving_mask)
+    best: LinearAlignment | None = None
+    best_cost = np.inf
+    for number, shift in enumerate(_distinct(shifts)):
+        monitor.report("prealign", 0.3 + 0.6 * number / len(shifts), "Aligning position and size")
+        found, cost = _refine(fixed_features, moving_features, shift, kind)
+        if cost < best_cost:
+            best, best_cost = found, cost
+    assert best is not None
+    monitor.report("prealign", 1.0, "Position found")
+    return best
+
+
+def translation_candidates(fixed: Volume, moving: Volume, window: Window, count: int = 3) -> list[npt.NDArray]:
+    """The ``count`` best shifts (LPS mm, fixed to moving) by overlap-aware correlation of all translations.
+
+    The correlation is normalized over each shift's own overlap; shifts that overlap in less than a quarter of the
+    smaller scan are left out, and the rest is weighted with the square root of the overlap.
+    """
+    spacing = max(MINIMAL_SEARCH_SPACING, max(*fixed.grid.extent, *moving.grid.extent) / SEARCH_VOXELS)
+    fixed_grid, moving_grid = _box(fixed.grid, spacing), _box(moving.grid, spacing)
+    fixed_image, fixed_valid = _on_grid(fixed, fixed_grid, window)
+    moving_image, moving_valid = _on_grid(moving, moving_grid, window)
+    correlation, overlap = _masked_correlation(
+        fixed_image[0, 0].double(),
+        fixed_valid[0, 0].double(),
+        moving_image[0, 0].double(),
+        moving_valid[0, 0].double(),
+    )
+    score = torch.where(overlap >= MINIMAL_OVERLAP, correlation * overlap.clamp(0, 1).sqrt(), -1.0).numpy()
+    offset = np.array(moving_grid.origin) - np.array(fixed_grid.origin)
+    shifts = []
+    for _ in range(count):
+        peak = np.unravel_index(int(score.argmax()), score.shape)
+        if score[peak] <= 0:
+            break
+        lag = [
+            int(i) if i < n else int(i) - length
+            for i, n, length in zip(peak, fixed_grid.shape, score.shape, strict=True)
+        ]
+        shifts.append(offset - spacing * np.array(lag[::-1]))
+        around = [np.arange(i - 3, i + 4) % length for i, length in zip(peak, score.shape, strict=True)]
+        score[np.ix_(*around)] = -1.0
+    return shifts
+
+
+def _masked_correlation(f: Tensor, f_valid: Tensor, g: Tensor, g_valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalized cross-correlation and overlap fraction for all lags; index i holds f(x + i) against g(x)."""
+    shape = [scipy.fft.next_fast_len(a + b - 1, real=True) for a, b in zip(f.shape, g.shape, strict=True)]
+
+    def forward(values: Tensor) -> Tensor:
+        return torch.fft.rfftn(values, shape)
+
+    def backward(values: Tensor) -> Tensor:
+        return torch.fft.irfftn(values, shape)
+
+    f, g = f * f_valid, g * g_valid
+    f_hat, f_valid_hat, f2_hat = forward(f), forward(f_valid), forward(f * f)
+    g_hat, g_valid_hat, g2_hat = forward(g).conj(), forward(g_valid).conj(), forward(g * g).conj()
+    count = backward(f_valid_hat * g_valid_hat).clamp(min=1.0)
+    f_sum, g_sum = backward(f_hat * g_valid_hat), backward(f_valid_hat * g_hat)
+    covariance = backward(f_hat * g_hat) - f_sum * g_sum / count
+    f_variance = (backward(f2_hat * g_valid_hat) - f_sum**2 / count).clamp(min=0)
+    g_variance = (backward(f_valid_hat * g2_hat) - g_sum**2 / count).clamp(min=0)
+    scale = (f_variance * g_variance).sqrt()
+    correlation = torch.where(scale > 1e-5 * scale.max(), covariance / scale.clamp(min=1e-12), 0.0)
+    smaller = min(float(f_valid.sum()), float(g_valid.sum()))
+    return correlation, count / max(smaller, 1.0)
+
+
+def _refine(
+    fixed: _Features, moving: _Features, shift: npt.NDArray, kind: str, steps: int = 50
+) -> tuple[LinearAlignment, float]:
+    """Refine one shift to a linear map by Adam; returns it with its cost (lower is better)."""
+    selected, fixed_values, fixed_inside = _points_of(fixed)
+    center = selected.mean(dim=0)
+    radius = float((selected - center).norm(dim=1).mean())
+    parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
+    free = {"translation": 3, "rigid": 6, "affine": 12}[kind]
+    active = torch.zeros(12, dtype=torch.float64)
+    active[:free] = 1.0
+    optimizer = torch.optim.Adam([parameters], lr=0.02)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
+    start = torch.as_tensor(shift)
+    for _ in range(steps + 1):
+        linear, translation = _linear_map(parameters * active, radius)
+        mapped = (selected - center) @ linear.T + center + start + translation
+        loss, overlap, mask_loss = _compare(moving, mapped, fixed_values, fixed_inside)
+        stiffness = AFFINE_STIFFNESS * (parameters[6:] ** 2).sum()
+        cost = loss + OVERLAP_WEIGHT * (1.0 - overlap) ** 2 + MASK_WEIGHT * mask_loss + stiffness
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        schedule.step()
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear.detach().numpy()
+    matrix[:3, 3] = (center + start + translation - linear @ center).detach().numpy()
+    return LinearAlignment(matrix, loss.item(), overlap.item(), kind), cost.item()
+
+
+def _points_of(features: _Features) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A fixed random set of valid points (n, 3), their features (C, n) and mask values (n,)."""
+    valid = features.values[0, -1].reshape(-1)
+    candidates = torch.nonzero(valid > 0.5)[:, 0]
+    chosen = candidates[
+        torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:REFINEMENT_POINTS]
+    ]
+    positions = fields.points(features.grid, dtype=torch.float64)[0].reshape(3, -1)[:, chosen].T
+    values = features.values[0, :-1].reshape(features.values.shape[1] - 1, -1)[:, chosen]
+    inside = None if features.mask is None else features.mask.reshape(-1)[chosen]
+    return positions, values, inside
+
+
+def _compare(
+    moving: _Features, mapped: Tensor, fixed_values: Tensor, fixed_inside: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """MIND difference in the overlap, overlap fraction, and soft Dice loss of the masks at mapped points (n, 3)."""
+    to_index = torch.as_tensor(moving.grid.physical_to_index)
+    index = (mapped @ to_index[:3, :3].T + to_index[:3, 3]).T.reshape(1, 3, 1, 1, -1).float()
+    sampled = fields.sample(moving.values, index)[0, :, 0, 0]
+    weight = sampled[-1]
+    difference = ((sampled[:-1] - fixed_values * weight) ** 2).mean(dim=0)
+    loss = difference.sum() / weight.sum().clamp(min=1.0)
+    mask_loss = torch.zeros((), dtype=loss.dtype)
+    if fixed_inside is not None and moving.mask is not None:
+        moved_inside = fields.sample(moving.mask, index)[0, 0, 0, 0]
+        both = (fixed_inside * moved_inside).sum()
+        mask_loss = 1.0 - 2.0 * both / (fixed_inside.sum() + moved_inside.sum()).clamp(min=1.0)
+    return loss, weight.mean(), mask_loss
+
+
+def _linear_map(parameters: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Linear part (3, 3) and translation (3,) of translation, rotation vector, log-scales and shears."""
+    shift, rotation, scale, shear = parameters[:3], parameters[3:6], parameters[6:9], parameters[9:]
+    zero = torch.zeros((), dtype=parameters.dtype)
+    x, y, z = rotation
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    a, b, c = shear
+    stretch = torch.stack([scale[0], a, b, a, scale[1], c, b, c, scale[2]]).reshape(3, 3)
+    # Radius makes a step of each parameter move the points by about the same distance.
+    return torch.matrix_exp(skew) @ torch.matrix_exp(stretch), shift * radius
+
+
+def _features(volume: Volume, window: Window, mask: Volume | None) -> _Features:
+    grid = _box(volume.grid, max(REFINEMENT_SPACING, max(volume.grid.extent) / 96))
+    image, valid = _on_grid(volume, grid, window)
+    features = mind_ssc(image, radius=1, dilation=1)
+    structure = None if mask is None else fields.warp(mask.tensor(), mask.grid, fields.identity(grid))
+    return _Features(torch.cat((features * valid, valid), dim=1), grid, structure)
+
+
+def _on_grid(volume: Volume, grid: ImageGrid, window: Window) -> tuple[Tensor, Tensor]:
+    """The windowed scan on a coarser grid, low-pass filtered before, and where it is defined, ``(1, 1, D, H, W)``."""
+    low, high = window
+    image = volume.tensor().clamp(low, high)
+    factors = [
+        min(n, max(1, round(g / s)))
+        for g, s, n in zip(grid.spacing, volume.grid.spacing, volume.grid.size, strict=True)
+    ]
+    source = volume.grid
+    if max(factors) > 1:
+        image = torch.nn.functional.avg_pool3d(image, tuple(factors[::-1]))
+        source = source.coarser(factors)
+    still = fields.identity(grid)
+    inside = (fields.warp(torch.ones_like(image), source, still) > 0.5).to(image.dtype)
+    return fields.warp(image, source, still, padding="border"), inside
+
+
+def _box(grid: ImageGrid, spacing: float) -> ImageGrid:
+    """Axis-aligned isotropic grid around all voxel centers."""
+    corners = grid.corners
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    size = np.ceil((high - low) / spacing).astype(int) + 1
+    return ImageGrid.axis_aligned(size.tolist(), (spacing,) * 3, low.tolist())
+
+
+def _mask_shift(fixed_mask: Volume | None, moving_mask: Volume | None) -> list[npt.NDArray]:
+    if fixed_mask is None or moving_mask is None:
+        return []
+    return [_centroid(moving_mask) - _centroid(fixed_mask)]
+
+
+def _centroid(mask: Volume) -> npt.NDArray:
+    inside = np.argwhere(mask.array > 0)
+    if not len(inside):
+        raise BadInputError("A segmentation is empty; choose another one or leave it out.")
+    return mask.grid.to_physical(inside.mean(axis=0)[::-1])
+
+
+def _distinct(shifts: list[npt.NDArray], distance_mm: float = 12.0) -> list[npt.NDArray]:
+    """Shifts without those that lie closer than the refinement reaches anyway."""
+    kept: list[npt.NDArray] = []
+    for shift in shifts:
+        if all(np.linalg.norm(shift - other) > distance_mm for other in kept):
+            kept.append(shift)
+    return kept

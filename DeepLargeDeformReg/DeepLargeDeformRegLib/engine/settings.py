@@ -1,0 +1,70 @@
+"""What the user chooses about a registration: one immutable record, the same for the GUI, the CLI and the worker."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import BadInputError
+
+LINEAR_KINDS = ("auto", "none", "translation", "rigid", "affine")
+
+
+@dataclass(frozen=True)
+class RegistrationSettings:
+    """Choices that hold for a whole registration.
+
+    Args:
+        preset: name of a preset in :mod:`presets`.
+        model: name of a model card; None takes the preset's model, ``"none"`` runs without a network.
+        refine: instance optimization after the start; None takes the preset's choice.
+        fold_free: repair the field until det J > 0 at every voxel of the output grid.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        prealign: linear pre-alignment: ``"auto"`` (the preset's), ``"none"``, ``"translation"``, ``"rigid"`` or
+            ``"affine"``.
+        guide_with_segmentations: let the segmentations, if given, guide pre-alignment and refinement.
+        guide_with_landmarks: let the landmarks, if given, guide refinement; they then no longer measure it.
+        output_spacing_mm: spacing of the transform's grid; None writes it on the fixed grid.
+        iterations: steps of each refinement level; None takes the preset's.
+        regularity: factor on the preset's regularity weights; larger is smoother.
+        memory_limit_mb: most memory that a plan may take; None takes what the device has free.
+    """
+
+    preset: str = "any"
+    model: str | None = None
+    refine: bool | None = None
+    fold_free: bool = False
+    device: str = "auto"
+    prealign: str = "auto"
+    guide_with_segmentations: bool = True
+    guide_with_landmarks: bool = False
+    output_spacing_mm: float | None = None
+    iterations: int | None = None
+    regularity: float = 1.0
+    memory_limit_mb: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.prealign not in LINEAR_KINDS:
+            raise BadInputError(f"Pre-alignment '{self.prealign}' is not one of {', '.join(LINEAR_KINDS)}.")
+        if self.iterations is not None and self.iterations < 1:
+            raise BadInputError("The number of refinement steps must be at least 1.")
+        if not 0 < self.regularity < float("inf"):
+            raise BadInputError("The regularity factor must be a positive number.")
+        for name in ("output_spacing_mm", "memory_limit_mb"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise BadInputError(f"The setting {name} must be a positive number.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionary of all settings."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RegistrationSettings:
+        """Settings from a dictionary; what is missing takes its default, unknown names are refused."""
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise BadInputError(f"Unknown setting: {', '.join(unknown)}.")
+        return cls(**values)
