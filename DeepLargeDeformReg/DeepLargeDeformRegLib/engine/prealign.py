@@ -44,7 +44,7 @@ class LinearAlignment:
     Args:
         matrix: homogeneous (4, 4), LPS mm.
         similarity_loss: mean MIND difference in the overlap (0 = identical).
-        overlap: fraction of the fixed scan's points that fall into the moving scan.
+        overlap: volume that both scans cover, as a fraction of the smaller one.
         kind: ``"identity"``, ``"given"``, ``"translation"``, ``"rigid"`` or ``"affine"``.
     """
 
@@ -182,10 +182,12 @@ def _refine(
     optimizer = torch.optim.Adam([parameters], lr=0.02)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
     start = torch.as_tensor(shift)
+    smaller = min(1.0, _volume(moving) / _volume(fixed))
     for _ in range(steps + 1):
         linear, translation = _linear_map(parameters * active, radius)
         mapped = (selected - center) @ linear.T + center + start + translation
         loss, overlap, mask_loss = _compare(moving, mapped, fixed_values, fixed_inside)
+        overlap = (overlap / smaller).clamp(max=1.0)
         stiffness = AFFINE_STIFFNESS * (parameters[6:] ** 2).sum()
         cost = loss + OVERLAP_WEIGHT * (1.0 - overlap) ** 2 + MASK_WEIGHT * mask_loss + stiffness
         optimizer.zero_grad()
@@ -196,6 +198,10 @@ def _refine(
     matrix[:3, :3] = linear.detach().numpy()
     matrix[:3, 3] = (center + start + translation - linear @ center).detach().numpy()
     return LinearAlignment(matrix, loss.item(), overlap.item(), kind), cost.item()
+
+
+def _volume(features: _Features) -> float:
+    return float(features.values[:, -1].sum()) * features.grid.voxel_volume
 
 
 def _points_of(features: _Features) -> tuple[Tensor, Tensor, Tensor | None]:
