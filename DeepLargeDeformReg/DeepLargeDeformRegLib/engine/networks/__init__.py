@@ -17,9 +17,24 @@ from typing import Any
 import torch
 
 from .base import LevelField, NetworkOutput, RegistrationNetwork
+from .lapirn import LapIRN
+from .ldgnet import LDGNet
 from .pyramid_unet import PyramidUNet
+from .semantic import SemanticNetwork
 from .virnet import VirNet
+from .voxelmorph import VoxelMorph
 
+_SEMANTIC = "Semantically guided large deformation registration with deep pyramid feature learning, 2021"
+_HA = "Ha, Wilms, Heinrich: Semantically guided large deformation estimation with deep networks, Sensors 20(5), 2020"
+_MOK = (
+    "Mok, Chung: Large deformation image registration with anatomy-aware Laplacian pyramid networks, Learn2Reg 2020, "
+    "doi:10.1007/978-3-030-71827-5_7"
+)
+_SUN = "Sun, Du: Large deformation features guided network for medical image registration, 2023"
+_VOXELMORPH = (
+    "Balakrishnan, Zhao, Sabuncu, Guttag, Dalca: VoxelMorph, IEEE Transactions on Medical Imaging 38(8), 2019, "
+    "doi:10.1109/TMI.2019.2897538"
+)
 _HERING_2019 = "Hering, van Ginneken, Heldmann: mlVIRNET, MICCAI 2019, doi:10.1007/978-3-030-32226-7_29"
 _HERING_2021 = (
     "Hering, Häger, Moltz, Lessmann, Heldmann, van Ginneken: CNN-based lung CT registration with multiple anatomical "
@@ -36,11 +51,22 @@ class _Entry:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
+_HA2020 = {"skip": False, "decoder": False, "filters": (32, 64, 128, 128)}
+
 _REGISTRY: dict[str, _Entry] = {
+    "semantic": _Entry(SemanticNetwork, "Semantically guided, with transferred features (Ours+Skip)", _SEMANTIC),
+    "semantic-no-skip": _Entry(SemanticNetwork, "Semantically guided (Ours)", _SEMANTIC, {"skip": False}),
+    "ha2020": _Entry(SemanticNetwork, "Semantically guided, coarse field (Ha et al. in 3D)", _HA, _HA2020),
     "virnet": _Entry(VirNet, "VIRNET of 2021, three levels, instance norm", _HERING_2021),
     "virnet-single": _Entry(VirNet, "VIRNET of 2021, one level", _HERING_2021, {"levels": 1}),
     "mlvirnet-2019": _Entry(VirNet, "mlVIRNET of 2019, three levels, batch norm", _HERING_2019, _VIRNET_2019),
     "virnet-2019": _Entry(VirNet, "VIRNET of 2019, one level", _HERING_2019, _VIRNET_2019 | {"levels": 1}),
+    "lapirn": _Entry(LapIRN, "LapIRN, displacements", _MOK),
+    "lapirn-diff": _Entry(LapIRN, "LapIRN, stationary velocities", _MOK, {"diffeomorphic": True}),
+    "ldgnet": _Entry(LDGNet, "LDGNet (model D): guidance and enhancement", _SUN),
+    "ldgnet-b": _Entry(LDGNet, "LDGNet, model B: guidance alone", _SUN, {"ablation": "B"}),
+    "ldgnet-c": _Entry(LDGNet, "LDGNet, model C: enhancement alone", _SUN, {"ablation": "C"}),
+    "voxelmorph": _Entry(VoxelMorph, "VoxelMorph, model A of LDGNet's ablations", _VOXELMORPH),
     "pyramid-unet": _Entry(PyramidUNet, "Pyramid of wide U-Nets, after VIRNET of 2021", _HERING_2021),
 }
 

@@ -46,21 +46,23 @@ class RegistrationNetwork(nn.Module, ABC):
     """A network that maps a pair of images to a displacement field.
 
     Images of any size are accepted: they are padded at their far ends with their border values to the next multiple
-    of ``size_multiple`` (at least twice it, since normalization needs more than one voxel at the lowest resolution),
-    and the field is cropped back.
+    of ``size_multiple`` and to at least ``minimum_size``, and the field is cropped back. The minimum is twice the
+    multiple by default, since normalization needs more than one voxel at the lowest resolution.
 
     Subclasses implement :meth:`_run` for images whose size is such a multiple, and :meth:`receptive_field`.
     """
 
-    size_multiple: int
     channels: int
+    size_multiple: int
+    minimum_size: int
 
-    def __init__(self, channels: int, size_multiple: int) -> None:
+    def __init__(self, channels: int, size_multiple: int, minimum_size: int | None = None) -> None:
         super().__init__()
         if channels < 1:
             raise ValueError(f"channels must be at least 1, not {channels}")
         self.channels = channels
         self.size_multiple = size_multiple
+        self.minimum_size = 2 * size_multiple if minimum_size is None else minimum_size
         self._active_levels: int | None = None
 
     @abstractmethod
@@ -92,6 +94,8 @@ class RegistrationNetwork(nn.Module, ABC):
         return output._replace(
             displacement=crop_to(output.displacement, shape),
             levels=tuple(_crop_level(level, shape) for level in output.levels),
+            fixed_logits=None if output.fixed_logits is None else crop_to(output.fixed_logits, _halved(shape)),
+            moving_logits=None if output.moving_logits is None else crop_to(output.moving_logits, _halved(shape)),
             velocities=tuple(_crop_level(level, shape) for level in output.velocities),
         )
 
@@ -145,7 +149,7 @@ class RegistrationNetwork(nn.Module, ABC):
         multiple = self.size_multiple
         padding: list[int] = []
         for length in reversed(image.shape[2:]):
-            target = max(-(-length // multiple), 2) * multiple
+            target = max(-(-length // multiple) * multiple, self.minimum_size)
             padding += [0, target - length]
         # Border values rather than zeros: zero is water, not air, in Hounsfield units.
         return F.pad(image, padding, mode="replicate") if any(padding) else image
@@ -155,6 +159,10 @@ def crop_to(values: Tensor, shape: Iterable[int]) -> Tensor:
     """The first voxels of ``(N, C, D, H, W)`` along each axis."""
     depth, height, width = shape
     return values[:, :, :depth, :height, :width]
+
+
+def _halved(shape: Iterable[int]) -> list[int]:
+    return [max(n // 2, 1) for n in shape]
 
 
 def _crop_level(level: LevelField, shape: tuple[int, ...]) -> LevelField:

@@ -108,20 +108,20 @@ class ReceptiveField:
 
     def __init__(self) -> None:
         self.size = 1
-        self._jump = 1
+        self.jump = 1  # input voxels per voxel here
 
     def convolve(self, kernel: int, stride: int = 1, dilation: int = 1, times: int = 1) -> ReceptiveField:
         """Pass ``times`` convolutions or poolings."""
         for _ in range(times):
-            self.size += (kernel - 1) * dilation * self._jump
-            self._jump *= stride
+            self.size += (kernel - 1) * dilation * self.jump
+            self.jump *= stride
         return self
 
     def upsample(self, factor: int, linear: bool = False) -> ReceptiveField:
         """Pass an upsampling; linear interpolation also reads the neighboring coarse voxel."""
         if linear:
-            self.size += self._jump
-        self._jump //= factor
+            self.size += self.jump
+        self.jump //= factor
         return self
 
 
