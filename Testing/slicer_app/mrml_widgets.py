@@ -1,0 +1,382 @@
+"""Stand-ins for Slicer's MRML widgets: the parts of a panel that know the scene."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import shiboken6
+import slicer
+import vtk
+from PySide6 import QtCore, QtWidgets
+
+from .standing import base_for, stands_for, stored
+
+_Property = QtCore.Property
+_Signal = QtCore.Signal
+
+
+def _observe(widget: Any, subject: Any, event: Any, method: str) -> int:
+    """Call a method of a widget at an event, for as long as the widget lives."""
+    reference = weakref.ref(widget)
+    tag = [0]
+
+    def called(caller: Any, event_name: str) -> None:
+        alive = reference()
+        if alive is None or not shiboken6.isValid(alive):
+            subject.RemoveObserver(tag[0])
+        else:
+            getattr(alive, method)()
+
+    tag[0] = subject.AddObserver(event, called)
+    return tag[0]
+
+
+@stands_for
+class qMRMLWidget(base_for("qMRMLWidget")):  # type: ignore[misc]
+    """A widget that hands a scene to its children."""
+
+    STANDS_FOR = "qMRMLWidget"
+    mrmlSceneChanged = _Signal(object)
+    SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}  # noqa: RUF012
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._scene = None
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        if scene is not self._scene:
+            self._scene = scene
+            self.mrmlSceneChanged.emit(scene)
+
+
+@stands_for
+class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
+    """Chooses a node of the scene among those of some classes."""
+
+    STANDS_FOR = "qMRMLNodeComboBox"
+    currentNodeChanged = _Signal(object)
+    currentNodeIDChanged = _Signal(str)
+    nodeActivated = _Signal(object)
+    nodeAdded = _Signal(object)
+    nodeAddedByUser = _Signal(object)
+    _validNodeChanged = _Signal(bool)
+    SIGNALS = {  # noqa: RUF012
+        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
+        "currentNodeChanged(bool)": "_validNodeChanged",
+        "currentNodeIDChanged(QString)": "currentNodeIDChanged",
+        "nodeActivated(vtkMRMLNode*)": "nodeActivated",
+        "nodeAdded(vtkMRMLNode*)": "nodeAdded",
+        "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
+    }
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._scene = None
+        self._current: str | None = None
+        self._attributes: dict[tuple[str, str], Any] = {}
+        self._labels: dict[str, str] = {}
+        self._nodes: list[Any] = []
+        self._combo = QtWidgets.QComboBox(self)
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._combo)
+        self._combo.setSizePolicy(QtWidgets.QSizePolicy.Ignored, QtWidgets.QSizePolicy.Fixed)
+        self._combo.activated.connect(self._chosen)
+        self.setEnabled(False)
+
+    nodeTypes = stored("QStringList", "nodeTypes", [], "_refresh")
+    showHidden = stored(bool, "showHidden", False, "_refresh")
+    showChildNodeTypes = stored(bool, "showChildNodeTypes", True, "_refresh")
+    hideChildNodeTypes = stored("QStringList", "hideChildNodeTypes", [], "_refresh")
+    noneEnabled = stored(bool, "noneEnabled", False, "_refresh")
+    noneDisplay = stored(str, "noneDisplay", "None", "_refresh")
+    addEnabled = stored(bool, "addEnabled", True)
+    removeEnabled = stored(bool, "removeEnabled", True)
+    editEnabled = stored(bool, "editEnabled", False)
+    renameEnabled = stored(bool, "renameEnabled", False)
+    selectNodeUponCreation = stored(bool, "selectNodeUponCreation", True)
+    baseName = stored(str, "baseName", "")
+    interactionNodeSingletonTag = stored(str, "interactionNodeSingletonTag", "")
+    currentNodeID = _Property(
+        str, lambda self: self._current or "", lambda self, node_id: self.setCurrentNodeID(node_id)
+    )
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        if scene is self._scene:
+            return
+        self._scene = scene
+        self.setEnabled(scene is not None)
+        if scene is not None:
+            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
+                _observe(self, scene, event, "_refresh")
+        self._refresh()
+
+    def currentNode(self) -> Any:
+        return self._scene.GetNodeByID(self._current) if self._scene is not None and self._current else None
+
+    def currentNodeId(self) -> str:
+        return self._current or ""
+
+    def setCurrentNode(self, node: Any) -> None:
+        node_id = node if isinstance(node, str) else (node.GetID() if node is not None else None)
+        if node_id is not None and node_id not in [n.GetID() for n in self._nodes]:
+            node_id = None
+        self._select(node_id)
+
+    def setCurrentNodeID(self, node_id: str) -> None:
+        self.setCurrentNode(node_id)
+
+    def setCurrentNodeIndex(self, index: int) -> None:
+        self.setCurrentNode(self._nodes[index])
+
+    def nodeCount(self) -> int:
+        return len(self._nodes)
+
+    def nodeFromIndex(self, index: int) -> Any:
+        return self._nodes[index] if 0 <= index < len(self._nodes) else None
+
+    def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
+        self._attributes[(node_type, name)] = value
+        self._refresh()
+
+    def removeAttribute(self, node_type: str, name: str) -> None:
+        self._attributes.pop((node_type, name), None)
+        self._refresh()
+
+    def setNodeTypeLabel(self, label: str, node_type: str) -> None:
+        self._labels[node_type] = label
+
+    def nodeTypeLabel(self, node_type: str) -> str:
+        if node_type in self._labels:
+            return self._labels[node_type]
+        node_class = getattr(slicer, node_type, None)
+        return node_class().GetNodeTagName() if node_class is not None else "node"
+
+    def addNode(self, node_type: str | None = None) -> Any:
+        """What choosing "Create new ..." does."""
+        node_type = node_type or self.nodeTypes[0]
+        name = self.baseName or node_type.removeprefix("vtkMRML").removesuffix("Node")
+        node = self._scene.AddNewNodeByClass(node_type, self._scene.GenerateUniqueName(name))
+        for (known_type, attribute), value in self._attributes.items():
+            if known_type == node_type and value is not None:
+                node.SetAttribute(attribute, str(value))
+        if self.selectNodeUponCreation:
+            self.setCurrentNode(node)
+        self.nodeAddedByUser.emit(node)
+        return node
+
+    def removeCurrentNode(self) -> None:
+        if self.currentNode() is not None:
+            self._scene.RemoveNode(self.currentNode())
+
+    def _shows(self, node: Any) -> bool:
+        if node.GetHideFromEditors() and not self.showHidden:
+            return False
+        for node_type in self.nodeTypes or ["vtkMRMLNode"]:
+            exact = node.GetClassName() == node_type
+            hidden = any(node.IsA(child) for child in self.hideChildNodeTypes)
+            if not exact and not (self.showChildNodeTypes and node.IsA(node_type) and not hidden):
+                continue
+            wanted = [(name, value) for (kind, name), value in self._attributes.items() if kind == node_type]
+            if all(node.GetAttribute(n) is not None and v in (None, node.GetAttribute(n)) for n, v in wanted):
+                return True
+        return False
+
+    def _refresh(self) -> None:
+        if self._scene is None or self._scene.IsBatchProcessing():
+            return
+        known = {node.GetID() for node in self._nodes}
+        nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
+        self._nodes = [node for node in nodes if self._shows(node)]
+        for node in self._nodes:
+            if node.GetID() not in known:
+                _observe(self, node, vtk.vtkCommand.ModifiedEvent, "_show")
+                self.nodeAdded.emit(node)
+        self._show()
+        shown = [node.GetID() for node in self._nodes]
+        if self._current is not None and self._current not in shown:
+            self._select(None)
+        if self._current is None and not self.noneEnabled and self._nodes:
+            self._select(shown[0])
+
+    def _show(self) -> None:
+        """Put the names into the combo box, the current one selected."""
+        combo = self._combo
+        names = [node.GetName() or "" for node in self._nodes]
+        items = [self.noneDisplay, *names] if self.noneEnabled else names
+        if items != [combo.itemText(index) for index in range(combo.count)]:
+            combo.clear()
+            combo.addItems(items)
+        combo.setPlaceholderText(f"Select a {self.nodeTypeLabel(self.nodeTypes[0]) if self.nodeTypes else 'node'}")
+        offset = 1 if self.noneEnabled else 0
+        shown = [node.GetID() for node in self._nodes]
+        index = shown.index(self._current) + offset if self._current in shown else offset - 1
+        combo.setCurrentIndex(index)
+
+    def _select(self, node_id: str | None) -> None:
+        if node_id == self._current:
+            return
+        self._current = node_id
+        self._show()
+        self.currentNodeChanged.emit(self.currentNode())
+        self._validNodeChanged.emit(node_id is not None)
+        self.currentNodeIDChanged.emit(node_id or "")
+
+    def _chosen(self, index: int) -> None:
+        """A person picked a row."""
+        index -= 1 if self.noneEnabled else 0
+        self._select(self._nodes[index].GetID() if index >= 0 else None)
+        self.nodeActivated.emit(self.currentNode())
+
+
+@stands_for
+class qMRMLSegmentsTableView(base_for("qMRMLSegmentsTableView")):  # type: ignore[misc]
+    """The segments of a segmentation: color and name."""
+
+    STANDS_FOR = "qMRMLSegmentsTableView"
+    selectionChanged = _Signal(object, object)
+    SIGNALS = {"selectionChanged(QItemSelection,QItemSelection)": "selectionChanged"}  # noqa: RUF012
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._scene = self._node = None
+        self._table = QtWidgets.QTableWidget(0, 1, self)
+        self._table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
+        self._table.setHorizontalHeaderLabels(["Name"])
+        self._table.horizontalHeader().setStretchLastSection(True)
+        self._table.verticalHeader().hide()
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._table)
+        self._table.itemSelectionChanged.connect(lambda: self.selectionChanged.emit(None, None))
+
+    headerVisible = stored(bool, "headerVisible", True)
+    visibilityColumnVisible = stored(bool, "visibilityColumnVisible", True)
+    colorColumnVisible = stored(bool, "colorColumnVisible", True)
+    opacityColumnVisible = stored(bool, "opacityColumnVisible", True)
+    statusColumnVisible = stored(bool, "statusColumnVisible", False)
+    layerColumnVisible = stored(bool, "layerColumnVisible", False)
+    readOnly = stored(bool, "readOnly", False)
+    filterBarVisible = stored(bool, "filterBarVisible", False)
+    selectionMode = stored(int, "selectionMode", 3, "_set_mode")
+
+    def _set_mode(self) -> None:
+        self._table.setSelectionMode(QtWidgets.QAbstractItemView.SelectionMode(self.selectionMode))
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def segmentationNode(self) -> Any:
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._node = node
+        self._table.setRowCount(0)
+        segmentation = node.GetSegmentation() if node is not None else None
+        for index in range(segmentation.GetNumberOfSegments() if segmentation else 0):
+            self._table.insertRow(index)
+            self._table.setItem(index, 0, QtWidgets.QTableWidgetItem(segmentation.GetNthSegment(index).GetName()))
+
+    segmentCount = _Property(int, lambda self: self._table.rowCount)
+
+    def selectedSegmentIDs(self) -> list[str]:
+        rows = sorted({index.row() for index in self._table.selectedIndexes()})
+        return [self._node.GetSegmentation().GetNthSegmentID(row) for row in rows]
+
+    def setSelectedSegmentIDs(self, segment_ids: list[str]) -> None:
+        self._table.clearSelection()
+        segmentation = self._node.GetSegmentation()
+        for row in range(self._table.rowCount):
+            if segmentation.GetNthSegmentID(row) in segment_ids:
+                self._table.item(row, 0).setSelected(True)
+
+    def clearSelection(self) -> None:
+        self._table.clearSelection()
+
+
+@stands_for
+class qMRMLTableView(base_for("qMRMLTableView")):  # type: ignore[misc]
+    """Shows a table node."""
+
+    STANDS_FOR = "qMRMLTableView"
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._scene = self._node = None
+        self._items = _Items()
+        self.setModel(self._items)
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+
+    def mrmlTableNode(self) -> Any:
+        return self._node
+
+    def setMRMLTableNode(self, node: Any) -> None:
+        self._node = node
+        if node is not None:
+            _observe(self, node, vtk.vtkCommand.ModifiedEvent, "_show")
+        self._show()
+
+    def _show(self) -> None:
+        self._items.beginResetModel()
+        self._items.node = self._node
+        self._items.endResetModel()
+
+    transposed = stored(bool, "transposed", False)
+    firstRowLocked = stored(bool, "firstRowLocked", False)
+    firstColumnLocked = stored(bool, "firstColumnLocked", False)
+
+
+class _Items(QtCore.QAbstractTableModel):
+    """The cells of a table node."""
+
+    node: Any = None
+
+    def rowCount(self, parent: Any = None) -> int:
+        return self.node.GetNumberOfRows() if self.node is not None else 0
+
+    def columnCount(self, parent: Any = None) -> int:
+        return self.node.GetNumberOfColumns() if self.node is not None else 0
+
+    def data(self, index: Any, role: int = QtCore.Qt.DisplayRole) -> Any:
+        return self.node.GetCellText(index.row(), index.column()) if role == QtCore.Qt.DisplayRole else None
+
+    def headerData(self, section: int, orientation: Any, role: int = QtCore.Qt.DisplayRole) -> Any:
+        if role != QtCore.Qt.DisplayRole:
+            return None
+        return self.node.GetColumnName(section) if orientation == QtCore.Qt.Horizontal else str(section + 1)
+
+
+@stands_for
+class qSlicerWidget(base_for("qSlicerWidget")):  # type: ignore[misc]
+    """As qMRMLWidget."""
+
+    STANDS_FOR = "qSlicerWidget"
+    mrmlSceneChanged = _Signal(object)
+    SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}  # noqa: RUF012
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._scene = None
+
+    def setMRMLScene(self, scene: Any) -> None:
+        if scene is not self._scene:
+            self._scene = scene
+            self.mrmlSceneChanged.emit(scene)
+
+
+CLASSES = [qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView, qMRMLTableView, qSlicerWidget]
