@@ -1,0 +1,302 @@
+"""Landmarks: Slicer's .mrk.json and .fcsv, tables (.csv) and point files of elastix (.pts, .txt).
+
+Inside the engine a landmark is an LPS position in mm; each file says, or its format fixes, what its numbers are:
+
+- .mrk.json, .fcsv: the coordinate system is a field of the file (LPS, RAS, or 0 and 1 for RAS and LPS in old files);
+- .csv: the header. ``fixed_x, fixed_y, fixed_z, moving_x, moving_y, moving_z`` for pairs and ``x, y, z`` for one set
+  are LPS; with ``l, p, s`` or ``r, a, s`` in place of ``x, y, z`` the header itself names the system. A column
+  ``name`` or ``label`` is optional, further columns are ignored;
+- .pts, .txt: ``point`` (LPS) or ``index`` (voxels of the scan's grid) in the first line, the count in the second.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BadInputError
+from ..geometry import ImageGrid
+from ..images import LandmarkPairs
+from .common import PathLike, check_output, ending, read_text, write_text
+
+LANDMARK_ENDINGS = (".mrk.json", ".fcsv", ".csv")
+
+_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+_SIGNS = {"LPS": np.ones(3), "1": np.ones(3), "RAS": _RAS_TO_LPS, "0": _RAS_TO_LPS}
+_AXES = {"xyz": "LPS", "lps": "LPS", "ras": "RAS"}
+_FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+_MARKUPS_SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.3.json#"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Points of one scan: LPS positions (n, 3) in mm and as many names (empty where the file gives none)."""
+
+    points: npt.NDArray[np.float64]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def read_landmarks(path: PathLike, grid: ImageGrid | None = None) -> Landmarks:
+    """Read the landmarks of one scan.
+
+    Args:
+        path: .mrk.json, .fcsv, .csv, .pts or .txt.
+        grid: the scan's grid; needed for point files of elastix that hold voxel indices.
+
+    Raises:
+        BadInputError: if the file is missing, damaged, empty, of an unknown kind or coordinate system, or has a point
+            that was not placed.
+    """
+    name = Path(path).name
+    text = read_text(path)
+    kind = ending(path)
+    try:
+        if kind in (".mrk.json", ".json"):
+            landmarks = _from_markups(text, name)
+        elif kind == ".fcsv":
+            landmarks = _from_fcsv(text, name)
+        elif kind == ".csv":
+            landmarks = _from_table(text, name)
+        elif kind in (".pts", ".txt"):
+            landmarks = _from_elastix(text, name, grid)
+        else:
+            raise BadInputError(f"{name} is no landmark file: .mrk.json, .fcsv, .csv, .pts and .txt can be read.")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise BadInputError(f"{name} is damaged: its landmarks could not be read.", detail=repr(error)) from error
+    if len(landmarks) == 0:
+        raise BadInputError(f"{name} contains no landmarks.")
+    if not np.all(np.isfinite(landmarks.points)):
+        raise BadInputError(f"{name} has a landmark with a coordinate that is not a finite number.")
+    return landmarks
+
+
+def read_landmark_pairs(path: PathLike) -> LandmarkPairs:
+    """Read a table of pairs: a .csv with the columns fixed_x ... moving_z (LPS mm; see the module for RAS).
+
+    Raises:
+        BadInputError: if the file is missing, damaged or has no such columns.
+    """
+    name = Path(path).name
+    columns, rows = _table(read_text(path), name)
+    fixed, moving = (_axes(columns, prefix) for prefix in ("fixed_", "moving_"))
+    if fixed is None or moving is None:
+        raise BadInputError(
+            f"{name} is no table of landmark pairs: its first line must name the columns fixed_x, fixed_y, fixed_z, "
+            "moving_x, moving_y, moving_z (LPS, mm)."
+        )
+    if not rows:
+        raise BadInputError(f"{name} contains no landmarks.")
+    return LandmarkPairs(
+        _positions(rows, fixed[0], name) * _SIGNS[fixed[1]],
+        _positions(rows, moving[0], name) * _SIGNS[moving[1]],
+        _unique(_names(columns, rows)),
+    )
+
+
+def pair_landmarks(fixed: Landmarks, moving: Landmarks) -> LandmarkPairs:
+    """Pair the landmarks of two scans by name if both have the same unique names, otherwise by order.
+
+    Raises:
+        BadInputError: if their numbers differ.
+    """
+    if len(fixed) != len(moving):
+        raise BadInputError(
+            f"There are {len(fixed)} fixed but {len(moving)} moving landmarks; they must come in pairs."
+        )
+    names = _unique(fixed.names)
+    if names and set(names) == set(moving.names):
+        order = [moving.names.index(name) for name in names]
+        return LandmarkPairs(fixed.points, moving.points[order], names)
+    return LandmarkPairs(fixed.points, moving.points, names)
+
+
+def write_landmarks(points: npt.ArrayLike, path: PathLike, names: Sequence[str] = ()) -> None:
+    """Write LPS points (n, 3), mm, as .mrk.json or .fcsv for Slicer, or as .csv with columns name, x, y, z.
+
+    Raises:
+        BadInputError: if the ending is none of these.
+        OutputError: if it could not be written.
+    """
+    check_output(path, LANDMARK_ENDINGS)
+    positions = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    labels = list(names) or [str(index + 1) for index in range(len(positions))]
+    if len(labels) != len(positions):
+        raise ValueError(f"{len(labels)} names for {len(positions)} points")
+    kind = ending(path)
+    if kind == ".mrk.json":
+        text = _to_markups(positions, labels)
+    elif kind == ".fcsv":
+        text = _to_fcsv(positions, labels)
+    else:
+        rows = [[label, *_decimals(point)] for label, point in zip(labels, positions, strict=True)]
+        text = _to_table(["name", "x", "y", "z"], rows)
+    write_text(text, path)
+
+
+def write_landmark_pairs(pairs: LandmarkPairs, path: PathLike) -> None:
+    """Write pairs as .csv with the columns fixed_x ... moving_z (LPS mm) and name."""
+    check_output(path, (".csv",))
+    header = [f"{scan}_{axis}" for scan in ("fixed", "moving") for axis in "xyz"]
+    rows = [
+        [*_decimals(fixed), *_decimals(moving), name]
+        for fixed, moving, name in zip(pairs.fixed, pairs.moving, pairs.names, strict=True)
+    ]
+    write_text(_to_table([*header, "name"], rows), path)
+
+
+def _from_markups(text: str, name: str) -> Landmarks:
+    lists = [one for one in json.loads(text)["markups"] if one.get("controlPoints")]
+    if len(lists) > 1:
+        raise BadInputError(f"{name} holds {len(lists)} lists of landmarks; save the one to use by itself.")
+    if not lists:
+        return Landmarks(np.empty((0, 3)), ())
+    units = lists[0].get("coordinateUnits", "mm")
+    if any(unit != "mm" for unit in ([units] if isinstance(units, str) else units)):
+        raise BadInputError(f"{name}: the landmarks are not in millimeters; save them in millimeters.")
+    points = lists[0]["controlPoints"]
+    missing = [one.get("label", "") for one in points if one.get("positionStatus", "defined") != "defined"]
+    if missing:
+        raise BadInputError(
+            f"{name}: {len(missing)} landmark(s) were not placed ({', '.join(missing)}); place or delete."
+        )
+    positions = np.array([one["position"] for one in points], dtype=np.float64).reshape(-1, 3)
+    system = str(lists[0].get("coordinateSystem", "LPS"))
+    return Landmarks(positions * _sign(system, name), tuple(str(one.get("label", "")) for one in points))
+
+
+def _from_fcsv(text: str, name: str) -> Landmarks:
+    system, columns = "RAS", _FCSV_COLUMNS.split(",")  # files before Slicer 4 name no system and mean RAS
+    lines = []
+    for line in text.splitlines():
+        key, _, value = line.lstrip("#").partition("=")
+        if not line.startswith("#"):
+            lines.append(line)
+        elif key.strip() == "CoordinateSystem":
+            system = value.strip()
+        elif key.strip() == "columns":
+            columns = [column.strip() for column in value.split(",")]
+    rows = [row for row in csv.reader(lines) if row]
+    where = [columns.index(axis) for axis in "xyz"]
+    return Landmarks(_positions(rows, where, name) * _sign(system, name), _names(columns, rows))
+
+
+def _from_table(text: str, name: str) -> Landmarks:
+    columns, rows = _table(text, name)
+    found = _axes(columns, "")
+    if found is not None:
+        where, system = found
+        return Landmarks(_positions(rows, where, name) * _SIGNS[system], _names(columns, rows))
+    if _axes(columns, "fixed_") is not None:
+        raise BadInputError(f"{name} is a table of landmark pairs; the landmarks of one scan are needed here.")
+    raise BadInputError(
+        f"{name}: its first line must name the columns: x, y, z or l, p, s for LPS, or r, a, s for RAS coordinates "
+        "in mm."
+    )
+
+
+def _from_elastix(text: str, name: str, grid: ImageGrid | None) -> Landmarks:
+    words = text.split()
+    kind = words[0].lower()
+    if kind not in ("point", "index"):
+        raise BadInputError(f"{name} is no point file of elastix: its first line must be 'point' or 'index'.")
+    count, numbers = int(words[1]), [float(word) for word in words[2:]]
+    if count < 0 or len(numbers) != 3 * count:
+        raise BadInputError(f"{name} states {count} points but holds {len(numbers)} numbers; 3 per point are needed.")
+    positions = np.array(numbers).reshape(-1, 3)
+    if kind == "index":
+        if grid is None:
+            raise BadInputError(
+                f"{name} holds voxel indices, which need a scan; give points in mm ('point') instead."
+            )
+        positions = grid.to_physical(positions)
+    return Landmarks(positions, ("",) * count)
+
+
+def _table(text: str, name: str) -> tuple[list[str], list[list[str]]]:
+    """Column names in lower case, and the rows of values, of a table with commas, semicolons or tabs."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    delimiter = max(",;\t", key=lines[0].count)
+    columns, *rows = csv.reader(lines, delimiter=delimiter)
+    short = next((number for number, row in enumerate(rows, start=2) if len(row) < len(columns)), None)
+    if short is not None:
+        raise BadInputError(f"{name}: line {short} has fewer values than the first line has columns.")
+    return [column.strip().lower() for column in columns], rows
+
+
+def _axes(columns: list[str], prefix: str) -> tuple[list[int], str] | None:
+    for axes, system in _AXES.items():
+        if all(prefix + axis in columns for axis in axes):
+            return [columns.index(prefix + axis) for axis in axes], system
+    return None
+
+
+def _positions(rows: list[list[str]], where: Sequence[int], name: str) -> npt.NDArray[np.float64]:
+    try:
+        return np.array([[float(row[column]) for column in where] for row in rows], dtype=np.float64).reshape(-1, 3)
+    except (ValueError, IndexError) as error:
+        raise BadInputError(f"{name} has a landmark whose coordinates are no numbers.", detail=str(error)) from error
+
+
+def _names(columns: list[str], rows: list[list[str]]) -> tuple[str, ...]:
+    column = next((columns.index(key) for key in ("label", "name") if key in columns), None)
+    if column is None:
+        return ("",) * len(rows)
+    return tuple(row[column].strip() if column < len(row) else "" for row in rows)
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, or none if they do not tell the landmarks apart."""
+    return names if "" not in names and len(set(names)) == len(names) else ()
+
+
+def _sign(system: str, name: str) -> npt.NDArray[np.float64]:
+    sign = _SIGNS.get(system.upper())
+    if sign is None:
+        raise BadInputError(f"{name} uses the coordinate system {system}; save the landmarks as LPS or RAS.")
+    return sign
+
+
+def _decimals(point: npt.NDArray[np.float64]) -> list[str]:
+    return [f"{value:.6f}" for value in point]
+
+
+def _to_table(columns: list[str], rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
+
+
+def _to_markups(positions: npt.NDArray[np.float64], labels: list[str]) -> str:
+    points = [
+        {
+            "id": str(index),
+            "label": label,
+            "position": [round(float(value), 6) for value in position],
+            "positionStatus": "defined",
+        }
+        for index, (position, label) in enumerate(zip(positions, labels, strict=True), start=1)
+    ]
+    markup = {"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": points}
+    return json.dumps({"@schema": _MARKUPS_SCHEMA, "markups": [markup]}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _to_fcsv(positions: npt.NDArray[np.float64], labels: list[str]) -> str:
+    rows = [
+        [str(index), *_decimals(position), "0", "0", "0", "1", "1", "1", "0", label, "", ""]
+        for index, (position, label) in enumerate(zip(positions, labels, strict=True), start=1)
+    ]
+    table = _to_table(_FCSV_COLUMNS.split(","), rows).partition("\n")[2]
+    return f"# Markups fiducial file version = 5.0\n# CoordinateSystem = LPS\n# columns = {_FCSV_COLUMNS}\n{table}"
