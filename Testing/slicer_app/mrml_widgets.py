@@ -190,7 +190,7 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
         return False
 
     def _refresh(self) -> None:
-        if self._scene is None or self._scene.IsBatchProcessing():
+        if self._scene is None:
             return
         known = {node.GetID() for node in self._nodes}
         nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]

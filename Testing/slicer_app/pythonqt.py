@@ -111,10 +111,9 @@ def _bound_signal(instance: Any, signature: str) -> tuple[Any, int]:
         if meta.method(i).methodType() == QtCore.QMetaMethod.MethodType.Signal
         and meta.method(i).name() == name.encode()
     }
-    arities = sorted({overload.count(",") + (not overload.endswith("()")) for overload in overloads})
-    if len(overloads) > len(arities) and names:
-        kinds = {"int": int, "bool": bool, "QString": str, "double": float}
-        signal = signal[tuple(kinds.get(n, object) for n in names)] if len(names) > 1 else signal[kinds[names[0]]]
+    kinds = {"int": int, "bool": bool, "QString": str, "double": float}
+    if len(overloads) > 1 and names and all(n in kinds for n in names):
+        signal = signal[kinds[names[0]]] if len(names) == 1 else signal[tuple(kinds[n] for n in names)]
     return signal, len(names)
 
 
