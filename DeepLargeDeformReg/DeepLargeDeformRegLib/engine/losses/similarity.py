@@ -6,7 +6,7 @@ mean to the structure of interest. Every function returns a scalar.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -104,12 +104,8 @@ def local_ncc(fixed: Tensor, warped: Tensor, window: int = 9, mask: Tensor | Non
     if window < 3 or window % 2 == 0:
         raise ValueError(f"window must be odd and at least 3, not {window}")
     fixed, warped = _standardized(fixed), _standardized(warped)
-    count = box_count(tuple(fixed.shape), window, fixed).reciprocal_()
-    fixed_mean, warped_mean = box_sum(fixed, window) * count, box_sum(warped, window) * count
-    cross = torch.addcmul(box_sum(fixed * warped, window) * count, fixed_mean, warped_mean, value=-1)
-    fixed_variance = _variance(fixed, fixed_mean, count, window)
-    warped_variance = _variance(warped, warped_mean, count, window)
-    return -masked_mean((cross / fixed_variance) * (cross / warped_variance), mask)
+    count = box_count(tuple(fixed.shape), window, fixed)
+    return -masked_mean(_SquaredLocalCorrelation.apply(fixed, warped, count, window), mask)
 
 
 @full_precision
@@ -205,15 +201,63 @@ def similarity_pyramid(
 
 def _standardized(image: Tensor) -> Tensor:
     """Zero mean and unit variance per image and channel; the two numbers are constants for the gradient."""
+    axes = (2, 3, 4)
     with torch.no_grad():
-        deviation, mean = torch.std_mean(image, dim=(2, 3, 4), keepdim=True, correction=0)
-        scale = 1 / deviation.clamp_min(torch.finfo(image.dtype).tiny ** 0.5)
+        mean = image.mean(dim=axes, keepdim=True)
+        norm = torch.linalg.vector_norm(image - mean, dim=axes, keepdim=True)
+        scale = image[0, 0].numel() ** 0.5 / norm.clamp_min(torch.finfo(image.dtype).tiny ** 0.5)
     return (image - mean) * scale
 
 
-def _variance(image: Tensor, mean: Tensor, inverse_count: Tensor, window: int) -> Tensor:
-    square = box_sum(image * image, window) * inverse_count
-    return torch.addcmul(square, mean, mean, value=-1).clamp_min(0) + FLAT_VARIANCE
+class _SquaredLocalCorrelation(torch.autograd.Function):
+    """``c^2 / (v_f v_w)`` per voxel, with c, v_f, v_w the covariance and variances over its cube.
+
+    The gradient in closed form takes three box filters and keeps a third of what autograd would.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, fixed: Tensor, warped: Tensor, count: Tensor, window: int) -> Tensor:
+        share = count.reciprocal()
+        fixed_mean, warped_mean = box_sum(fixed, window).mul_(share), box_sum(warped, window).mul_(share)
+        covariance = box_sum(fixed * warped, window).mul_(share).addcmul_(fixed_mean, warped_mean, value=-1)
+        fixed_variance = _variance(fixed, fixed_mean, share, window)
+        warped_variance = _variance(warped, warped_mean, share, window)
+        ratio = (covariance / fixed_variance).div_(warped_variance)
+        result = ratio * covariance
+        ctx.save_for_backward(
+            fixed, warped, share, fixed_mean, warped_mean, fixed_variance, warped_variance, ratio, result
+        )
+        ctx.window = window
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        fixed, warped, share, fixed_mean, warped_mean, fixed_variance, warped_variance, ratio, result = (
+            ctx.saved_tensors
+        )
+        scaled = gradients[0] * (2 * share)
+        by_covariance = ratio * scaled
+        by_variance = (result * scaled).neg_()
+        smooth = box_sum(by_covariance, ctx.window)
+
+        def of(image: Tensor, mean: Tensor, variance: Tensor, other: Tensor, other_mean: Tensor) -> Tensor:
+            weight = by_variance / variance
+            total = (by_covariance * other_mean).addcmul_(weight, mean)
+            gradient = box_sum(total, ctx.window).neg_().addcmul_(smooth, other)
+            return gradient.addcmul_(box_sum(weight, ctx.window), image)
+
+        of_fixed = of_warped = None
+        if ctx.needs_input_grad[0]:
+            of_fixed = of(fixed, fixed_mean, fixed_variance, warped, warped_mean)
+        if ctx.needs_input_grad[1]:
+            of_warped = of(warped, warped_mean, warped_variance, fixed, fixed_mean)
+        return of_fixed, of_warped, None, None
+
+
+def _variance(image: Tensor, mean: Tensor, share: Tensor, window: int) -> Tensor:
+    square = box_sum(image * image, window).mul_(share)
+    return square.addcmul_(mean, mean, value=-1).clamp_min_(0).add_(FLAT_VARIANCE)
 
 
 def _parzen_weights(image: Tensor, bins: int, width: float, intensity_range: tuple[float, float] | None) -> Tensor:

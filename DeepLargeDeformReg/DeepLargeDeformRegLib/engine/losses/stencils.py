@@ -138,8 +138,7 @@ class _Derivative(torch.autograd.Function):
             values.narrow(dim, 0, length - 2),
             out=result.narrow(dim, 1, length - 2),
         )
-        for start in (0, length - 2):
-            end = 0 if start == 0 else length - 1
+        for start, end in ((0, 0), (length - 2, length - 1)):
             difference = values.narrow(dim, start + 1, 1) - values.narrow(dim, start, 1)
             result.narrow(dim, end, 1).copy_(difference * 2)
         return result.mul_(0.5 / spacing)
@@ -182,13 +181,13 @@ class _SecondDerivatives(torch.autograd.Function):
             inner = values.shape[dim] - 2
             if inner < 1:
                 continue
+            # The difference comes before the weight: of a translation and of a ramp it is exactly zero.
+            difference = values.narrow(dim, 0, inner) + values.narrow(dim, 2, inner)
+            difference.sub_(values.narrow(dim, 1, inner), alpha=2)
             weight = spacing**-2
-            for target, source in ((1, 0), (0, 0), (inner + 1, inner - 1)):
-                width = inner if target == 1 else 1
-                part = result.narrow(dim, target, width)
-                part.add_(values.narrow(dim, source, width), alpha=weight)
-                part.add_(values.narrow(dim, source + 1, width), alpha=-2 * weight)
-                part.add_(values.narrow(dim, source + 2, width), alpha=weight)
+            result.narrow(dim, 1, inner).add_(difference, alpha=weight)
+            result.narrow(dim, 0, 1).add_(difference.narrow(dim, 0, 1), alpha=weight)
+            result.narrow(dim, inner + 1, 1).add_(difference.narrow(dim, inner - 1, 1), alpha=weight)
         return result
 
     @staticmethod
@@ -205,13 +204,12 @@ class _SecondDerivativesAdjoint(torch.autograd.Function):
             inner = gradient.shape[dim] - 2
             if inner < 1:
                 continue
-            weight = spacing**-2
-            for source, target in ((1, 0), (0, 0), (inner + 1, inner - 1)):
-                width = inner if source == 1 else 1
-                part = gradient.narrow(dim, source, width)
-                result.narrow(dim, target, width).add_(part, alpha=weight)
-                result.narrow(dim, target + 1, width).add_(part, alpha=-2 * weight)
-                result.narrow(dim, target + 2, width).add_(part, alpha=weight)
+            weighted = gradient.narrow(dim, 1, inner) * spacing**-2
+            weighted.narrow(dim, 0, 1).add_(gradient.narrow(dim, 0, 1), alpha=spacing**-2)
+            weighted.narrow(dim, inner - 1, 1).add_(gradient.narrow(dim, inner + 1, 1), alpha=spacing**-2)
+            result.narrow(dim, 0, inner).add_(weighted)
+            result.narrow(dim, 2, inner).add_(weighted)
+            result.narrow(dim, 1, inner).sub_(weighted, alpha=2)
         return result
 
     @staticmethod
