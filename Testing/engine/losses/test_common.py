@@ -1,4 +1,4 @@
-"""What holds for every loss: registry, gradients, half precision, devices' autocast."""
+"""What holds for every loss: registry, gradients, half precision, inference mode."""
 
 from __future__ import annotations
 
@@ -106,6 +106,14 @@ def test_autocast_does_not_change_the_value(name: str) -> None:
         raised = loss(variable.to(torch.bfloat16))
     assert raised.dtype == torch.float32
     assert raised.item() == pytest.approx(expected, rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_is_the_same_in_inference_mode(name: str) -> None:
+    loss, variable = CASES[name]
+    expected = loss(variable.clone().requires_grad_()).item()
+    with torch.inference_mode():
+        assert loss(variable.clone()).item() == pytest.approx(expected)
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

@@ -69,7 +69,7 @@ def ngf(
         grid: the images' grid.
         mask: where the mean is taken; the whole image by default.
         epsilon: edge parameter, intensity per mm; the paper uses 1 for CT. ``None``: :func:`ngf_epsilon` of the
-            fixed image within the mask.
+            fixed image within the mask (in a loop over one pair, compute that once and pass it).
     """
     require_same_shape(fixed, warped)
     if epsilon is None:
