@@ -11,7 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
+import torch
+from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.images import Volume
+from scipy.ndimage import gaussian_filter
 
 SIZE = (12, 11, 10)  # x, y, z
 SFORM = ((1.5, 0, 0, 5), (0, 2, 0, 6), (0, 0, 2.5, 7))
@@ -96,3 +100,30 @@ def write_meta(
         f"ElementDataFile = {data_file}\n"
     )
     path.write_bytes(header.encode() + data)
+
+
+FIELD_FILES = ("f.h5", "f.tfm", "f.nrrd", "f.mha", "f.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def smooth_field(oblique_grid: ImageGrid) -> DisplacementField:
+    """Displacements of up to some 15 mm that differ between neighbors, on the oblique grid."""
+    noise = np.random.default_rng(0).normal(size=(3, *oblique_grid.shape))
+    smooth = gaussian_filter(noise, (0, 2.5, 2.5, 2.5))
+    return DisplacementField(torch.from_numpy((smooth / smooth.std() * 5).astype(np.float32))[None], oblique_grid)
+
+
+@pytest.fixture(scope="session")
+def moving(oblique_grid: ImageGrid) -> Volume:
+    """A scan on another grid that covers the field's image with room to spare."""
+    low, high = oblique_grid.corners.min(axis=0) - 30, oblique_grid.corners.max(axis=0) + 30
+    size = np.ceil((high - low) / (2.0, 1.7, 2.6)).astype(int)
+    grid = ImageGrid.axis_aligned(size.tolist(), (2.0, 1.7, 2.6), low.tolist())
+    noise = np.random.default_rng(5).normal(size=grid.shape)
+    return Volume((gaussian_filter(noise, 2) * 1000).astype(np.float32), grid)
+
+
+def inner_points(grid: ImageGrid, count: int = 200) -> npt.NDArray[np.float64]:
+    """Random LPS positions between the voxel centers of a grid."""
+    index = np.random.default_rng(9).uniform(size=(count, 3)) * (np.array(grid.size) - 1)
+    return grid.to_physical(index)

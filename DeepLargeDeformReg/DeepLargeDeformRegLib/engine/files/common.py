@@ -17,6 +17,7 @@ from ..errors import BadInputError, OutputError, RegistrationError
 PathLike = str | os.PathLike[str]
 
 VOLUME_ENDINGS = (".nrrd", ".nii", ".nii.gz", ".mha")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".mrk.json")
 
 
@@ -59,8 +60,8 @@ def written_whole(path: PathLike, size: int = 0) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(6)}-{path.name}")
     try:
-        if size > shutil.disk_usage(path.absolute().parent).free:
-            raise OSError(errno.ENOSPC, f"{size} bytes are needed")
+        if size:
+            _reserve(temporary, size)
         yield temporary
         temporary.replace(path)
     except RegistrationError:
@@ -109,9 +110,23 @@ def write_text(text: str, path: PathLike) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def _reserve(path: Path, size: int) -> None:
+    """Raise OSError if the disk (or the user's quota) has no room: HDF5 crashes Python when it meets a full disk."""
+    if size > shutil.disk_usage(path.absolute().parent).free:
+        raise OSError(errno.ENOSPC, f"{size} bytes are needed")
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("wb") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
+
+
 def _reason(error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if number in _NO_ROOM:
         return "the disk is full"
     if isinstance(error, PermissionError):
         return "access is denied, or another program holds the file open"

@@ -167,14 +167,17 @@ def _from_markups(text: str, name: str) -> Landmarks:
     if any(unit != "mm" for unit in ([units] if isinstance(units, str) else units)):
         raise BadInputError(f"{name}: the landmarks are not in millimeters; save them in millimeters.")
     points = lists[0]["controlPoints"]
-    missing = [one.get("label", "") for one in points if one.get("positionStatus", "defined") != "defined"]
-    if missing:
-        raise BadInputError(
-            f"{name}: {len(missing)} landmark(s) were not placed ({', '.join(missing)}); place or delete."
-        )
+    _check_placed([one.get("label", "") for one in points if one.get("positionStatus", "defined") != "defined"], name)
     positions = np.array([one["position"] for one in points], dtype=np.float64).reshape(-1, 3)
     system = str(lists[0].get("coordinateSystem", "LPS"))
     return Landmarks(positions * _sign(system, name), tuple(str(one.get("label", "")) for one in points))
+
+
+def _check_placed(missing: list[str], name: str) -> None:
+    if missing:
+        raise BadInputError(
+            f"{name}: {len(missing)} landmark(s) were not placed ({', '.join(missing)}); place or delete them."
+        )
 
 
 def _from_fcsv(text: str, name: str) -> Landmarks:
@@ -190,7 +193,13 @@ def _from_fcsv(text: str, name: str) -> Landmarks:
             columns = [column.strip() for column in value.split(",")]
     rows = [row for row in csv.reader(lines) if row]
     where = [columns.index(axis) for axis in "xyz"]
-    return Landmarks(_positions(rows, where, name) * _sign(system, name), _names(columns, rows))
+    names = _names(columns, rows)
+    # Slicer adds the position status after the columns that it names; 2 is "defined".
+    status = len(_FCSV_COLUMNS.split(","))
+    _check_placed(
+        [one for one, row in zip(names, rows, strict=True) if row[status : status + 1] not in ([], ["2"])], name
+    )
+    return Landmarks(_positions(rows, where, name) * _sign(system, name), names)
 
 
 def _from_table(text: str, name: str) -> Landmarks:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import shutil
 import struct
 from pathlib import Path
 
@@ -188,19 +189,22 @@ def _write_nifti(field: DisplacementField, path: PathLike) -> None:
     image = _field_image(field)
     ras = np.array([-1.0, -1.0, 1.0], dtype=np.float32)
     flipped = field.grid.to_image(sitk.GetArrayViewFromImage(image) * ras, is_vector=True)
-    with written_whole(path) as temporary, written_whole(temporary.with_name(temporary.name + ".nii")) as plain:
-        with quiet_itk():
-            sitk.WriteImage(flipped, str(plain))
-        check_written(plain)
-        with plain.open("r+b") as stream:
-            stream.seek(_INTENT_OFFSET)
-            stream.write(struct.pack("<h", _DISPLACEMENT_INTENT))
-        if ending(path) == ".nii":
-            temporary.write_bytes(plain.read_bytes())
-        else:
-            with plain.open("rb") as source, gzip.open(temporary, "wb", compresslevel=4) as target:
-                while chunk := source.read(1 << 22):
-                    target.write(chunk)
+    size = field.displacement.numel() * 4
+    with written_whole(path, size) as temporary:
+        plain = temporary.with_name(temporary.name[: -len(ending(path))] + ".nii")
+        try:
+            with quiet_itk():
+                sitk.WriteImage(flipped, str(plain))
+            check_written(plain)
+            with plain.open("r+b") as stream:
+                stream.seek(_INTENT_OFFSET)
+                stream.write(struct.pack("<h", _DISPLACEMENT_INTENT))
+            if plain != temporary:
+                with plain.open("rb") as source, gzip.open(temporary, "wb", compresslevel=4) as target:
+                    shutil.copyfileobj(source, target, 1 << 22)
+        finally:
+            if plain != temporary:
+                plain.unlink(missing_ok=True)
 
 
 def _check_text(path: Path) -> None:
