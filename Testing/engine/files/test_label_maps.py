@@ -180,6 +180,16 @@ def test_segmentation_that_is_no_binary_label_map_is_refused(tmp_path: Path) -> 
         read_label_map(tmp_path / "a.seg.nrrd")
 
 
+def test_empty_segmentation_of_slicer_is_refused(tmp_path: Path, oblique_grid: ImageGrid) -> None:
+    """Slicer saves a segmentation without voxels as a single one."""
+    header = "Segment0_ID:=a\nSegment0_Name:=liver\n"
+    write_nrrd(
+        tmp_path / "a.seg.nrrd", b"\0", "1 1 1", "(1,0,0) (0,1,0) (0,0,1)", extra=header, element="unsigned char"
+    )
+    with pytest.raises(BadInputError, match=r"moving segmentation a\.seg\.nrrd is empty"):
+        read_label_map(tmp_path / "a.seg.nrrd", oblique_grid, what="moving segmentation")
+
+
 def test_ending_and_folder_are_checked(tmp_path: Path, label_map: LabelMap) -> None:
     with pytest.raises(BadInputError, match=r"must end in \.seg\.nrrd"):
         write_label_map(label_map, tmp_path / "a.png")

@@ -17,6 +17,7 @@ from ..errors import BadInputError
 from .common import quiet_itk
 
 _FEWEST_SLICES = 8  # shorter series (scouts, single captures) are no volumes to register
+_DEPTH = 4  # of sub-folders that are searched: patient, study, series and one more
 _SPACING_TOLERANCE = 0.05  # of the slice distance: positions in DICOM are rounded decimals
 _MODALITY_TAG = "0008|0060"
 
@@ -45,8 +46,9 @@ def list_series(folder: Path) -> list[Series]:
     found = _series_in(folder)
     if not found:
         for current, children, _ in os.walk(folder):
-            children.sort()
-            if Path(current) != folder:
+            depth = len(Path(current).relative_to(folder).parts)
+            children[:] = sorted(child for child in children if depth < _DEPTH and not child.startswith("."))
+            if depth > 0:
                 found += _series_in(Path(current))
     return sorted(found, key=lambda one: (-one.slices, one.uid))
 

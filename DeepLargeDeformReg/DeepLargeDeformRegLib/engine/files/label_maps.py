@@ -76,6 +76,9 @@ def read_label_map(
         segments = _segments(reader, path.name)
         image = execute(reader, path.name) if segments else read_image(path)
     own_grid = ImageGrid.from_image(image)
+    empty = BadInputError(f"The {what} {path.name} is empty: it has no voxel other than 0.")
+    if not np.any(sitk.GetArrayViewFromImage(image)):
+        raise empty
     if segments:
         label_map = _merge(_layers(image, path.name), own_grid, segments, path.name, warn)
         if grid is not None:
@@ -86,7 +89,7 @@ def read_label_map(
         check_same_space(label_map.grid, grid, what, of)
         label_map = replace(label_map, grid=grid)
     if not label_map.array.any():
-        raise BadInputError(f"The {what} {path.name} is empty: it has no voxel other than 0.")
+        raise empty
     return label_map
 
 

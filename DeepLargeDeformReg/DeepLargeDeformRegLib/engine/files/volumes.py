@@ -72,7 +72,7 @@ def read_image(path: PathLike, series: int | str | None = None, pixel_type: int 
     Raises:
         BadInputError: if the file cannot be read or is no scalar 3D image.
     """
-    path, series = split_series(Path(path), series)
+    path, series = split_series(Path(path).absolute(), series)
     if path.is_dir():
         image = read_series(path, series, pixel_type)
         _grid(path.name, image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
@@ -109,7 +109,7 @@ def open_image(path: Path) -> sitk.ImageFileReader:
     size = reader.GetSize()
     if reader.GetPixelID() in _COMPLEX:
         raise BadInputError(f"{path.name} has complex voxel values; export its magnitude as a scalar image.")
-    if len(size) < 3 or size[2] == 1:
+    if len(size) < 3 or (size[2] == 1 and max(size) > 1):  # an empty segmentation of Slicer is a single voxel
         raise BadInputError(
             f"{path.name} is a single 2D slice; 3D volumes are registered (for DICOM, give the folder)."
         )
