@@ -1,0 +1,7 @@
+"""Errors of the scene, with messages for the person at the screen."""
+
+from __future__ import annotations
+
+
+class SceneError(ValueError):
+    """A node cannot be used; the message says which, why, and what to do."""

@@ -1,0 +1,78 @@
+"""Landmarks in and out, and the list of folds as points to jump to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from .errors import SceneError
+
+
+def points_lps(node: Any) -> tuple[np.ndarray, list[str]]:
+    """Defined control points of a markups node in the world, LPS, mm: array (n, 3) and their labels."""
+    points, names = [], []
+    for index in range(node.GetNumberOfControlPoints()):
+        if node.GetNthControlPointPositionStatus(index) != slicer.vtkMRMLMarkupsNode.PositionDefined:
+            continue
+        position = node.GetNthControlPointPositionWorld(index)
+        points.append([-position[0], -position[1], position[2]])
+        names.append(node.GetNthControlPointLabel(index))
+    return np.array(points, dtype=float).reshape(-1, 3), names
+
+
+def landmark_pairs(fixed: Any, moving: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Corresponding points (fixed, moving, names), LPS, mm: by label where all labels agree, else by order.
+
+    Raises:
+        SceneError: if the two lists cannot be paired.
+    """
+    fixed_points, fixed_names = points_lps(fixed)
+    moving_points, moving_names = points_lps(moving)
+    if len(fixed_points) == 0 or len(fixed_points) != len(moving_points):
+        raise SceneError(
+            f"The landmark lists have {len(fixed_points)} and {len(moving_points)} points. "
+            "Each fixed landmark needs its moving one."
+        )
+    if len(set(fixed_names)) == len(fixed_names) and set(fixed_names) == set(moving_names):
+        order = [moving_names.index(name) for name in fixed_names]
+        moving_points = moving_points[order]
+    return fixed_points, moving_points, fixed_names
+
+
+def points_node(points: np.ndarray, names: Iterable[str], name: str, node: Any = None) -> Any:
+    """Markups node of LPS points (n, 3); ``node`` is overwritten, or a new one is made."""
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetAndObserveTransformNodeID(None)
+    node.RemoveAllControlPoints()
+    for point, label in zip(points, names, strict=True):
+        node.AddControlPoint(vtk.vtkVector3d(-point[0], -point[1], point[2]), label)
+    return node
+
+
+def fold_points(folds: Iterable[Mapping[str, Any]], name: str, node: Any = None) -> Any:
+    """The folding list as locked points; volume, worst value and structure are each point's description."""
+    folds = list(folds)
+    points = np.array([fold["point_lps"] for fold in folds], dtype=float).reshape(-1, 3)
+    node = points_node(points, [f"fold {index}" for index in range(1, len(folds) + 1)], name, node)
+    for index, fold in enumerate(folds):
+        where = fold.get("structure") or "outside the structures"
+        text = f"{where}: {fold.get('volume_mm3', 0):.1f} mm3, smallest det J {fold.get('worst', 0):.2f}"
+        node.SetNthControlPointDescription(index, text)
+    node.SetLocked(True)
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(1.0, 0.0, 0.9)
+    display.SetPointLabelsVisibility(False)
+    return node
+
+
+def jump_to(point_lps: Iterable[float]) -> None:
+    """Jump with all slice views to a point."""
+    x, y, z = point_lps
+    for slice_node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        slice_node.JumpSliceByCentering(-x, -y, z)

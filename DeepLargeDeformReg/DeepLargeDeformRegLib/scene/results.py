@@ -1,0 +1,150 @@
+"""One result: the nodes that a run made, kept in one subject-hierarchy folder and found again in a saved scene."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import slicer
+
+from .volumes import remove_node
+
+RECORD_ATTRIBUTE = "DeepLargeDeformReg.result"
+ROLE_PREFIX = "DeepLargeDeformReg.result."
+ROLES = (
+    "fixed",
+    "moving",
+    "fixed_segmentation",
+    "moving_segmentation",
+    "transform",
+    "warped",
+    "segmentation",
+    "jacobian",
+    "table",
+    "folds",
+    "landmarks",
+)
+INPUT_ROLES = ROLES[:4]
+
+
+@dataclass
+class RunResult:
+    """A run in the scene.
+
+    Args:
+        node: the script node that records the run: node references by role, and metrics and settings as JSON.
+    """
+
+    node: Any
+    _metrics: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name for people, as "Run 2"."""
+        return self.node.GetName()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Metrics of the run, as in its JSON file."""
+        if self._metrics is None:
+            self._metrics = json.loads(self.node.GetParameter("metrics") or "{}")
+        return self._metrics
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the run."""
+        return json.loads(self.node.GetParameter("settings") or "{}")
+
+    @property
+    def report(self) -> str:
+        """The HTML report; empty if none was written."""
+        return self.node.GetParameter("report")
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """``{"level", "title", "reasons"}``; empty if the run was not judged."""
+        return self.metrics.get("verdict") or {}
+
+    @property
+    def folds(self) -> list[dict[str, Any]]:
+        """Folding list, worst first as the engine gave it."""
+        return self.metrics.get("folds") or []
+
+    def get(self, role: str) -> Any:
+        """Node of a role of :data:`ROLES`, or None."""
+        return self.node.GetNodeReference(ROLE_PREFIX + role)
+
+
+def _record(node: Any) -> bool:
+    return node.GetAttribute(RECORD_ATTRIBUTE) is not None
+
+
+def list_results() -> list[RunResult]:
+    """All runs in the scene, oldest first."""
+    nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode") if _record(node)]
+    return [RunResult(node) for node in sorted(nodes, key=lambda node: int(node.GetAttribute(RECORD_ATTRIBUTE)))]
+
+
+def next_number() -> int:
+    """Number of the next run."""
+    return 1 + max((int(run.node.GetAttribute(RECORD_ATTRIBUTE)) for run in list_results()), default=0)
+
+
+def add_result(
+    nodes: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    report: str = "",
+    number: int | None = None,
+) -> RunResult:
+    """Record a run and put its output nodes into one subject-hierarchy folder.
+
+    Args:
+        nodes: node by role; None where there is none.
+        metrics: metrics of the run.
+        settings: settings of the run.
+        report: the HTML report.
+        number: number of the run; None takes the next.
+
+    Raises:
+        KeyError: for an unknown role.
+    """
+    number = next_number() if number is None else number
+    record = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", f"Run {number}")
+    record.SetAttribute(RECORD_ATTRIBUTE, str(number))
+    record.SetHideFromEditors(True)
+    record.SetParameter("metrics", json.dumps(dict(metrics)))
+    record.SetParameter("settings", json.dumps(dict(settings)))
+    record.SetParameter("report", report)
+    for role, node in nodes.items():
+        if role not in ROLES:
+            raise KeyError(role)
+        if node is not None:
+            record.SetNodeReferenceID(ROLE_PREFIX + role, node.GetID())
+    _into_folder(record.GetName(), [node for role, node in nodes.items() if node and role not in INPUT_ROLES])
+    return RunResult(record)
+
+
+def _into_folder(name: str, nodes: list[Any]) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is None:
+        return
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), f"Registration, {name.lower()}")
+    for node in nodes:
+        item = hierarchy.GetItemByDataNode(node)
+        if item:
+            hierarchy.SetItemParent(item, folder)
+
+
+def remove_result(run: RunResult, with_outputs: bool = True) -> None:
+    """Remove a run; its output nodes too, except those that another run uses."""
+    others = [other for other in list_results() if other.node is not run.node]
+    kept = {other.get(role) for other in others for role in ROLES}
+    if with_outputs:
+        for role in ROLES:
+            node = run.get(role)
+            if role not in INPUT_ROLES and node is not None and node not in kept:
+                remove_node(node)
+    slicer.mrmlScene.RemoveNode(run.node)

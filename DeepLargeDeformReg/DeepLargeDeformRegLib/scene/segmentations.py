@@ -1,0 +1,202 @@
+"""Segmentations to exact label maps and back, with names, colors and terminology."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from .errors import SceneError
+from .volumes import RAS_TO_LPS, array_to_matrix, remove_node, volume_from_image
+
+
+@dataclass(frozen=True)
+class SegmentLabel:
+    """One segment as a label: ``value`` in the map, and what belongs to the segment in the scene."""
+
+    value: int
+    segment_id: str
+    name: str
+    color: tuple[float, float, float]
+    terminology: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the engine's ``Label``."""
+        return {"value": self.value, "name": self.name, "color": list(self.color), "terminology": self.terminology}
+
+
+def terminology_tag() -> str:
+    """Name of the tag that holds a segment's terminology."""
+    return slicer.vtkSegment.GetTerminologyEntryTagName()
+
+
+def segment_names(node: Any) -> dict[str, str]:
+    """Names by segment id, in the order of the segmentation."""
+    if node is None:
+        return {}
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    return {identifier: segmentation.GetSegment(identifier).GetName() for identifier in ids}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name).strip().lower()
+
+
+def match_by_name(fixed: Any, moving: Any) -> list[tuple[str, str]]:
+    """Pairs of segment ids (fixed, moving) with the same name, whatever the case and the punctuation."""
+    others: dict[str, str] = {}
+    for identifier, name in segment_names(moving).items():
+        others.setdefault(_plain(name), identifier)
+    pairs = []
+    for identifier, name in segment_names(fixed).items():
+        other = others.pop(_plain(name), None)
+        if other is not None:
+            pairs.append((identifier, other))
+    return pairs
+
+
+def _world_copy(node: Any) -> Any:
+    """A copy of a segmentation with its parent transforms applied."""
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hardened copy")
+    copy.GetSegmentation().DeepCopy(node.GetSegmentation())
+    copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    copy.HardenTransform()
+    return copy
+
+
+def label_map_of(
+    node: Any, reference: sitk.Image, segment_ids: list[str] | None = None
+) -> tuple[sitk.Image, list[SegmentLabel], list[str]]:
+    """Segments as one label map on the geometry of an image.
+
+    Args:
+        node: segmentation node; parent transforms are applied to a copy.
+        reference: LPS image that gives the geometry.
+        segment_ids: which segments; None takes all.
+
+    Returns:
+        label map (uint16, the n-th segment has value n), the labels, and warnings in sentences.
+
+    Raises:
+        SceneError: if the node has no segments, or none of them reaches into the image.
+    """
+    names = segment_names(node)
+    chosen = list(names) if segment_ids is None else segment_ids
+    if not chosen:
+        raise SceneError(f"{node.GetName()} has no segments to use. Select another segmentation or none.")
+    source = _world_copy(node) if node.GetParentTransformNode() else node
+    blank = sitk.Image(reference.GetSize(), sitk.sitkUInt8)
+    blank.CopyInformation(reference)
+    grid = volume_from_image(blank, "reference grid")
+    labels, warnings = [], []
+    result = np.zeros(reference.GetSize()[::-1], dtype=np.uint16)
+    overlap = 0
+    try:
+        for value, identifier in enumerate(chosen, start=1):
+            segment = source.GetSegmentation().GetSegment(identifier)
+            mask = slicer.util.arrayFromSegmentBinaryLabelmap(source, identifier, grid)
+            inside = np.zeros_like(result, dtype=bool) if mask is None else np.asarray(mask) > 0
+            if not inside.any():
+                warnings.append(f"The segment {segment.GetName()} of {node.GetName()} has no voxel in the volume.")
+            overlap += int(np.count_nonzero(inside & (result > 0)))
+            result[inside] = value
+            tag = vtk.reference("")
+            segment.GetTag(terminology_tag(), tag)
+            labels.append(SegmentLabel(value, identifier, segment.GetName(), tuple(segment.GetColor()), str(tag)))
+    finally:
+        remove_node(grid)
+        if source is not node:
+            remove_node(source)
+    if not result.any():
+        raise SceneError(f"No segment of {node.GetName()} has a voxel in the volume. Does it belong to this volume?")
+    if overlap:
+        warnings.append(f"{overlap} voxels of {node.GetName()} belong to several segments; the later one is used.")
+    image = sitk.GetImageFromArray(result)
+    image.CopyInformation(reference)
+    return image, labels, warnings
+
+
+def write_label_map(
+    node: Any, reference: sitk.Image, path: str | Path, segment_ids: list[str] | None = None
+) -> tuple[list[SegmentLabel], list[str]]:
+    """Write :func:`label_map_of` to a file; return labels and warnings."""
+    image, labels, warnings = label_map_of(node, reference, segment_ids)
+    sitk.WriteImage(image, str(path), useCompression=True)
+    return labels, warnings
+
+
+def _oriented_image(mask: np.ndarray, reference: sitk.Image) -> Any:
+    """vtkOrientedImageData (RAS) of a (z, y, x) mask on an LPS grid."""
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*reference.GetSize())
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(mask, dtype=np.uint8).ravel(), deep=True)
+    image.GetPointData().SetScalars(scalars)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(reference.GetDirection()).reshape(3, 3) * np.array(reference.GetSpacing())
+    matrix[:3, 3] = reference.GetOrigin()
+    image.SetGeometryFromImageToWorldMatrix(array_to_matrix(RAS_TO_LPS @ matrix))
+    return image
+
+
+def segmentation_from_label_map(
+    image: sitk.Image, labels: list[SegmentLabel], name: str, node: Any = None, reference: Any = None
+) -> Any:
+    """Segmentation node of a label map; each segment keeps id, name, color and terminology of its label.
+
+    Args:
+        image: LPS label map.
+        labels: what each value stands for; values that are not listed are left out.
+        name: name of a new node.
+        node: segmentation node to overwrite instead.
+        reference: volume whose geometry the segmentation takes.
+    """
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetAndObserveTransformNodeID(None)
+    segmentation = node.GetSegmentation()
+    segmentation.RemoveAllSegments()
+    if reference is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+    array = sitk.GetArrayFromImage(image)
+    for label in labels:
+        segment = slicer.vtkSegment()
+        segment.SetName(label.name)
+        segment.SetColor(*label.color)
+        segment.AddRepresentation(
+            slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName(),
+            _oriented_image(array == label.value, image),
+        )
+        if label.terminology:
+            segment.SetTag(terminology_tag(), label.terminology)
+        segmentation.AddSegment(segment, label.segment_id)
+    return node
+
+
+def read_label_map(
+    path: str | Path, labels: list[SegmentLabel], name: str, node: Any = None, reference: Any = None
+) -> Any:
+    """Segmentation node of a label map file that the engine wrote."""
+    return segmentation_from_label_map(sitk.ReadImage(str(path)), labels, name, node, reference)
+
+
+def show_outlines(node: Any, color: tuple[float, float, float] | None = None, width: int = 2) -> None:
+    """Show segments as outlines in slices, all in one color if one is given (the segments keep their own)."""
+    display = node.GetDisplayNode()
+    display.SetVisibility(True)
+    display.SetVisibility2DFill(False)
+    display.SetVisibility2DOutline(True)
+    display.SetSliceIntersectionThickness(width)
+    for identifier in segment_names(node):
+        if color is not None:
+            display.SetSegmentOverrideColor(identifier, *color)
+        else:
+            display.UnsetSegmentOverrideColor(identifier)

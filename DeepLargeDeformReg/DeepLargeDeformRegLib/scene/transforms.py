@@ -1,0 +1,176 @@
+"""Displacement fields as transform nodes.
+
+An ITK displacement field (fixed to moving, LPS, mm) is the node's transform *from* parent: with the moving volume under
+the node, the volume lands on the fixed one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from .errors import SceneError
+from .volumes import RAS_TO_LPS, array_to_matrix, remove_node
+
+FIXED_ROLE = "DeepLargeDeformReg.fixed"
+MOVING_ROLE = "DeepLargeDeformReg.moving"
+ATTRIBUTE_PREFIX = "DeepLargeDeformReg."
+
+
+def _grid_transform(field: sitk.Image) -> Any:
+    """vtkOrientedGridTransform (RAS) of an LPS displacement field."""
+    vectors = sitk.GetArrayFromImage(field).astype(np.float64)
+    vectors[..., :2] *= -1.0
+    depth, height, width = vectors.shape[:3]
+    data = vtk.vtkImageData()
+    data.SetDimensions(width, height, depth)
+    data.SetSpacing(field.GetSpacing())
+    origin = np.array(field.GetOrigin()) * (-1.0, -1.0, 1.0)
+    data.SetOrigin(origin)
+    scalars = numpy_support.numpy_to_vtk(vectors.reshape(-1, 3), deep=True)
+    scalars.SetName("displacement")
+    data.GetPointData().SetScalars(scalars)
+    direction = np.eye(4)
+    direction[:3, :3] = RAS_TO_LPS[:3, :3] @ np.array(field.GetDirection()).reshape(3, 3)
+    grid = slicer.vtkOrientedGridTransform()
+    grid.SetDisplacementGridData(data)
+    grid.SetGridDirectionMatrix(array_to_matrix(direction))
+    grid.SetInterpolationModeToLinear()
+    return grid
+
+
+def new_grid_node(name: str) -> Any:
+    """An empty transform node that can hold a grid, of the class that this Slicer prefers."""
+    return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", name)
+
+
+def transform_from_field(
+    field: sitk.Image,
+    name: str,
+    node: Any = None,
+    fixed: Any = None,
+    moving: Any = None,
+    attributes: dict[str, str] | None = None,
+) -> Any:
+    """Grid transform node of a displacement field.
+
+    Args:
+        field: vector image, displacement (x, y, z) in mm, LPS, from fixed to moving points.
+        name: name of a new node.
+        node: transform node to overwrite instead.
+        fixed: fixed volume, kept as node reference.
+        moving: moving volume, kept as node reference.
+        attributes: what is recorded in the node, as model, version and settings.
+
+    Raises:
+        SceneError: if the image is not a 3D vector field.
+    """
+    if field.GetDimension() != 3 or field.GetNumberOfComponentsPerPixel() != 3:
+        raise SceneError("The displacement field must be a 3D image with three values per voxel.")
+    if node is None:
+        node = new_grid_node(name)
+    node.SetAndObserveTransformFromParent(_grid_transform(field))
+    node.SetNodeReferenceID(FIXED_ROLE, fixed.GetID() if fixed else None)
+    node.SetNodeReferenceID(MOVING_ROLE, moving.GetID() if moving else None)
+    for key, value in (attributes or {}).items():
+        node.SetAttribute(ATTRIBUTE_PREFIX + key, value)
+    return node
+
+
+def read_transform(path: str | Path, name: str, node: Any = None, **references: Any) -> Any:
+    """Grid transform node of a field or transform file that the engine wrote."""
+    path = Path(path)
+    if path.suffix in (".h5", ".tfm", ".txt"):
+        loaded = sitk.ReadTransform(str(path))
+        if loaded.GetName() == "CompositeTransform":
+            parts = sitk.CompositeTransform(loaded)
+            loaded = parts.GetNthTransform(0) if parts.GetNumberOfTransforms() == 1 else loaded
+        if loaded.GetName() != "DisplacementFieldTransform":
+            raise SceneError(f"{path.name} does not hold one displacement field.")
+        field = sitk.DisplacementFieldTransform(loaded).GetDisplacementField()
+    else:
+        field = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
+    return transform_from_field(field, name, node, **references)
+
+
+def keep_linear_interpolation(node: Any) -> None:
+    """Set linear interpolation again: Slicer reads grids from files as cubic."""
+    for grid in (node.GetTransformFromParent(), node.GetTransformToParent()):
+        concrete = node.GetTransformFromParentAs("vtkOrientedGridTransform", False) if grid else None
+        if concrete is not None:
+            concrete.SetInterpolationModeToLinear()
+
+
+def linear_node(matrix_lps: np.ndarray, name: str, node: Any = None) -> Any:
+    """Linear transform node of a 4x4 matrix from fixed to moving points, LPS."""
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+    node.SetMatrixTransformFromParent(array_to_matrix(RAS_TO_LPS @ matrix_lps @ RAS_TO_LPS))
+    return node
+
+
+def split_linear(field: sitk.Image, matrix_lps: np.ndarray) -> sitk.Image:
+    """The deformable rest s of a field phi = A o s: s(x) = A^-1 phi(x), on the same grid."""
+    array = sitk.GetArrayFromImage(field).astype(np.float64)
+    depth, height, width = array.shape[:3]
+    index = np.stack(np.meshgrid(np.arange(depth), np.arange(height), np.arange(width), indexing="ij")[::-1], -1)
+    axes = np.array(field.GetDirection()).reshape(3, 3) * np.array(field.GetSpacing())
+    points = index @ axes.T + np.array(field.GetOrigin())
+    inverse = np.linalg.inv(matrix_lps)
+    rest = (points + array) @ inverse[:3, :3].T + inverse[:3, 3] - points
+    image = sitk.GetImageFromArray(rest, isVector=True)
+    image.CopyInformation(field)
+    return image
+
+
+def linear_and_grid(field: sitk.Image, matrix_lps: np.ndarray, name: str) -> tuple[Any, Any]:
+    """The field as two nodes, (linear, grid): the linear one under the grid; the moving volume goes under the linear."""
+    grid = transform_from_field(split_linear(field, matrix_lps), f"{name} (deformable part)")
+    linear = linear_node(matrix_lps, f"{name} (linear part)")
+    linear.SetAndObserveTransformNodeID(grid.GetID())
+    return linear, grid
+
+
+def inverse_grid(node: Any, reference: Any, name: str) -> Any:
+    """The inverse of a transform as a grid of its own, sampled on the geometry of a volume.
+
+    Args:
+        node: transform node.
+        reference: volume that covers the space of the inverse, that is the moving one.
+        name: name of the new node.
+    """
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "inverse")
+    try:
+        copy.SetAndObserveTransformFromParent(node.GetTransformToParent())
+        inverse = slicer.modules.transforms.logic().ConvertToGridTransform(copy, reference)
+    finally:
+        remove_node(copy)
+    if inverse is None:
+        raise SceneError(f"{node.GetName()} could not be inverted. Check the transform for folds.")
+    inverse.SetName(name)
+    keep_linear_interpolation(inverse)
+    return inverse
+
+
+def export_transform(node: Any, path: str | Path) -> None:
+    """Write a transform to .h5, .tfm, .nrrd, .mha or .nii.gz, as Slicer's own transform files.
+
+    Raises:
+        SceneError: if it could not be written.
+    """
+    if not slicer.util.saveNode(node, str(path)):
+        raise SceneError(f"{Path(path).name} could not be written. Check the folder and the free space.")
+
+
+def apply_to(nodes: list[Any], transform: Any) -> None:
+    """Put nodes of the moving side (volumes, segmentations, markups, models) under the transform."""
+    for node in nodes:
+        if node is transform or not node.IsA("vtkMRMLTransformableNode"):
+            raise SceneError(f"{node.GetName()} cannot be transformed.")
+        node.SetAndObserveTransformNodeID(transform.GetID())
