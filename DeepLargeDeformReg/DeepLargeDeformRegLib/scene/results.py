@@ -25,6 +25,7 @@ ROLES = (
     "table",
     "folds",
     "landmarks",
+    "report",
 )
 INPUT_ROLES = ROLES[:4]
 
@@ -60,7 +61,8 @@ class RunResult:
     @property
     def report(self) -> str:
         """The HTML report; empty if none was written."""
-        return self.node.GetParameter("report")
+        node = self.get("report")
+        return node.GetText() if node is not None else ""
 
     @property
     def verdict(self) -> dict[str, Any]:
@@ -96,7 +98,6 @@ def add_result(
     nodes: Mapping[str, Any],
     metrics: Mapping[str, Any],
     settings: Mapping[str, Any],
-    report: str = "",
     number: int | None = None,
 ) -> RunResult:
     """Record a run and put its output nodes into one subject-hierarchy folder.
@@ -105,7 +106,6 @@ def add_result(
         nodes: node by role; None where there is none.
         metrics: metrics of the run.
         settings: settings of the run.
-        report: the HTML report.
         number: number of the run; None takes the next.
 
     Raises:
@@ -117,7 +117,6 @@ def add_result(
     record.SetHideFromEditors(True)
     record.SetParameter("metrics", json.dumps(dict(metrics)))
     record.SetParameter("settings", json.dumps(dict(settings)))
-    record.SetParameter("report", report)
     for role, node in nodes.items():
         if role not in ROLES:
             raise KeyError(role)

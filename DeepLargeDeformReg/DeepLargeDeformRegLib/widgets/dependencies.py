@@ -1,0 +1,131 @@
+"""What the worker needs beside Slicer's own Python packages: asked for, and installed with consent."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+TORCH_REQUIREMENT = ">=2.4"
+TITLE = "DeepLargeDeformReg"
+
+
+class DependenciesMissing(RuntimeError):  # noqa: N818 - it is an outcome, and reads so
+    """What registration needs is not installed; the message says why and what to do."""
+
+
+def required_packages(path: Path = REQUIREMENTS) -> list[str]:
+    """Requirements of the file, one a line."""
+    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
+
+
+def _name(requirement: str) -> str:
+    for sign in "<>=!~[; ":
+        requirement = requirement.split(sign)[0]
+    return requirement
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def missing_packages() -> list[str]:
+    """Names of what is not installed, torch first; looks nothing up on the network and imports nothing."""
+    return [name for name in ("torch", *map(_name, required_packages())) if not _is_installed(name)]
+
+
+def ensure(ask: bool = True) -> None:
+    """Install what is missing, after the user agreed.
+
+    Args:
+        ask: show the consent dialog; in testing mode nothing is asked or installed.
+
+    Raises:
+        DependenciesMissing: if something is missing still; the sentence says why.
+    """
+    missing = missing_packages()
+    if not missing:
+        return
+    names = ", ".join("PyTorch" if name == "torch" else name for name in missing)
+    if slicer.app.testingEnabled():
+        raise DependenciesMissing(_("Registration needs {names}.").format(names=names))
+    question = _(
+        "Registration needs Python packages that are not installed yet: {names}.\n\n"
+        "They are downloaded from the internet into this Slicer (PyTorch: up to 3 GB, by the PyTorch extension). "
+        "Everything else of the module works without them.\n\nInstall them now?"
+    ).format(names=names)
+    if ask and not slicer.util.confirmOkCancelDisplay(question, windowTitle=TITLE):
+        raise DependenciesMissing(
+            _("Nothing was installed. Viewing results still works; press Register again to be asked anew.")
+        )
+    if "torch" in missing:
+        _install_torch()
+    if missing != ["torch"]:
+        _install_requirements()
+    still = missing_packages()
+    if still:
+        raise DependenciesMissing(
+            _("{names} could not be installed. Restart Slicer and try again.").format(names=", ".join(still))
+        )
+
+
+def _install_torch() -> None:
+    if importlib.util.find_spec("PyTorchUtils") is None:
+        _install_torch_extension()
+        raise DependenciesMissing(
+            _("PyTorch is installed by the extension PyTorch. Install it in the Extensions Manager and restart Slicer.")
+        )
+    import PyTorchUtils
+
+    try:
+        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT
+        )
+    except Exception as error:
+        raise _offline("PyTorch") from error
+    if torch is None:
+        raise DependenciesMissing(
+            _("PyTorch was not installed. Viewing results still works; press Register again to be asked anew.")
+        )
+
+
+def _install_torch_extension() -> None:
+    model = getattr(slicer.app, "extensionsManagerModel", None)
+    if model is None:
+        return
+    manager = model()
+    manager.interactive = True
+    if not manager.installExtensionFromServer("PyTorch", True):
+        raise _offline(_("the extension PyTorch"))
+
+
+def _install_requirements() -> None:
+    try:
+        packaging = importlib.import_module("slicer.packaging")
+    except ImportError:  # Slicer 5.10 and before
+        packaging = None
+    try:
+        if packaging is not None:
+            packaging.pip_ensure(packaging.load_requirements(REQUIREMENTS), requester=TITLE)
+        else:
+            slicer.util.pip_install(required_packages())
+    except Exception as error:
+        raise _offline(", ".join(map(_name, required_packages()))) from error
+
+
+def _offline(what: str) -> DependenciesMissing:
+    return DependenciesMissing(
+        _(
+            "{what} could not be downloaded. Check the internet connection or the proxy, or ask the administrator "
+            "to install it; then press Register again."
+        ).format(what=what)
+    )
