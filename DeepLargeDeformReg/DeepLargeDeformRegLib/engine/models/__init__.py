@@ -3,6 +3,7 @@
 from .card import FORMAT_VERSION, Channel, Figure, ModelCard
 from .catalog import MODELS_VARIABLE, find_model, list_models, load_model, model_folders, save_model
 from .registration import RegistrationModel
+from .warm import forget_models, warm_model
 
 __all__ = [
     "FORMAT_VERSION",
@@ -12,8 +13,10 @@ __all__ = [
     "ModelCard",
     "RegistrationModel",
     "find_model",
+    "forget_models",
     "list_models",
     "load_model",
     "model_folders",
     "save_model",
+    "warm_model",
 ]
