@@ -16,6 +16,7 @@ import errno
 import faulthandler
 import gc
 import importlib
+import itertools
 import logging
 import os
 import platform
@@ -42,6 +43,7 @@ PROGRESS_SECONDS = 0.05
 """Progress within a stage is told no more often; a bar shows no more."""
 GRACE_SECONDS = 2.0
 """What a running job may take to end when the parent is gone."""
+PARENT_SECONDS = 0.5
 
 
 class Channel:
@@ -100,6 +102,7 @@ class Server:
         self._open: dict[str, protocol.Request] = {}
         self._cancelled: set[str] = set()
         self._running: str | None = None
+        self._abandoned: list[str] = []
         self._ended = threading.Event()
 
     @property
@@ -117,18 +120,22 @@ class Server:
                 pass
             return 0
         finally:
+            self._remove_abandoned()
             self._ended.set()
 
     def leave(self) -> None:
-        """End this process although a job may be running: the parent is gone, and nobody wants the result."""
+        """End this process although a job may be running: the client is gone, and nobody wants the result."""
         with self._lock:
             self._cancelled.update(self._open)
-            folders = [request.folder for request in self._open.values() if request.folder]
+            self._abandoned = [request.folder for request in self._open.values() if request.folder]
         self._inbox.put(None)
         self._ended.wait(GRACE_SECONDS)
-        for folder in folders:
-            remove_abandoned(folder)
+        self._remove_abandoned()
         os._exit(0)
+
+    def _remove_abandoned(self) -> None:
+        for folder in self._abandoned:
+            remove_abandoned(folder)
 
     def _warm(self) -> bool:
         started = time.monotonic()
@@ -296,15 +303,17 @@ def _parent_lives(parent: int, first_parent: int) -> bool:
     return True
 
 
-def _beat(server: Server, channel: Channel, seconds: float, parent: int) -> None:
+def _watch_parent(server: Server, parent: int) -> None:
     first_parent = os.getppid()
-    count = 0
-    while True:
+    while _parent_lives(parent, first_parent):
+        time.sleep(PARENT_SECONDS)
+    server.leave()
+
+
+def _beat(server: Server, channel: Channel, seconds: float) -> None:
+    for count in itertools.count(1):
         time.sleep(seconds)
-        count += 1
         channel.send(protocol.Heartbeat(count, server.running))
-        if not _parent_lives(parent, first_parent):
-            server.leave()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -328,8 +337,9 @@ def main(arguments: list[str] | None = None) -> int:
         protocol.Hello(protocol.PROTOCOL_VERSION, __version__, platform.python_version(), os.getpid(), [*jobs.JOBS])
     )
     server = Server(lambda: _read_some(incoming), channel, jobs, options.idle_seconds)
-    beat = (server, channel, options.heartbeat_seconds, options.parent)
+    beat = (server, channel, options.heartbeat_seconds)
     threading.Thread(target=_beat, args=beat, name="heartbeat", daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(server, options.parent), name="parent", daemon=True).start()
     code = server.run()
     sys.stderr.flush()
     # Threads of native libraries may not survive an orderly end of the interpreter, and nothing is left to save.

@@ -1,0 +1,377 @@
+"""The client against workers that die, hang, do not obey, do not start: noticed, reported as what it is, survived."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from DeepLargeDeformRegLib.worker import process, protocol
+from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, Limits, WorkerClient, WorkerError, WorkerState
+
+from .conftest import Desk, process_lives
+from .faulty_jobs import STAGES
+
+MakeDesk = Callable[..., Desk]
+
+
+def worker_of(one: Desk) -> int:
+    assert one.client.hello is not None
+    return one.client.hello.process
+
+
+def test_killed_at_a_random_moment_50_times_and_the_next_job_succeeds(desk: MakeDesk) -> None:
+    one = desk()
+    moments = random.Random(5)
+    for _ in range(50):
+        job = one.submit("stages", seconds=0.02)
+        one.wait(lambda: one.client.hello is not None and one.client.state is not WorkerState.STARTING)
+        victim = worker_of(one)
+        time.sleep(moments.uniform(0.0, 0.22))  # sometimes before the job, sometimes after it
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        one.wait(lambda job=job: job in one.results or job in one.errors)
+        if job in one.errors:
+            assert one.errors[job].kind == "worker_killed"
+            assert time.monotonic() - killed < 2.0
+        assert one.do("stages", seconds=0.0) == {"stages": len(STAGES)}
+        assert not process_lives(victim)
+    assert 0 < sum(error.worker_died for error in one.errors.values()) < 50
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "word"),
+    [("kill_self", "worker_killed", "memory"), ("segfault", "worker_crashed", "crashed")],
+)
+def test_death_is_noticed_and_told_as_what_it_is(desk: MakeDesk, kind: str, expected: str, word: str) -> None:
+    one = desk()
+    job = one.submit(kind)
+    one.wait_progress(job, "refine")
+    started = time.monotonic()
+    error = one.error(job)
+    assert time.monotonic() - started < 2.0
+    assert error.kind == expected
+    assert word in error.message
+    if kind == "segfault":
+        assert "Segmentation fault" in error.detail  # where it crashed, for the log
+    one.do("echo")
+
+
+def test_a_hang_is_noticed_within_two_seconds_and_then_ended(desk: MakeDesk) -> None:
+    one = desk(limits=Limits(hang=3.0))
+    job = one.submit("stop_self")
+    one.wait_progress(job, "refine")
+    started = time.monotonic()
+    one.wait_state(WorkerState.UNRESPONSIVE)
+    assert time.monotonic() - started < 2.1
+    error = one.error(job)
+    assert error.kind == "worker_hung"
+    assert time.monotonic() - started < 4.0
+    one.do("echo")
+    assert len(one.transports) == 2
+
+
+def test_a_native_call_that_holds_the_lock_is_not_ended(desk: MakeDesk) -> None:
+    one = desk()
+    one.do("hold_lock", seconds=3.0)
+    assert WorkerState.UNRESPONSIVE in [state for state, _, _ in one.states]
+    assert len(one.transports) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_cancel_at_every_stage(desk: MakeDesk, stage: str) -> None:
+    one = desk()
+    job = one.submit("stages", seconds=0.1)
+    one.wait_progress(job, stage)
+    started = time.monotonic()
+    one.client.cancel(job)
+    assert one.client.state is WorkerState.CANCELLING
+    assert one.error(job).kind == "cancelled"
+    assert time.monotonic() - started < 1.0
+    one.do("echo")
+    assert len(one.transports) == 1  # the worker stays warm
+
+
+@pytest.mark.parametrize("stage", ["read", "write"])
+def test_a_deaf_worker_is_killed_and_the_next_job_has_a_fresh_one(desk: MakeDesk, stage: str) -> None:
+    one = desk()
+    job = one.submit("stages", seconds=8.0 if stage == "read" else 0.05, deaf=stage)
+    if stage == "write":
+        job = one.submit("with_child")
+    one.wait(lambda: any(event.job == job for event in one.progress))
+    victim = worker_of(one)
+    started = time.monotonic()
+    one.client.cancel(job)
+    assert one.error(job).kind == "cancelled"
+    assert time.monotonic() - started < 3.0
+    one.do("echo")
+    assert worker_of(one) != victim
+    assert not process_lives(victim)
+
+
+def test_the_whole_tree_is_killed(desk: MakeDesk) -> None:
+    one = desk()
+    job = one.submit("with_child")
+    child = int(one.wait_progress(job, "refine").message)
+    assert process_lives(child)
+    one.client.cancel(job)
+    one.error(job)
+    one.wait(lambda: not process_lives(child), timeout=2.0)
+
+
+def test_the_children_of_a_dead_worker_die_too(desk: MakeDesk) -> None:
+    one = desk()
+    job = one.submit("with_child")
+    child = int(one.wait_progress(job, "refine").message)
+    os.kill(worker_of(one), signal.SIGKILL)
+    assert one.error(job).kind == "worker_killed"
+    one.wait(lambda: not process_lives(child), timeout=2.0)
+
+
+def test_a_waiting_job_can_be_cancelled_and_the_others_go_on(desk: MakeDesk) -> None:
+    one = desk()
+    jobs = [one.submit("stages", seconds=0.05) for _ in range(3)]
+    one.client.cancel(jobs[1])
+    assert one.error(jobs[1]).kind == "cancelled"
+    one.wait(lambda: len(one.results) == 2)
+    assert set(one.results) == {jobs[0], jobs[2]}
+
+
+def test_waiting_jobs_survive_the_death_of_the_worker(desk: MakeDesk) -> None:
+    one = desk()
+    jobs = [one.submit("kill_self"), one.submit("echo"), one.submit("segfault"), one.submit("echo")]
+    one.wait(lambda: len(one.results) + len(one.errors) == 4)
+    assert [one.errors[job].kind if job in one.errors else "done" for job in jobs] == [
+        "worker_killed",
+        "done",
+        "worker_crashed",
+        "done",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "word"),
+    [
+        ("broken", "engine_broken", "libtorch_cpu.so"),
+        ("exit", "engine_broken", "SystemExit"),
+        ("crash", "worker_crashed", "Segmentation fault"),
+    ],
+)
+def test_a_broken_import_of_torch_is_told_as_what_it_is(desk: MakeDesk, how: str, kind: str, word: str) -> None:
+    one = desk(DLDR_TEST_LOAD=how)
+    started = time.monotonic()
+    jobs = [one.submit("echo"), one.submit("echo")]
+    errors = [one.error(job) for job in jobs]
+    assert time.monotonic() - started < 2.0
+    assert errors[0].kind == kind
+    assert word in errors[0].detail
+    assert len(one.transports) <= 2
+
+
+def test_a_worker_that_cannot_start_is_told_at_once() -> None:
+    for command in (["/no/such/python"], [sys.executable, "-c", "import no_such_module"], [sys.executable, "-c", ""]):
+        errors: list[WorkerError] = []
+        client = WorkerClient(
+            command,
+            process.SubprocessTransport,
+            Callbacks(on_error=lambda _, error: errors.append(error)),  # noqa: B023
+        )
+        started = time.monotonic()
+        client.submit(JobRequest("echo", {}))
+        while not errors and time.monotonic() - started < 2.0:
+            time.sleep(0.01)
+        assert [error.kind for error in errors] == ["worker_not_started"]
+        assert client.state is WorkerState.STOPPED
+    assert "no_such_module" not in errors[0].detail
+
+
+class ScriptedTransport:
+    """A process that the test plays, to look at single steps of the client without waiting for clocks."""
+
+    def __init__(self) -> None:
+        self.sent: list[protocol.Message | protocol.Garbage] = []
+        self.killed: list[int | None] = []
+
+    def start(self, command, environment, on_output, on_log, on_exit) -> None:  # type: ignore[no-untyped-def]
+        self.say = lambda message: on_output(message.encode())
+        self.output, self.log, self.exit = on_output, on_log, on_exit
+
+    def write(self, data: bytes) -> None:
+        self.sent += protocol.Decoder().feed(data)
+
+    def close_input(self) -> None:
+        pass
+
+    def kill_tree(self, process_id: int | None) -> None:
+        self.killed.append(process_id)
+
+
+class Stage:
+    """A client over scripted processes, with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.events: list[tuple[str, object]] = []
+        self.transports: list[ScriptedTransport] = []
+        note = self.events.append
+        self.client = WorkerClient(
+            ["worker"],
+            self._make,
+            Callbacks(
+                lambda _, event: note(("progress", event.fraction)),
+                lambda _, result: note(("result", result.metrics)),
+                lambda _, error: note(("error", error.kind)),
+                lambda state, _: note(("state", state.value)),
+            ),
+            clock=lambda: self.now,
+        )
+
+    def _make(self) -> ScriptedTransport:
+        self.transports.append(ScriptedTransport())
+        return self.transports[-1]
+
+    @property
+    def worker(self) -> ScriptedTransport:
+        return self.transports[-1]
+
+    def hello(self, version: int = protocol.PROTOCOL_VERSION) -> None:
+        self.worker.say(protocol.Hello(version, "0.1.0", "3.12.0", 4711))
+
+    def warm(self) -> None:
+        self.hello()
+        self.worker.say(protocol.EngineReady("2.13.0", [], []))
+
+    def pass_time(self, seconds: float, beating: bool = False) -> None:
+        for _ in range(round(seconds / 0.25)):
+            self.now += 0.25
+            if beating:
+                self.worker.say(protocol.Heartbeat(1))
+            self.client.tick()
+
+
+def test_a_worker_of_another_version_is_refused() -> None:
+    stage = Stage()
+    stage.client.submit(JobRequest("echo", {}))
+    stage.hello(version=protocol.PROTOCOL_VERSION + 1)
+    assert ("error", "version_mismatch") in stage.events
+    assert stage.worker.killed == [4711]
+    assert len(stage.transports) == 1
+
+
+def test_output_of_a_worker_that_was_given_up_is_ignored() -> None:
+    stage = Stage()
+    job = stage.client.submit(JobRequest("echo", {}))
+    stage.warm()
+    old = stage.worker
+    old.say(protocol.Accepted(job))
+    stage.client.cancel(job)
+    stage.pass_time(3.0, beating=True)
+    assert old.killed == [4711]
+    old.say(protocol.Result(job, {}))
+    old.exit(-9, True)
+    ends = [event for event in stage.events if event[0] in ("error", "result")]
+    assert ends == [("error", "cancelled")]
+    assert stage.client.state is WorkerState.STOPPED
+
+
+def test_a_job_that_died_before_it_was_accepted_is_done_again_once() -> None:
+    stage = Stage()
+    job = stage.client.submit(JobRequest("echo", {}))
+    stage.warm()
+    stage.worker.exit(-9, True)
+    assert ("error", "worker_killed") not in stage.events
+    stage.warm()
+    assert [message.job for message in stage.worker.sent if isinstance(message, protocol.Request)] == [job]
+    stage.worker.exit(-9, True)
+    assert ("error", "worker_killed") in stage.events
+    assert len(stage.transports) == 2
+
+
+def test_a_program_that_slept_does_not_blame_the_worker() -> None:
+    """Slicer's own main thread may be busy for a minute; the heartbeats then wait unread in the pipe."""
+    stage = Stage()
+    job = stage.client.submit(JobRequest("echo", {}))
+    stage.warm()
+    stage.worker.say(protocol.Accepted(job))
+    stage.now += 60.0
+    stage.client.tick()
+    assert stage.client.state is WorkerState.BUSY
+    stage.pass_time(30.0, beating=True)
+    assert stage.client.state is WorkerState.BUSY
+    stage.pass_time(2.0)
+    assert stage.client.state is WorkerState.UNRESPONSIVE
+    stage.worker.say(protocol.Heartbeat(9, job))
+    assert stage.client.state is WorkerState.BUSY
+
+
+def test_fraction_never_decreases_and_garbage_is_kept_for_the_log() -> None:
+    stage = Stage()
+    job = stage.client.submit(JobRequest("echo", {}))
+    stage.warm()
+    for fraction in (0.2, 0.5, 0.4, 0.6):
+        stage.worker.output(b"some library: 50%\n\xff\xfe\n")
+        stage.worker.say(protocol.Progress(job, "refine", fraction))
+    assert [value for name, value in stage.events if name == "progress"] == [0.2, 0.5, 0.6]
+    stage.worker.log(b"terminate called\n")
+    seen: list[WorkerError] = []
+    stage.client.callbacks.on_error = lambda _, error: seen.append(error)
+    stage.worker.say(protocol.Accepted(job))
+    stage.worker.exit(-6, True)
+    assert seen[0].kind == "worker_crashed"
+    assert "terminate called" in seen[0].detail
+
+
+def test_shutdown_ends_jobs_as_cancelled_and_kills_who_stays() -> None:
+    stage = Stage()
+    for _ in range(2):
+        stage.client.submit(JobRequest("echo", {}))
+    stage.warm()
+    stage.client.shutdown()
+    assert [event for event in stage.events if event[0] == "error"] == [("error", "cancelled")] * 2
+    assert isinstance(stage.worker.sent[-1], protocol.Shutdown)
+    stage.pass_time(3.5, beating=True)
+    assert stage.worker.killed == [4711]
+
+
+def test_a_worker_that_says_nothing_is_ended() -> None:
+    stage = Stage()
+    stage.client.submit(JobRequest("echo", {}))
+    stage.pass_time(31.0)
+    assert ("error", "worker_not_started") in stage.events
+    assert stage.worker.killed == [None]
+
+
+@pytest.mark.parametrize(
+    ("code", "crashed", "kind"),
+    [
+        (-9, True, "worker_killed"),
+        (9, True, "worker_killed"),  # QProcess
+        (-11, True, "worker_crashed"),
+        (11, True, "worker_crashed"),
+        (-15, True, "worker_killed"),
+        (15, True, "worker_killed"),
+        (3, False, "worker_exited"),
+        (0, False, "worker_exited"),
+        (0xC0000005, False, "worker_crashed"),  # Windows: access violation
+        (-1073741819, True, "worker_crashed"),
+    ],
+)
+def test_exit_codes_of_all_systems(code: int, crashed: bool, kind: str) -> None:
+    assert process.describe_exit(code, crashed)[0] == kind
+
+
+def test_orderly_shutdown(desk: MakeDesk, tmp_path: Path) -> None:
+    one = desk()
+    one.do("echo")
+    worker = worker_of(one)
+    one.client.shutdown()
+    assert one.transports[0].wait(2.0)
+    one.wait_state(WorkerState.STOPPED, 1.0)
+    assert not process_lives(worker)
+    assert one.states[-1][1] == ""
+    one.do("echo")
