@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 
 from ..scene import exchange, results
 from ..scene.errors import SceneError
 from ..worker import process
 from ..worker.client import Callbacks, JobRequest, WorkerClient, WorkerError, WorkerState
+from ..worker.job_folder import JobFolder, sweep
 from .transport import QProcessTransport, python_executable
 
 logger = logging.getLogger(__name__)
 TICK_MILLISECONDS = 250
-FOLDER_PREFIX = "DeepLargeDeformReg-job-"
 
 
 class RegistrationFailed(RuntimeError):  # noqa: N818 - it is an outcome, and reads so
@@ -49,8 +47,7 @@ class Run:
         self.on_finished: Callable[[Run], None] | None = None
         self.job = ""
         self.discarded = ""
-        # mkdtemp makes it for the user alone (0700).
-        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        self.folder = JobFolder(slicer.app.temporaryPath)
         self.prepared: exchange.Prepared | None = None
 
     @property
@@ -62,7 +59,7 @@ class Run:
         """Finish once: the job folder goes, whoever waits is told."""
         if self.finished:
             return
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.remove()
         self.result, self.error = result, error
         if self.on_finished is not None:
             self.on_finished(self)
@@ -109,13 +106,13 @@ class Runner:
             RegistrationFailed: if the worker cannot be started at all.
         """
         try:
-            run.prepared = exchange.prepare(run.inputs, run.targets, run.settings, run.folder)
+            run.prepared = exchange.prepare(run.inputs, run.targets, run.settings, run.folder.path)
             run.warnings += run.prepared.warnings
             client = self._ensure_client()
         except BaseException:
-            shutil.rmtree(run.folder, ignore_errors=True)
+            run.folder.remove()
             raise
-        run.job = client.submit(JobRequest("register", run.prepared.payload, str(run.folder)))
+        run.job = client.submit(JobRequest("register", run.prepared.payload, str(run.folder.path)))
         self.runs[run.job] = run
         self._settle_early(run)
         return run
@@ -146,6 +143,7 @@ class Runner:
         if self.client is None:
             try:
                 command = process.server_command(python_executable())
+                sweep(slicer.app.temporaryPath)
             except OSError as error:
                 raise RegistrationFailed(str(error), "worker_not_started") from error
             callbacks = Callbacks(self._progress, self._done, self._failed, self._state, self._log)
@@ -177,7 +175,7 @@ class Runner:
             result = exchange.collect(run.inputs, run.targets, run.settings, run.prepared, metrics)
         except SceneError as error:
             run.end(error=RegistrationFailed(str(error), "discarded"))
-        except (OSError, RuntimeError, KeyError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
             logger.exception("taking the result into the scene failed")
             text = "The result could not be taken into the scene; the log says more."
             run.end(error=RegistrationFailed(text, "output", str(error)))
@@ -207,6 +205,27 @@ class Runner:
     def _log(self, line: str) -> None:
         if self.on_log is not None:
             self.on_log(line)
+
+
+_shared: Runner | None = None
+
+
+def shared_runner() -> Runner:
+    """The runner of this Slicer session, shared by panel and scripts."""
+    global _shared
+    if _shared is None:
+        _shared = Runner()
+        slicer.app.connect("aboutToQuit()", close_shared_runner)
+    return _shared
+
+
+def close_shared_runner() -> None:
+    """End the worker of this session; the next :func:`shared_runner` starts afresh."""
+    global _shared
+    runner, _shared = _shared, None
+    if runner is not None:
+        slicer.app.disconnect("aboutToQuit()", close_shared_runner)
+        runner.close()
 
 
 def wait_for(run: Run) -> results.RunResult:
