@@ -24,7 +24,10 @@ from .semantic import SemanticNetwork
 from .virnet import VirNet
 from .voxelmorph import VoxelMorph
 
-_SEMANTIC = "Semantically guided large deformation registration with deep pyramid feature learning, 2021"
+_SEMANTIC = (
+    "Schumacher, Frey, Ha, Bade, Genz, Heinrich: Semantically guided 3D abdominal image registration with deep "
+    "pyramid feature learning, Bildverarbeitung für die Medizin 2021"
+)
 _HA = "Ha, Wilms, Heinrich: Semantically guided large deformation estimation with deep networks, Sensors 20(5), 2020"
 _MOK = (
     "Mok, Chung: Large deformation image registration with anatomy-aware Laplacian pyramid networks, Learn2Reg 2020, "

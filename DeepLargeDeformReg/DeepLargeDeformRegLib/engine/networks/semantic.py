@@ -1,8 +1,9 @@
 """Semantically guided registration: two shared feature U-Nets, two registration networks in series.
 
-Semantically guided large deformation registration with deep pyramid features, 2021 (``Ours``, ``Ours+Skip``), and the
-3D form of I. Ha, M. Wilms, M. Heinrich: Semantically Guided Large Deformation Estimation with Deep Networks. Sensors
-20(5), 2020 (``Ha et al.``).
+M. Schumacher, D. Frey, I. Ha, R. Bade, A. Genz, M. Heinrich: Semantically Guided 3D Abdominal Image Registration with
+Deep Pyramid Feature Learning. Bildverarbeitung für die Medizin 2021 (``Ours``, ``Ours+Skip``).
+I. Ha, M. Wilms, M. Heinrich: Semantically Guided Large Deformation Estimation with Deep Networks. Sensors 20(5), 2020
+(``Ha et al.``, here in 3D).
 """
 
 from __future__ import annotations
