@@ -338,6 +338,19 @@ def test_shutdown_ends_jobs_as_cancelled_and_kills_who_stays() -> None:
     assert stage.worker.killed == [4711]
 
 
+def test_kill_ends_everything_and_a_later_job_starts_afresh() -> None:
+    stage = Stage()
+    for _ in range(2):
+        stage.client.submit(JobRequest("echo", {}))
+    stage.warm()
+    stage.client.kill()
+    assert stage.worker.killed == [4711]
+    assert [event for event in stage.events if event[0] == "error"] == [("error", "cancelled")] * 2
+    assert len(stage.transports) == 1
+    stage.client.submit(JobRequest("echo", {}))
+    assert len(stage.transports) == 2
+
+
 def test_a_worker_that_says_nothing_is_ended() -> None:
     stage = Stage()
     stage.client.submit(JobRequest("echo", {}))

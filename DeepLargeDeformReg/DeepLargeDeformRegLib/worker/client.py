@@ -186,6 +186,7 @@ class WorkerClient:
         self._waiting: deque[_Job] = deque()
         self._running: _Job | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._log_rest = b""
         self._started_at = self._alive_at = self._ticked_at = 0.0
         self._shutdown_at: float | None = None
 
@@ -229,21 +230,19 @@ class WorkerClient:
     def shutdown(self) -> None:
         """End the worker; running and waiting jobs end as cancelled. :meth:`tick` kills one that does not go."""
         with self._lock:
-            running, self._running = self._running, None
-            jobs = ([running] if running else []) + list(self._waiting)
-            self._waiting.clear()
             if self._transport is not None and self._shutdown_at is None:
                 self._shutdown_at = self._clock()
                 self._send(protocol.Shutdown())
                 self._transport.close_input()
-            for job in jobs:
-                self._fail(job, _cancelled())
+            self._cancel_all()
 
     def kill(self) -> None:
-        """End the worker at once with all that it started, as a last resort when the application ends."""
+        """End the worker at once with all that it started, as when the application ends; jobs end as cancelled."""
         with self._lock:
             self._shutdown_at = self._clock()
+            self._cancel_all()
             self._end("worker_killed", "The registration process was ended.")
+            self._shutdown_at = None
 
     def tick(self, now: float | None = None) -> None:
         """Look at the clock: lost heartbeats, a cancel that is not obeyed, a start that hangs."""
@@ -270,6 +269,7 @@ class WorkerClient:
         generation = self._generation
         self._decoder = protocol.Decoder()
         self._log.clear()
+        self._log_rest = b""
         self.hello = self.engine = self._shutdown_at = None
         self._started_at = self._alive_at = self._ticked_at = self._clock()
         self._transport = self._factory()
@@ -299,8 +299,10 @@ class WorkerClient:
     def _keep_log(self, data: bytes, generation: int) -> None:
         with self._lock:
             if generation == self._generation:
-                for line in data.decode("utf-8", "replace").splitlines():
-                    self._remember(line)
+                # Native code writes its last words in pieces: only whole lines are lines.
+                *lines, self._log_rest = (self._log_rest + data).split(b"\n")
+                for line in lines:
+                    self._remember(line.decode("utf-8", "replace").rstrip())
 
     def _remember(self, line: str) -> None:
         self._log.append(line)
@@ -310,6 +312,8 @@ class WorkerClient:
         with self._lock:
             if generation != self._generation or self._transport is None:
                 return
+            if self._log_rest:
+                self._remember(self._log_rest.decode("utf-8", "replace"))
             for item in self._decoder.close():
                 self._remember(f"[not a message: {item.reason}]")
             kind, message = describe_exit(code, crashed)
@@ -432,6 +436,13 @@ class WorkerClient:
             while self._waiting:
                 self._fail(self._waiting.popleft(), error)
         self._advance()
+
+    def _cancel_all(self) -> None:
+        jobs = ([self._running] if self._running is not None else []) + list(self._waiting)
+        self._running = None
+        self._waiting.clear()
+        for job in jobs:
+            self._fail(job, _cancelled())
 
     def _fail(self, job: _Job, error: WorkerError) -> None:
         self.callbacks.on_error(job.identifier, error)

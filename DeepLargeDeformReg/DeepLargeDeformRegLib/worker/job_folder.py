@@ -3,10 +3,10 @@
 Beside each folder lies a lock file that its session holds locked. A lock ends with its process, whatever ended it, so
 a folder whose lock can be taken belongs to nobody any more; process identifiers, which systems reuse, decide nothing.
 
-**What lies in it.** Volumes pass as uncompressed NRRD, written and read by SimpleITK. For a 192x160x192 float32 pair,
-memory-mapped ``.npy`` is faster by a few tens of milliseconds, which a registration of seconds does not feel, but it
-has no geometry, and a second file for it could disagree with the first. Measure both with
-``python -m Testing.benchmarks.benchmark_worker --exchange``.
+**What lies in it.** Volumes pass as uncompressed NRRD, written and read by SimpleITK. Memory-mapped ``.npy`` saves a
+few milliseconds of a 192x160x192 scan, but has no geometry, and a second file for it could disagree with the first;
+compression costs ten times what the whole way costs. ``python -m Testing.benchmarks.benchmark_worker`` measures the
+way, and with ``--exchange`` the formats.
 
 Standard library only: Slicer loads this file.
 """

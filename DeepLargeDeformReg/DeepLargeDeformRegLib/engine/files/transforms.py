@@ -41,12 +41,13 @@ _DISPLACEMENT_INTENT = 1006
 _INTENT_OFFSET = 68  # of intent_code in a NIfTI-1 header
 
 
-def write_transform(transform: DisplacementField | sitk.Transform, path: PathLike) -> None:
+def write_transform(transform: DisplacementField | sitk.Transform, path: PathLike, compress: bool = True) -> None:
     """Write a transform, whole or not at all.
 
     Args:
         transform: a field (batch of one) or, for .h5 and .tfm, any SimpleITK transform; both map fixed to moving.
         path: its ending chooses the format.
+        compress: False for a .nrrd or .mha file that is read once and removed, as in a job folder.
 
     Raises:
         BadInputError: if the ending is unknown, or an image format is asked for a transform that is no field.
@@ -60,7 +61,7 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
         if kind in (".nii", ".nii.gz"):
             _write_nifti(transform, path)
         else:
-            write_image(_field_image(transform), path)
+            write_image(_field_image(transform), path, compress)
         return
     if isinstance(transform, DisplacementField):
         transform = to_sitk(transform)

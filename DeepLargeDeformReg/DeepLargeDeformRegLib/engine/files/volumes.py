@@ -51,14 +51,19 @@ def read_volume(path: PathLike, series: int | str | None = None) -> Volume:
     return volume
 
 
-def write_volume(volume: Volume, path: PathLike) -> None:
-    """Write a volume as float32 .nrrd, .nii, .nii.gz or .mha, compressed, whole or not at all.
+def write_volume(volume: Volume, path: PathLike, compress: bool = True) -> None:
+    """Write a volume as float32 .nrrd, .nii, .nii.gz or .mha, whole or not at all.
+
+    Args:
+        volume: what to write.
+        path: its ending chooses the format.
+        compress: False for files that are read once and removed, as in a job folder; .nii.gz is always compressed.
 
     Raises:
         BadInputError: if the ending is none of these.
         OutputError: if it could not be written.
     """
-    write_image(volume.to_image(), path)
+    write_image(volume.to_image(), path, compress)
 
 
 def read_image(path: PathLike, series: int | str | None = None, pixel_type: int = sitk.sitkUnknown) -> sitk.Image:
@@ -133,12 +138,12 @@ def execute(reader: sitk.ImageFileReader, name: str) -> sitk.Image:
         raise _refusal(name, error) from error
 
 
-def write_image(image: sitk.Image, path: PathLike) -> None:
-    """Write an image as .nrrd (.seg.nrrd), .nii, .nii.gz or .mha, compressed, whole or not at all."""
+def write_image(image: sitk.Image, path: PathLike, compress: bool = True) -> None:
+    """Write an image as .nrrd (.seg.nrrd), .nii, .nii.gz or .mha, whole or not at all."""
     check_output(path, (*VOLUME_ENDINGS, ".seg.nrrd"))
     with written_whole(path) as temporary:
         with quiet_itk():
-            sitk.WriteImage(image, str(temporary), useCompression=True)
+            sitk.WriteImage(image, str(temporary), useCompression=compress)
         check_written(temporary)
 
 

@@ -1,0 +1,29 @@
+"""What Slicer loads of the worker needs the standard library alone, and the server says hello without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import REPOSITORY
+
+HEAVY = ("torch", "numpy", "SimpleITK", "scipy")
+
+
+@pytest.mark.parametrize("module", ["protocol", "client", "process", "job_folder"])
+def test_the_client_side_needs_the_standard_library_alone(module: str) -> None:
+    """``-S`` hides all installed packages."""
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); import DeepLargeDeformRegLib.worker.{module}"
+    folder = str(REPOSITORY / "DeepLargeDeformReg")
+    subprocess.run([sys.executable, "-S", "-I", "-c", code, folder], check=True)
+
+
+def test_the_server_imports_nothing_heavy_before_hello() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import DeepLargeDeformRegLib.worker.server, "
+        f"DeepLargeDeformRegLib.worker.jobs; sys.exit(any(name in sys.modules for name in {HEAVY}))"
+    )
+    folder = str(REPOSITORY / "DeepLargeDeformReg")
+    subprocess.run([sys.executable, "-c", code, folder], check=True)
