@@ -12,7 +12,7 @@ from .conftest import REPOSITORY
 HEAVY = ("torch", "numpy", "SimpleITK", "scipy")
 
 
-@pytest.mark.parametrize("module", ["protocol", "client", "process", "job_folder"])
+@pytest.mark.parametrize("module", ["protocol", "contract", "client", "process", "job_folder"])
 def test_the_client_side_needs_the_standard_library_alone(module: str) -> None:
     """``-S`` hides all installed packages."""
     code = f"import sys; sys.path.insert(0, sys.argv[1]); import DeepLargeDeformRegLib.worker.{module}"
