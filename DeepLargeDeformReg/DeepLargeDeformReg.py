@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import slicer
 import vtk
+from DeepLargeDeformRegLib.scene import exchange, results
+from DeepLargeDeformRegLib.scene.errors import SceneError
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -21,9 +23,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-from DeepLargeDeformRegLib.scene import exchange, results
-from DeepLargeDeformRegLib.scene.errors import SceneError
 
 SAMPLE_FOLDER = Path(__file__).resolve().parent / "Resources" / "SampleData"
 
@@ -50,7 +49,7 @@ def register_sample_data() -> None:
     files = [SAMPLE_FOLDER / name for name in ("fixed.nii.gz", "moving.nii.gz")]
     if not all(path.is_file() for path in files):
         return
-    import SampleData
+    import SampleData  # type: ignore[import-not-found]
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="DeepLargeDeformReg",
@@ -163,7 +162,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic: DeepLargeDeformRegLogic | None = None
+        self.logic: Any = None
         self.run: Any = None
         self._parameter_node: Any = None
         self._gui_tag: Any = None
@@ -311,7 +310,10 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._devices = ["auto", *(device["name"] for device in devices)]
         if "cpu" not in self._devices:
             self._devices.append("cpu")
-        titles = {device["name"]: f"{device['description']}, {device['free_bytes'] / 2**30:.1f} GB free" for device in devices}
+        titles = {
+            device["name"]: f"{device['description']}, {device['free_bytes'] / 2**30:.1f} GB free"
+            for device in devices
+        }
         self._filling = True
         self.ui.deviceBox.clear()
         for name in self._devices:
@@ -407,7 +409,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self) -> DeepLargeDeformRegParameterNode:  # noqa: N802 - Slicer's name
         """The typed parameter node of the scene."""
-        return DeepLargeDeformRegParameterNode(super().getParameterNode())
+        return DeepLargeDeformRegParameterNode(super().getParameterNode())  # type: ignore[call-arg]
 
     @property
     def runner(self) -> Any:
@@ -422,7 +424,9 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
         if not node.matchesEdited or node.fixedSegmentation is None or node.movingSegmentation is None:
             return None
         pairs = [tuple(pair.split("\t")) for pair in node.segmentMatches]
-        known = [set(exchange.segmentations.segment_names(s)) for s in (node.fixedSegmentation, node.movingSegmentation)]
+        known = [
+            set(exchange.segmentations.segment_names(s)) for s in (node.fixedSegmentation, node.movingSegmentation)
+        ]
         return [(fixed, moving) for fixed, moving in pairs if fixed in known[0] and moving in known[1]]
 
     def inputs(self, node: Any) -> exchange.Inputs:
@@ -489,7 +493,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             fixed_landmarks, moving_landmarks: markups nodes with corresponding points.
             initial_transform: transform node under which the moving volume is nearly right.
             region: ROI node in the fixed volume.
-            settings: settings of ``engine/settings.py`` by name, such as ``{"preset": "lung-ct", "fold_free": True}``.
+            settings: settings of ``engine/settings.py``, such as ``{"preset": "lung-ct", "fold_free": True}``.
             outputs: nodes to overwrite by role: transform, warped, segmentation, jacobian, table, landmarks.
             progress: called with (stage, fraction, message, seconds to go or None).
             wait: let events pass until it is done; with False the run is returned at once, and its ``on_finished``
@@ -524,7 +528,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
 class DeepLargeDeformRegTest(ScriptedLoadableModuleTest):
     """Self-test: registers a small pair whose answer is known."""
 
-    def setUp(self) -> None:  # noqa: N802 - unittest's name
+    def setUp(self) -> None:
         """Start from an empty scene."""
         slicer.mrmlScene.Clear()
 
@@ -536,7 +540,6 @@ class DeepLargeDeformRegTest(ScriptedLoadableModuleTest):
     def test_registers_a_shifted_ball(self) -> None:
         """A ball that lies 8 mm off is brought back onto the other, to half a voxel."""
         import numpy as np
-
         from DeepLargeDeformRegLib.widgets import dependencies
 
         missing = dependencies.missing_packages()
@@ -553,9 +556,9 @@ class DeepLargeDeformRegTest(ScriptedLoadableModuleTest):
             nodes.append(node)
         result = DeepLargeDeformRegLogic().register(*nodes, settings={"preset": "any", "device": "cpu"})
         moved = result.get("transform").GetTransformFromParent().TransformPoint((40.0, 40.0, 40.0))
-        self.assertLess(abs(moved[0] - 48.0), 1.0)
+        assert abs(moved[0] - 48.0) < 1.0  # x of the scene is the array's last axis
         fixed, warped = (slicer.util.arrayFromVolume(node) for node in (nodes[0], result.get("warped")))
         before = np.abs(fixed - slicer.util.arrayFromVolume(nodes[1])).mean()
-        self.assertLess(np.abs(fixed - warped).mean(), 0.3 * before)
+        assert np.abs(fixed - warped).mean() < 0.3 * before
         logging.info("The self-test passed.")
         self.delayDisplay(_("Test passed"))

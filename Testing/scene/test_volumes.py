@@ -40,7 +40,7 @@ def test_rigid_parent_is_applied_in_the_header(application: Any, fixed_image: si
     parent = transforms.linear_node(matrix, "shift")  # from parent: world to node, so the world is 10 mm back
     node.SetAndObserveTransformNodeID(parent.GetID())
     image = volumes.image_of(node)
-    np.testing.assert_allclose(np.array(image.GetOrigin()) + (10, -20, 30), fixed_image.GetOrigin(), atol=1e-9)
+    np.testing.assert_allclose(np.add(image.GetOrigin(), (10, -20, 30)), fixed_image.GetOrigin(), atol=1e-9)
     assert node.GetParentTransformNode() is parent
     assert slicer.util.arrayFromVolume(node).shape == sitk.GetArrayFromImage(image).shape
 

@@ -10,7 +10,7 @@ import slicer
 
 from .color_map import show_legend
 from .segmentations import show_outlines
-from .volumes import share_window, volume_from_image, image_of
+from .volumes import image_of, share_window, volume_from_image
 
 VIEWS = ("fade", "outlines", "checkerboard", "difference", "jacobian", "grid")
 FIXED_COLOR, MOVING_COLOR = (0.0, 0.85, 0.95), (1.0, 0.65, 0.0)

@@ -18,7 +18,12 @@ JACOBIAN_MEASURES = (
     ("fold_percent", "Folds (det J <= 0)", "%"),
     ("sdlogj", "SDlogJ", ""),
 )
-TRE_MEASURES = (("mean", "TRE, mean"), ("std", "TRE, standard deviation"), ("p75", "TRE, 75 %"), ("max", "TRE, largest"))
+TRE_MEASURES = (
+    ("mean", "TRE, mean"),
+    ("std", "TRE, standard deviation"),
+    ("p75", "TRE, 75 %"),
+    ("max", "TRE, largest"),
+)
 COLUMNS = ("Measure", "Structure", "Before", "After", "Unit")
 
 
@@ -72,7 +77,9 @@ def metrics_table(metrics: Mapping[str, Any], name: str, node: Any = None) -> An
     return node
 
 
-def _series(chart: Any, table: Any, name: str, columns: tuple[str, str, str], color: tuple[float, float, float]) -> Any:
+def _series(
+    chart: Any, table: Any, name: str, columns: tuple[str, str, str], color: tuple[float, float, float]
+) -> Any:
     x, y, labels = columns
     series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
     series.SetAndObserveTableNodeID(table.GetID())

@@ -1,7 +1,7 @@
 """Displacement fields as transform nodes.
 
-An ITK displacement field (fixed to moving, LPS, mm) is the node's transform *from* parent: with the moving volume under
-the node, the volume lands on the fixed one.
+An ITK displacement field (fixed to moving, LPS, mm) is the node's transform *from* parent: with the moving volume
+under the node, the volume lands on the fixed one.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def split_linear(field: sitk.Image, matrix_lps: np.ndarray) -> sitk.Image:
 
 
 def linear_and_grid(field: sitk.Image, matrix_lps: np.ndarray, name: str) -> tuple[Any, Any]:
-    """The field as two nodes, (linear, grid): the linear one under the grid; the moving volume goes under the linear."""
+    """Two nodes, (linear, grid): the linear one under the grid and the moving volume goes under the linear."""
     grid = transform_from_field(split_linear(field, matrix_lps), f"{name} (deformable part)")
     linear = linear_node(matrix_lps, f"{name} (linear part)")
     linear.SetAndObserveTransformNodeID(grid.GetID())

@@ -82,7 +82,9 @@ def _install_torch() -> None:
     if importlib.util.find_spec("PyTorchUtils") is None:
         _install_torch_extension()
         raise DependenciesMissing(
-            _("PyTorch is installed by the extension PyTorch. Install it in the Extensions Manager and restart Slicer.")
+            _(
+                "PyTorch is installed by the extension PyTorch. Install it in the Extensions Manager and restart Slicer."
+            )
         )
     import PyTorchUtils
 

@@ -190,7 +190,7 @@ class Runner:
             return
         run.end(error=RegistrationFailed(run.discarded or error.message, error.kind, error.detail))
 
-    _early: Mapping[str, WorkerError] = {}  # noqa: RUF012 - replaced, never changed
+    _early: Mapping[str, WorkerError] = {}
 
     def _settle_early(self, run: Run) -> None:
         error = self._early.get(run.job)

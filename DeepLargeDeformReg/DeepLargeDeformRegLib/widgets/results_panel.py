@@ -124,11 +124,15 @@ class ResultsPanel:
             f"background: {background}; border-left: 4px solid {color}; padding: 6px;"
             + (" color: #202020;" if level else "")
         )
-        self._ui.metricsView.setMRMLTableNode(run.get("table") if run is not None else None)
+        table = run.get("table") if run is not None else None
+        self._ui.metricsView.setMRMLTableNode(table)
+        self._ui.metricsView.setVisible(table is not None)
         self._ui.foldList.clear()
         for fold in run.folds if run is not None else ():
             where = fold.get("structure") or _("outside the structures")
-            self._ui.foldList.addItem(f"{where}: {fold.get('volume_mm3', 0):.1f} mm\u00b3, det J {fold.get('worst', 0):.2f}")
+            self._ui.foldList.addItem(
+                f"{where}: {fold.get('volume_mm3', 0):.1f} mm\u00b3, det J {fold.get('worst', 0):.2f}"
+            )
         self._ui.foldList.setVisible(bool(run is not None and run.folds))
         self._ui.openReportButton.setEnabled(bool(run is not None and run.report))
 

@@ -1,0 +1,1 @@
+from Testing.slicer_app.fixtures import application  # noqa: F401
