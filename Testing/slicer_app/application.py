@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib.util
 import shutil
 import sys
@@ -139,7 +140,14 @@ class Application:
         self.dialogs = pythonqt.dialogs
         atexit.register(self._quit)
 
+    @staticmethod
+    def _keep_none_alive() -> None:
+        """PySide 6.12 gives back a reference to None with each void call, which Python before 3.12 counts."""
+        if sys.version_info < (3, 12):
+            ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+
     def _start_qt(self) -> None:
+        self._keep_none_alive()
         qt = pythonqt.qt_module()
         sys.modules["qt"] = qt
         qt.qInstallMessageHandler(self._remember_qt_message)

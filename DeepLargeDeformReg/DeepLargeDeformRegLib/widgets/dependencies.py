@@ -83,7 +83,7 @@ def _install_torch() -> None:
         _install_torch_extension()
         raise DependenciesMissing(
             _(
-                "PyTorch is installed by the extension PyTorch. Install it in the Extensions Manager and restart Slicer."
+                "PyTorch comes with the extension PyTorch. Install it in the Extensions Manager and restart Slicer."
             )
         )
     import PyTorchUtils
