@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from torch import Tensor, nn
-
 from DeepLargeDeformRegLib.engine.networks import RegistrationNetwork, build
+from torch import Tensor, nn
 
 
 class Trace(NamedTuple):

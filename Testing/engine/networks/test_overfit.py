@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
-
 from DeepLargeDeformRegLib.engine.field import warp_voxels
 from DeepLargeDeformRegLib.engine.losses import dice
 from DeepLargeDeformRegLib.engine.networks import build
+from torch import Tensor
 
 
 def hard_dice(fixed: Tensor, warped: Tensor) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -104,25 +104,53 @@ def _blocks(inputs: int, outputs: int, count: int, norm: str, slope: float) -> n
 
 
 class ReceptiveField:
-    """Counts the receptive field along a path of layers (Araujo et al., Distill 2019, eq. 2)."""
+    """Counts the receptive field along a path of layers, exactly: intervals of voxels are followed backwards.
+
+    Closed formulas (Araujo et al., Distill 2019) hold for convolutions; after an upsampling it depends on where
+    in its coarse voxel an output voxel lies, so the largest over all such places is taken.
+    """
 
     def __init__(self) -> None:
-        self.size = 1
         self.jump = 1  # input voxels per voxel here
+        self._steps: list[Callable[[int, int], tuple[int, int]]] = []
+        self._period = 1
 
     def convolve(self, kernel: int, stride: int = 1, dilation: int = 1, times: int = 1) -> ReceptiveField:
-        """Pass ``times`` convolutions or poolings."""
-        for _ in range(times):
-            self.size += (kernel - 1) * dilation * self.jump
-            self.jump *= stride
+        """Pass ``times`` convolutions or poolings, padded as usual ("same"; none for pooling)."""
+        before = (kernel - 1) * dilation // 2 if kernel % 2 else (kernel - stride) // 2
+        after = (kernel - 1) * dilation - before
+
+        def back(low: int, high: int) -> tuple[int, int]:
+            return low * stride - before, high * stride + after
+
+        self._steps += [back] * times
+        self.jump *= stride**times
         return self
 
     def upsample(self, factor: int, linear: bool = False) -> ReceptiveField:
-        """Pass an upsampling; linear interpolation also reads the neighboring coarse voxel."""
-        if linear:
-            self.size += self.jump
+        """Pass an upsampling, nearest-neighbor (or transposed convolution of that size) or linear."""
+
+        def back(low: int, high: int) -> tuple[int, int]:
+            if not linear:
+                return low // factor, high // factor
+            # Coarse coordinate of a fine center x is (2 x + 1 - factor) / (2 factor); it lies between two voxels.
+            return (2 * low + 1 - factor) // (2 * factor), -((factor - 1 - 2 * high) // (2 * factor))
+
+        self._steps.append(back)
         self.jump //= factor
+        self._period *= factor
         return self
+
+    @property
+    def size(self) -> int:
+        """Edge length in input voxels."""
+        largest = 0
+        for place in range(self._period):
+            low = high = place
+            for back in reversed(self._steps):
+                low, high = back(low, high)
+            largest = max(largest, high - low + 1)
+        return largest
 
 
 def start_as_identity(head: nn.Conv3d, scale: float) -> None:
