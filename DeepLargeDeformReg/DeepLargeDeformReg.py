@@ -397,7 +397,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             for warning in run.result.metrics.get("warnings", ()):
                 self.progress.log(str(warning))
             self.results.refresh(newest=True)
-            self.results.show_view("fade")
+            self.results.show_view("fade", fit=True)
         self._update_button()
 
 

@@ -141,3 +141,33 @@ def test_sample_pair_is_offered(application: Any) -> None:
     DeepLargeDeformReg.register_sample_data()
     source = SampleData.SampleDataLogic.sources[-1]
     assert len(source["uris"]) == len(source["checksums"]) == 2
+
+
+def test_result_is_shown_with_its_verdict(application: Any) -> None:
+    import slicer
+    from DeepLargeDeformRegLib.scene import results, tables
+
+    fixed, moving, warped = add_volumes("first", "second", "warped")
+    widget = application.open_module(MODULE)
+    assert widget.ui.verdictLabel.text == "No result yet."
+    metrics = {
+        "dice": {"Liver": {"before": 0.5, "after": 0.9}},
+        "verdict": {"level": "reject", "title": "Do not use", "reasons": [{"text": "folds <here>"}]},
+        "folds": [{"volume_mm3": 3.0, "worst": -0.2, "point_lps": [4.0, 5.0, 6.0], "structure": "Liver"}],
+    }
+    nodes = {"fixed": fixed, "moving": moving, "warped": warped, "table": tables.metrics_table(metrics, "metrics")}
+    results.add_result(nodes, metrics, {})
+    widget.results.refresh(newest=True)
+    assert "Do not use" in widget.ui.verdictLabel.text
+    assert "folds &lt;here&gt;" in widget.ui.verdictLabel.text
+    assert widget.ui.foldList.count == 1
+    assert widget.ui.checkerboardButton.enabled
+    assert "Jacobian" in widget.ui.jacobianButton.toolTip
+    widget.ui.fadeButton.click()
+    widget.ui.foldList.setCurrentRow(0)
+    (red,) = (node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetName() == "Red")
+    assert red.GetSliceOffset() == pytest.approx(6.0)
+    widget.ui.removeResultButton.click()
+    assert widget.ui.verdictLabel.text == "No result yet."
+    assert warped.GetScene() is None
+    assert fixed.GetScene() is not None

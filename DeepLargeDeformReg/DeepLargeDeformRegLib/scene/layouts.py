@@ -31,8 +31,14 @@ def show(background: Any, foreground: Any = None, opacity: float = 0.0, fit: boo
         composite.SetForegroundOpacity(opacity)
         composite.SetLabelVolumeID(None)
     if fit:
-        for name in slicer.app.layoutManager().sliceViewNames():
-            slicer.app.layoutManager().sliceWidget(name).sliceLogic().FitSliceToAll()
+        fit_views()
+
+
+def fit_views() -> None:
+    """Fit all slice views to what they show."""
+    manager = slicer.app.layoutManager()
+    for name in manager.sliceViewNames():
+        manager.sliceWidget(name).sliceLogic().FitSliceToAll()
 
 
 def four_up() -> None:

@@ -59,6 +59,10 @@ def _column(table: Any, name: str, values: Iterable[Any], numeric: bool) -> None
     table.AddColumn(column)
 
 
+def _shown(value: str | float | None) -> str:
+    return value if isinstance(value, str) else "" if value is None or np.isnan(value) else f"{value:.4g}"
+
+
 def _emptied(node: Any, name: str) -> Any:
     if node is None:
         return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
@@ -71,7 +75,8 @@ def metrics_table(metrics: Mapping[str, Any], name: str, node: Any = None) -> An
     node = _emptied(node, name)
     rows = metric_rows(metrics)
     for index, title in enumerate(COLUMNS):
-        _column(node, title, [row[index] for row in rows], numeric=title in ("Before", "After"))
+        # As text: a number column would show what was not measured as nan.
+        _column(node, title, [_shown(row[index]) for row in rows], numeric=False)
     node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)
     return node

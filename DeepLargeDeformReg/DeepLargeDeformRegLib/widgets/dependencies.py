@@ -82,9 +82,7 @@ def _install_torch() -> None:
     if importlib.util.find_spec("PyTorchUtils") is None:
         _install_torch_extension()
         raise DependenciesMissing(
-            _(
-                "PyTorch comes with the extension PyTorch. Install it in the Extensions Manager and restart Slicer."
-            )
+            _("PyTorch comes with the extension PyTorch. Install it in the Extensions Manager and restart Slicer.")
         )
     import PyTorchUtils
 

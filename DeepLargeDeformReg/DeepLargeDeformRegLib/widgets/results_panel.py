@@ -79,13 +79,15 @@ class ResultsPanel:
         self._ui.resultBox.blockSignals(False)
         self._selected()
 
-    def show_view(self, view: str) -> None:
-        """Arrange the views for the current run."""
+    def show_view(self, view: str, fit: bool = False) -> None:
+        """Arrange the views for the current run; ``fit`` also brings the fixed volume into their middle."""
         self._ui.flickerButton.checked = False
         if self._comparison is None:
             return
         try:
             self._comparison.show(view, self._ui.fadeSlider.value)
+            if fit:
+                layouts.fit_views()
         except ValueError as error:
             slicer.util.showStatusMessage(str(error), 5000)
 
