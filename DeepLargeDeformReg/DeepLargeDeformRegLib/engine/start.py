@@ -57,7 +57,7 @@ def _candidates(radius: int, like: Tensor) -> Tensor:
 
 
 def _costs(fixed: Tensor, moving: Tensor, radius: int, monitor: Monitor) -> Tensor:
-    """Squared feature difference ``(D, K, H, W)`` of every candidate; plane by plane so that a slice stays in cache."""
+    """Squared feature difference ``(D, K, H, W)`` of every candidate; plane by plane to stay in cache."""
     depth, height, width = fixed.shape[2:]
     side = 2 * radius + 1
     padded = F.pad(moving, (radius,) * 6, mode="replicate")[0]

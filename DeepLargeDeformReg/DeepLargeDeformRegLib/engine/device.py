@@ -1,0 +1,52 @@
+"""Choice of the computing device and what memory it has free."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from .errors import BadInputError
+
+
+def choose_device(name: str) -> torch.device:
+    """Device of a setting: ``"auto"`` (first GPU, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+
+    Raises:
+        BadInputError: if the name is unknown or the machine has no such GPU.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "cuda" or name.removeprefix("cuda:").isdigit():
+        number = int(name.removeprefix("cuda").lstrip(":") or 0)
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if number < count:
+            return torch.device("cuda", number)
+        raise BadInputError(
+            f"This machine has {count} usable GPUs, so '{name}' is not there; choose 'auto' or 'cpu'."
+        )
+    raise BadInputError(f"The device '{name}' is unknown; choose 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+
+
+def describe_device(device: torch.device) -> str:
+    """Name for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({torch.get_num_threads()} threads)"
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on the device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    status = Path("/proc/meminfo")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return 4 * 2**30  # Windows: half of what the smallest machine of a radiologist has
