@@ -1,0 +1,29 @@
+# make demo: register the sample pair and write a report.  make test: check style, types and run all tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	@echo "== Registering the sample case (two CT scans of one lung, 35 mm apart as loaded)"
+	$(BIN)/deeplargedeformreg demo --output demo-output
+
+test: $(STAMP)
+	@echo "== Style and types"
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@echo "== Tests"
+	$(BIN)/python -m pytest
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 to 3.13 is needed; install it or run make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "Python 3.10 to 3.13 is needed; run make PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "== Installing into $(VENV) (a few minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) demo-output build
