@@ -54,8 +54,10 @@ def release() -> None:
 def register(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     """Register two scans."""
     from ..engine.job import RegistrationJob, run_job
+    from ..report import write_report
 
-    return run_job(RegistrationJob.from_json(payload), monitor), written_files(payload)
+    job = RegistrationJob.from_json(payload)
+    return run_job(job, monitor, write_report=write_report), written_files(payload)
 
 
 def warp(payload: dict[str, Any], monitor: Monitor) -> Outcome:

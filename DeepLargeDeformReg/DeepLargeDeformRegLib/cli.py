@@ -1,0 +1,265 @@
+"""The command ``deeplargedeformreg``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .engine.errors import BadInputError, MemoryExhaustedError, RegistrationError
+from .engine.job import EvaluateJob, RegistrationJob, WarpJob, run_evaluate, run_job, run_warp
+from .engine.models import list_models
+from .engine.networks import describe_all
+from .engine.progress import Monitor, ProgressEvent
+from .engine.settings import RegistrationSettings
+from .report import write_report
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Register 3D scans that differ by a large deformation."
+)
+_output = Console()
+_errors = Console(stderr=True, soft_wrap=True, highlight=False)
+SAMPLE_CASE = Path(__file__).resolve().parents[2] / "Resources" / "SampleCase"
+
+File = Annotated[str | None, typer.Option()]
+JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Progress as JSON Lines on standard output.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo-output"),
+    verbose: Verbose = False,
+) -> None:
+    """Register the sample case (two CT scans of one lung) and write a report."""
+    with _handled(verbose):
+        if not SAMPLE_CASE.is_dir():
+            raise BadInputError("The sample case is not here; run the demo from a clone of the repository.")
+        output.mkdir(parents=True, exist_ok=True)
+        job = RegistrationJob(
+            fixed=str(SAMPLE_CASE / "fixed.nii.gz"),
+            moving=str(SAMPLE_CASE / "moving.nii.gz"),
+            fixed_segmentation=str(SAMPLE_CASE / "fixed_mask.nii.gz"),
+            moving_segmentation=str(SAMPLE_CASE / "moving_mask.nii.gz"),
+            landmarks=str(SAMPLE_CASE / "landmarks_lps.csv"),
+            settings=RegistrationSettings(preset="lung-ct", fold_free=True),
+            output_transform=str(output / "transform.h5"),
+            output_volume=str(output / "warped.nii.gz"),
+            output_segmentation=str(output / "warped_mask.nii.gz"),
+            output_jacobian=str(output / "jacobian.nii.gz"),
+            metrics=str(output / "metrics.json"),
+            report=str(output / "report.html"),
+        )
+        numbers = _run(job, json_progress=False)
+        _summarize(numbers)
+        _output.print(f"Report: {(output / 'report.html').resolve()}", soft_wrap=True)
+
+
+@app.command()
+def register(
+    fixed: Annotated[str, typer.Argument(help="Fixed scan: .nrrd .nii .nii.gz .mha .mhd or a DICOM folder.")],
+    moving: Annotated[str, typer.Argument(help="Moving scan.")],
+    output_transform: File = None,
+    output_inverse: File = None,
+    output_volume: File = None,
+    output_segmentation: File = None,
+    output_jacobian: File = None,
+    fixed_segmentation: File = None,
+    moving_segmentation: File = None,
+    landmarks: Annotated[str | None, typer.Option(help="CSV of pairs: fixed then moving, LPS mm.")] = None,
+    fixed_landmarks: File = None,
+    moving_landmarks: File = None,
+    initial_transform: File = None,
+    region: Annotated[str | None, typer.Option(help="Label map of the part that matters.")] = None,
+    preset: Annotated[str, typer.Option(help="lung-ct, liver-ct, mr-hippocampus or any.")] = "any",
+    model: Annotated[str | None, typer.Option(help="A model's name, or none; the preset's by default.")] = None,
+    refine: Annotated[bool, typer.Option("--refine/--no-refine")] = True,
+    fold_free: Annotated[bool, typer.Option("--fold-free", help="det J > 0 at every voxel.")] = False,
+    guide: Annotated[bool, typer.Option("--guide/--no-guide", help="Let segmentations guide.")] = True,
+    guide_with_landmarks: Annotated[bool, typer.Option("--guide-with-landmarks")] = False,
+    prealign: Annotated[str, typer.Option(help="auto, none, translation, rigid or affine.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    metrics: File = None,
+    report: File = None,
+    json_progress: JsonProgress = False,
+    verbose: Verbose = False,
+) -> None:
+    """Register MOVING to FIXED; the transform maps fixed points to moving points."""
+    with _handled(verbose):
+        job = RegistrationJob(
+            fixed=fixed,
+            moving=moving,
+            settings=RegistrationSettings(
+                preset=preset,
+                model=model,
+                refine=refine,
+                fold_free=fold_free,
+                device=device,
+                prealign=prealign,
+                guide_with_segmentations=guide,
+                guide_with_landmarks=guide_with_landmarks,
+            ),
+            fixed_segmentation=fixed_segmentation,
+            moving_segmentation=moving_segmentation,
+            landmarks=landmarks,
+            fixed_landmarks=fixed_landmarks,
+            moving_landmarks=moving_landmarks,
+            initial_transform=initial_transform,
+            region=region,
+            output_transform=output_transform,
+            output_inverse=output_inverse,
+            output_volume=output_volume,
+            output_segmentation=output_segmentation,
+            output_jacobian=output_jacobian,
+            metrics=metrics,
+            report=report,
+        )
+        numbers = _run(job, json_progress)
+        if not json_progress:
+            _summarize(numbers)
+
+
+@app.command()
+def warp(
+    transform: Annotated[str, typer.Argument(help="Transform from fixed to moving points.")],
+    reference: Annotated[str, typer.Argument(help="Scan whose grid the result shall have (the fixed scan).")],
+    volume: File = None,
+    segmentation: File = None,
+    output_volume: File = None,
+    output_segmentation: File = None,
+    verbose: Verbose = False,
+) -> None:
+    """Apply a transform to a scan (trilinear) or a segmentation (nearest neighbor)."""
+    with _handled(verbose):
+        run_warp(WarpJob(transform, reference, volume, segmentation, output_volume, output_segmentation))
+
+
+@app.command()
+def evaluate(
+    transform: Annotated[str, typer.Argument(help="Transform from fixed to moving points.")],
+    fixed: Annotated[str, typer.Argument(help="Fixed scan.")],
+    fixed_segmentation: File = None,
+    moving_segmentation: File = None,
+    landmarks: File = None,
+    fixed_landmarks: File = None,
+    moving_landmarks: File = None,
+    metrics: File = None,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a transform on labels and landmarks."""
+    with _handled(verbose):
+        job = EvaluateJob(
+            transform,
+            fixed,
+            fixed_segmentation,
+            moving_segmentation,
+            landmarks,
+            fixed_landmarks,
+            moving_landmarks,
+            metrics,
+        )
+        _summarize(run_evaluate(job))
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """List the installed models."""
+    cards = list_models()
+    if as_json:
+        typer.echo(json.dumps([card.to_json() for card in cards], indent=2))
+        return
+    table = Table("Model", "Title", "Purpose")
+    for card in cards:
+        table.add_row(card.name, card.title, card.purpose)
+    _output.print(table)
+
+
+@app.command()
+def networks(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """List the buildable networks with their parameters and receptive fields."""
+    descriptions = describe_all()
+    if as_json:
+        typer.echo(json.dumps(descriptions, indent=2))
+        return
+    table = Table("Network", "Parameters", "Paper")
+    for description in descriptions:
+        table.add_row(description["name"], f"{description['parameters']:,}", str(description["paper"]))
+    _output.print(table)
+
+
+def main() -> None:
+    """Entry point; usage errors end with code 2 as typer has it."""
+    app()
+
+
+def _run(job: RegistrationJob, json_progress: bool) -> dict[str, Any]:
+    if json_progress:
+
+        def tell(event: ProgressEvent) -> None:
+            line = {"stage": event.stage, "fraction": round(event.fraction, 4), "message": event.message}
+            typer.echo(json.dumps(line))
+
+        return run_job(job, Monitor(tell), compress=True, write_report=write_report)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_errors) as bar:
+        task = bar.add_task("Starting", total=1.0)
+
+        def show(event: ProgressEvent) -> None:
+            bar.update(task, completed=event.fraction, description=event.message or event.stage)
+
+        return run_job(job, Monitor(show), compress=True, write_report=write_report)
+
+
+def _summarize(numbers: dict[str, Any]) -> None:
+    table = Table("Measure", "Before", "After")
+    for key, title in (("dice", "Dice"), ("asd_mm", "ASD, mm"), ("hd95_mm", "HD95, mm")):
+        for name, values in numbers.get(key, {}).items():
+            table.add_row(f"{title}, {name}", _text(values["before"]), _text(values["after"]))
+    if "tre_mm" in numbers:
+        for key in ("mean", "p75", "max"):
+            before, after = (numbers["tre_mm"][when][key] for when in ("before", "after"))
+            table.add_row(f"Landmark error {key}, mm", _text(before), _text(after))
+    table.add_row("Folded voxels, %", "", _text(numbers["jacobian"]["fold_percent"]))
+    _output.print(table)
+    for warning in numbers.get("warnings", []):
+        _errors.print(f"Note: {warning}")
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+@contextmanager
+def _handled(verbose: bool) -> Iterator[None]:
+    """One line on stderr and the exit code of the error's kind."""
+    try:
+        yield
+    except RegistrationError as error:
+        _fail(error, error.exit_code, verbose)
+    except MemoryError as error:
+        _fail(MemoryExhaustedError("The memory of this machine is not enough for these scans."), 4, verbose, error)
+    except KeyboardInterrupt:
+        _fail(RegistrationError("Cancelled."), 3, verbose)
+    except Exception as error:
+        message = f"Unexpected error ({type(error).__name__}: {error}); please report it, with --verbose."
+        _fail(RegistrationError(message), 1, verbose, error)
+
+
+def _fail(shown: RegistrationError, code: int, verbose: bool, cause: BaseException | None = None) -> None:
+    _errors.print(f"Error: {' '.join(str(shown).split())}", markup=False)
+    if verbose:
+        traceback.print_exception(cause or shown, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

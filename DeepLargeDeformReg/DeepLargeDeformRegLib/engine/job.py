@@ -1,0 +1,269 @@
+"""Jobs: a registration, a warp or an evaluation from files to files, the same for the command line and the worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from . import field as fields
+from . import files, metrics
+from .errors import BadInputError
+from .field import DisplacementField
+from .files.common import write_text
+from .geometry import ImageGrid
+from .images import LandmarkPairs, Volume
+from .pipeline import RegistrationRequest, RegistrationResult, register, warp_labels, warp_volume
+from .progress import Monitor
+from .settings import RegistrationSettings
+
+JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
+ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult], None]
+JSON_ENDINGS = (".json",)
+
+
+@dataclass(frozen=True)
+class RegistrationJob:
+    """Files of a registration; inputs that are None were not given, outputs that are None are not written."""
+
+    fixed: str
+    moving: str
+    settings: RegistrationSettings = field(default_factory=RegistrationSettings)
+    fixed_segmentation: str | None = None
+    moving_segmentation: str | None = None
+    landmarks: str | None = None
+    fixed_landmarks: str | None = None
+    moving_landmarks: str | None = None
+    initial_transform: str | None = None
+    region: str | None = None
+    output_transform: str | None = None
+    output_inverse: str | None = None
+    output_volume: str | None = None
+    output_segmentation: str | None = None
+    output_jacobian: str | None = None
+    metrics: str | None = None
+    report: str | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RegistrationJob:
+        """Job from a dictionary; unknown entries are refused."""
+        entries = dict(values)
+        entries["settings"] = RegistrationSettings.from_json(entries.get("settings") or {})
+        return _from_json(cls, entries)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionary."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class WarpJob:
+    """Files of a warp: a scan or a segmentation through a transform onto the grid of a reference scan."""
+
+    transform: str
+    reference: str
+    volume: str | None = None
+    segmentation: str | None = None
+    output_volume: str | None = None
+    output_segmentation: str | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> WarpJob:
+        """Job from a dictionary; unknown entries are refused."""
+        return _from_json(cls, dict(values))
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """Files of an evaluation: what a transform does on labels and landmarks."""
+
+    transform: str
+    fixed: str
+    fixed_segmentation: str | None = None
+    moving_segmentation: str | None = None
+    landmarks: str | None = None
+    fixed_landmarks: str | None = None
+    moving_landmarks: str | None = None
+    metrics: str | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EvaluateJob:
+        """Job from a dictionary; unknown entries are refused."""
+        return _from_json(cls, dict(values))
+
+
+def run_job(
+    job: RegistrationJob,
+    monitor: Monitor | None = None,
+    compress: bool = False,
+    write_report: ReportWriter | None = None,
+) -> dict[str, Any]:
+    """Read, register, write. Outputs are checked before the work and appear whole or not at all.
+
+    Args:
+        job: files and settings.
+        monitor: progress and cancellation.
+        compress: compress what is written; slower by half a second a scan.
+        write_report: writes the report, if the job names one; passed in, since the engine knows no report.
+
+    Returns:
+        The metrics, JSON-safe.
+    """
+    monitor = monitor or Monitor()
+    _check_outputs(job)
+    monitor.report("read", 0.0, "Reading the scans")
+    clock = time.perf_counter()
+    warnings: list[str] = []
+    request = _read(job, warnings)
+    reading = time.perf_counter() - clock
+    result = register(request, monitor.span(0.03, 0.95))
+    result.metrics["warnings"] = [*warnings, *result.metrics["warnings"]]
+    monitor.report("write", 0.95, "Writing the results")
+    clock = time.perf_counter()
+    _write(job, request, result, compress)
+    result.metrics["seconds"] = {
+        "read": reading,
+        **result.metrics["seconds"],
+        "write": time.perf_counter() - clock,
+    }
+    if job.report is not None and write_report is not None:
+        write_report(Path(job.report), request, result)
+    if job.metrics is not None:
+        write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
+    monitor.report("write", 1.0, "Done")
+    return result.metrics
+
+
+def run_warp(job: WarpJob, monitor: Monitor | None = None) -> dict[str, Any]:
+    """Apply a transform; returns no metrics."""
+    monitor = monitor or Monitor()
+    if not ((job.volume and job.output_volume) or (job.segmentation and job.output_segmentation)):
+        raise BadInputError("Nothing to warp: name a volume or a segmentation, and where the result shall go.")
+    monitor.report("read", 0.0, "Reading")
+    if job.output_volume:
+        files.check_output(job.output_volume, files.VOLUME_ENDINGS)
+    if job.output_segmentation:
+        files.check_output(job.output_segmentation, files.LABEL_ENDINGS)
+    grid = files.read_volume(job.reference).grid
+    deformation = _field(job.transform, grid)
+    if job.volume and job.output_volume:
+        files.write_volume(warp_volume(files.read_volume(job.volume), deformation, grid), job.output_volume)
+    if job.segmentation and job.output_segmentation:
+        labels = files.read_label_map(job.segmentation)
+        files.write_label_map(warp_labels(labels, deformation, grid), job.output_segmentation)
+    monitor.report("write", 1.0, "Done")
+    return {}
+
+
+def run_evaluate(job: EvaluateJob, monitor: Monitor | None = None) -> dict[str, Any]:
+    """Measure a transform on labels and landmarks; returns the metrics, JSON-safe."""
+    monitor = monitor or Monitor()
+    monitor.report("read", 0.0, "Reading")
+    grid = files.read_volume(job.fixed).grid
+    deformation = _field(job.transform, grid)
+    determinant = fields.jacobian_determinant(deformation)[0, 0].numpy()
+    numbers: dict[str, Any] = {
+        "jacobian": metrics.jacobian_statistics(determinant),
+        "inverse_consistency_mm": metrics.inverse_consistency(deformation),
+    }
+    if job.fixed_segmentation and job.moving_segmentation:
+        fixed = files.read_label_map(job.fixed_segmentation, grid)
+        moving = files.read_label_map(job.moving_segmentation)
+        before = warp_labels(moving, fields.identity(grid), grid)
+        after = warp_labels(moving, deformation, grid)
+        numbers.update(metrics.label_overlap(fixed, before, after, metrics.match_labels(fixed, moving)))
+    landmarks = _landmarks(job, grid, None)
+    if landmarks is not None:
+        start = np.linalg.norm(landmarks.fixed - landmarks.moving, axis=1)
+        end = metrics.landmark_errors(deformation, landmarks)
+        numbers["tre_mm"] = {"before": metrics.summarize_errors(start), "after": metrics.summarize_errors(end)}
+    if job.metrics is not None:
+        write_text(json.dumps(numbers, indent=2) + "\n", job.metrics)
+    monitor.report("measure", 1.0, "Done")
+    return numbers
+
+
+def _from_json(kind: type[JobT], entries: dict[str, Any]) -> JobT:
+    names = {entry.name for entry in dataclasses.fields(kind)}
+    unknown = sorted(set(entries) - names)
+    if unknown:
+        raise BadInputError(f"Unknown entry of the job: {', '.join(unknown)}.")
+    return kind(**entries)
+
+
+def _check_outputs(job: RegistrationJob) -> None:
+    checks = (
+        (job.output_transform, files.TRANSFORM_ENDINGS),
+        (job.output_inverse, files.TRANSFORM_ENDINGS),
+        (job.output_volume, files.VOLUME_ENDINGS),
+        (job.output_segmentation, files.LABEL_ENDINGS),
+        (job.output_jacobian, files.VOLUME_ENDINGS),
+        (job.metrics, JSON_ENDINGS),
+        (job.report, (".html",)),
+    )
+    inputs = {Path(path).resolve() for path in (job.fixed, job.moving, job.fixed_segmentation) if path}
+    for path, endings in checks:
+        if path is None:
+            continue
+        files.check_output(path, endings)
+        if Path(path).resolve() in inputs:
+            raise BadInputError(f"The output {Path(path).name} would overwrite an input; choose another name.")
+    if job.output_segmentation and not job.moving_segmentation:
+        raise BadInputError("A propagated segmentation was asked for, but no moving segmentation was given.")
+
+
+def _read(job: RegistrationJob, warnings: list[str]) -> RegistrationRequest:
+    fixed, moving = files.read_volume(job.fixed), files.read_volume(job.moving)
+
+    def labels(path: str | None, volume: Volume, name: str):  # type: ignore[no-untyped-def]
+        if path is None:
+            return None
+        return files.read_label_map(path, volume.grid, warnings.append, f"{name} segmentation", f"{name} scan")
+
+    return RegistrationRequest(
+        fixed=fixed,
+        moving=moving,
+        settings=job.settings,
+        fixed_labels=labels(job.fixed_segmentation, fixed, "fixed"),
+        moving_labels=labels(job.moving_segmentation, moving, "moving"),
+        landmarks=_landmarks(job, fixed.grid, moving.grid),
+        initial_transform=files.read_transform(job.initial_transform) if job.initial_transform else None,
+        region=files.read_label_map(job.region, what="region of interest") if job.region else None,
+    )
+
+
+def _landmarks(
+    job: RegistrationJob | EvaluateJob, fixed_grid: ImageGrid, moving_grid: ImageGrid | None
+) -> LandmarkPairs | None:
+    if job.landmarks:
+        return files.read_landmark_pairs(job.landmarks)
+    if not job.fixed_landmarks and not job.moving_landmarks:
+        return None
+    if not job.fixed_landmarks or not job.moving_landmarks:
+        raise BadInputError("Landmarks are needed in both scans; only one of the two files was given.")
+    fixed = files.read_landmarks(job.fixed_landmarks, fixed_grid)
+    return files.pair_landmarks(fixed, files.read_landmarks(job.moving_landmarks, moving_grid))
+
+
+def _field(path: str, grid: ImageGrid) -> DisplacementField:
+    return files.to_field(files.read_transform(path), grid)
+
+
+def _write(job: RegistrationJob, request: RegistrationRequest, result: RegistrationResult, compress: bool) -> None:
+    if job.output_transform:
+        files.write_transform(result.field, job.output_transform, compress)
+    if job.output_inverse:
+        inverse = fields.invert(result.field, request.moving.grid)
+        files.write_transform(inverse.field, job.output_inverse, compress)
+    if job.output_volume:
+        files.write_volume(result.warped, job.output_volume, compress)
+    if job.output_jacobian:
+        files.write_volume(result.jacobian, job.output_jacobian, compress)
+    if job.output_segmentation and result.warped_labels is not None:
+        files.write_label_map(result.warped_labels, job.output_segmentation)

@@ -1,0 +1,326 @@
+"""The registration: RegistrationRequest -> RegistrationResult, with progress and cancellation."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+import torch
+
+from .. import __version__
+from . import field as fields
+from . import metrics
+from .deform import MARGIN_MM, Deformed, DeformInput, DeformPlan, deform, voxels_that_fit, working_spacing
+from .device import choose_device, describe_device, free_bytes
+from .errors import BadInputError, MemoryExhaustedError
+from .field import DisplacementField
+from .files import linear_matrix, to_field
+from .folding import repair_folds
+from .geometry import ImageGrid
+from .images import LabelMap, LandmarkPairs, Volume
+from .models import RegistrationModel
+from .models.warm import warm_model
+from .prealign import prealign
+from .presets import Preset, Window, find_preset
+from .progress import Monitor
+from .settings import RegistrationSettings
+
+COARSER = 1.3  # factor on the spacing when a plan did not fit into memory
+ATTEMPTS = 3
+NO_MODEL = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class RegistrationRequest:
+    """Everything that a registration depends on. Inputs are never modified."""
+
+    fixed: Volume
+    moving: Volume
+    settings: RegistrationSettings = RegistrationSettings()
+    fixed_labels: LabelMap | None = None
+    moving_labels: LabelMap | None = None
+    landmarks: LandmarkPairs | None = None
+    initial_transform: sitk.Transform | None = None
+    region: LabelMap | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RegistrationResult:
+    """What came out.
+
+    Args:
+        field: fixed to moving, mm, linear part included, on the output grid.
+        linear: the linear part, homogeneous (4, 4), LPS mm.
+        warped: moving scan on the fixed grid.
+        warped_labels: moving segmentation on the fixed grid, nearest neighbor; None without one.
+        jacobian: det J on the output grid.
+        metrics: JSON-safe numbers; see :mod:`metrics`.
+    """
+
+    field: DisplacementField
+    linear: npt.NDArray[np.float64]
+    warped: Volume
+    warped_labels: LabelMap | None
+    jacobian: Volume
+    metrics: dict[str, Any]
+
+
+def register(request: RegistrationRequest, monitor: Monitor | None = None) -> RegistrationResult:
+    """Register the moving to the fixed scan.
+
+    Raises:
+        BadInputError: if the inputs cannot be used.
+        MemoryExhaustedError: if no plan fits.
+        CancelledError: if the monitor says so.
+    """
+    monitor = monitor or Monitor()
+    settings, preset = request.settings, find_preset(request.settings.preset)
+    _check(request)
+    warnings: list[str] = []
+    seconds: dict[str, float] = {}
+    device = choose_device(settings.device)
+    model = _model(settings, preset, device)
+    shared = _shared_labels(request, warnings)
+    guide = shared if settings.guide_with_segmentations else ()
+    fixed, moving, windows = _intensities(request, preset)
+
+    clock = time.perf_counter()
+    linear, start = _linear(request, preset, fixed, moving, windows, guide, monitor.span(0.0, 0.2))
+    seconds["prealign"] = time.perf_counter() - clock
+
+    given = DeformInput(
+        fixed=fixed,
+        moving=moving,
+        fixed_raw=request.fixed,
+        moving_raw=request.moving,
+        linear=linear,
+        region=_region(request, preset, linear, guide),
+        fixed_labels=request.fixed_labels,
+        moving_labels=request.moving_labels,
+        shared_labels=guide,
+        landmarks=request.landmarks if settings.guide_with_landmarks else None,
+        start=start,
+    )
+    deformed, device = _deform(given, settings, preset, model, device, warnings, monitor.span(0.2, 0.85))
+    seconds.update(deformed.seconds)
+
+    output_grid = request.fixed.grid
+    if settings.output_spacing_mm is not None:
+        output_grid = output_grid.with_spacing(settings.output_spacing_mm)
+    field = fields.compose_affine(linear, fields.resample(deformed.field, output_grid))
+    if settings.fold_free:
+        clock = time.perf_counter()
+        repair = repair_folds(field, monitor=monitor.span(0.85, 0.9))
+        field = repair.field
+        seconds["repair"] = time.perf_counter() - clock
+
+    monitor.report("measure", 0.9, "Measuring the result")
+    clock = time.perf_counter()
+    result = _measured(request, field, linear, shared, monitor.span(0.9, 1.0))
+    seconds["measure"] = time.perf_counter() - clock
+    used = deformed.origin if model is not None and deformed.origin == model.card.name else None
+    result.metrics.update(
+        seconds=seconds,
+        device=describe_device(device),
+        model=used,
+        warnings=warnings,
+        provenance=_provenance(settings, deformed, model),
+    )
+    monitor.report("measure", 1.0, "Done")
+    return result
+
+
+def warp_volume(moving: Volume, field: DisplacementField, grid: ImageGrid) -> Volume:
+    """Moving scan on a grid through a field, trilinear; outside of the scan its smallest intensity."""
+    on_grid = fields.resample(field, grid)
+    fill = float(moving.array.min())
+    warped = fields.warp(moving.tensor(), moving.grid, on_grid, fill=fill)
+    return Volume(warped[0, 0].numpy(), grid)
+
+
+def warp_labels(labels: LabelMap, field: DisplacementField, grid: ImageGrid) -> LabelMap:
+    """Label map on a grid through a field, nearest neighbor; names and colors are kept."""
+    on_grid = fields.resample(field, grid)
+    # Label values above 2^24 would be rounded by float32; positions among the labels are small.
+    values = np.array(sorted({0, *(label.value for label in labels.labels)}))
+    positions = np.searchsorted(values, labels.array).clip(0, len(values) - 1).astype(np.float32)
+    warped = fields.warp(torch.from_numpy(positions)[None, None], labels.grid, on_grid, mode="nearest")
+    array = values[warped[0, 0].numpy().astype(int)].astype(labels.array.dtype)
+    return LabelMap(array, grid, labels.labels)
+
+
+def _check(request: RegistrationRequest) -> None:
+    for name, volume in (("fixed", request.fixed), ("moving", request.moving)):
+        if not np.isfinite(volume.array).all():
+            raise BadInputError(f"The {name} scan contains values that are not numbers; repair or re-export it.")
+        if volume.array.min() == volume.array.max():
+            raise BadInputError(f"The {name} scan is the same everywhere; it holds nothing to align.")
+    if request.region is not None and not request.region.array.any():
+        raise BadInputError("The region of interest is empty; draw it again or leave it out.")
+    for name, labels in (("fixed", request.fixed_labels), ("moving", request.moving_labels)):
+        if labels is not None and not labels.array.any():
+            raise BadInputError(f"The {name} segmentation is empty; choose another one or leave it out.")
+
+
+def _model(settings: RegistrationSettings, preset: Preset, device: torch.device) -> RegistrationModel | None:
+    name = settings.model if settings.model is not None else preset.model
+    return None if name is None or name == NO_MODEL else warm_model(name, device)
+
+
+def _shared_labels(request: RegistrationRequest, warnings: list[str]) -> tuple[tuple[int, int], ...]:
+    if request.fixed_labels is None or request.moving_labels is None:
+        return ()
+    shared = metrics.match_labels(request.fixed_labels, request.moving_labels)
+    if not shared:
+        warnings.append("The two segmentations have no structure of the same name or value; they guide nothing.")
+    return shared
+
+
+def _intensities(request: RegistrationRequest, preset: Preset) -> tuple[Volume, Volume, tuple[Window, ...]]:
+    """Scans for similarity: clipped to the preset's window, or scaled by their own percentiles to 0..1."""
+    if preset.windows:
+        low, high = preset.windows[0][0], preset.windows[0][1]
+        low = min(low, *(window[0] for window in preset.windows))
+        high = max(high, *(window[1] for window in preset.windows))
+        clipped = [replace(volume, array=volume.array.clip(low, high)) for volume in (request.fixed, request.moving)]
+        return clipped[0], clipped[1], preset.windows
+    scaled = []
+    for volume in (request.fixed, request.moving):
+        low, high = (float(value) for value in np.percentile(volume.array, (1, 99)))
+        if high <= low:
+            low, high = float(volume.array.min()), float(volume.array.max())
+        scaled.append(replace(volume, array=((volume.array - low) / (high - low)).clip(0, 1)))
+    return scaled[0], scaled[1], ((0.0, 1.0),)
+
+
+def _linear(
+    request: RegistrationRequest,
+    preset: Preset,
+    fixed: Volume,
+    moving: Volume,
+    windows: tuple[Window, ...],
+    guide: tuple[tuple[int, int], ...],
+    monitor: Monitor,
+) -> tuple[npt.NDArray[np.float64], DisplacementField | None]:
+    """Linear part, and the field to start from if the user gave one."""
+    if request.initial_transform is not None:
+        matrix = linear_matrix(request.initial_transform)
+        if matrix is not None:
+            return matrix, None
+        return np.eye(4), to_field(request.initial_transform, request.fixed.grid)
+    kind = preset.linear if request.settings.prealign == "auto" else request.settings.prealign
+    if kind == "none":
+        return np.eye(4), None
+    masks: tuple[Volume | None, Volume | None] = (None, None)
+    if guide and request.fixed_labels is not None and request.moving_labels is not None:
+        masks = (
+            _union(request.fixed_labels, [pair[0] for pair in guide]),
+            _union(request.moving_labels, [pair[1] for pair in guide]),
+        )
+    return prealign(fixed, moving, windows, kind, *masks, monitor=monitor).matrix, None
+
+
+def _union(labels: LabelMap, values: list[int]) -> Volume:
+    return Volume(np.isin(labels.array, values).astype(np.float32), labels.grid)
+
+
+def _region(
+    request: RegistrationRequest,
+    preset: Preset,
+    linear: npt.NDArray[np.float64],
+    guide: tuple[tuple[int, int], ...],
+) -> ImageGrid:
+    """Part of the fixed grid to work in: the region of interest, the organ, or what both scans cover."""
+    grid = request.fixed.grid
+    if request.region is not None:
+        inside = np.argwhere(request.region.array != 0)[:, ::-1]
+        return grid.around(request.region.grid.to_physical(inside))
+    if preset.organ and guide and request.fixed_labels is not None:
+        inside = np.argwhere(np.isin(request.fixed_labels.array, [pair[0] for pair in guide]))[:, ::-1]
+        return grid.around(request.fixed_labels.grid.to_physical(inside), MARGIN_MM)
+    inverse = np.linalg.inv(linear)
+    covered = request.moving.grid.corners @ inverse[:3, :3].T + inverse[:3, 3]
+    try:
+        return grid.around(covered, 2 * MARGIN_MM)
+    except BadInputError:
+        raise BadInputError(
+            "The two scans do not overlap; check that both show the same part of the body, or let the "
+            "pre-alignment search for the position."
+        ) from None
+
+
+def _deform(
+    given: DeformInput,
+    settings: RegistrationSettings,
+    preset: Preset,
+    model: RegistrationModel | None,
+    device: torch.device,
+    warnings: list[str],
+    monitor: Monitor,
+) -> tuple[Deformed, torch.device]:
+    """Run the deformable part on the finest plan that fits; coarser, then on the CPU, where memory runs out."""
+    refine = settings.refine if settings.refine is not None else True
+    limit = settings.memory_limit_mb * 2**20 if settings.memory_limit_mb is not None else None
+    spacing = preset.spacing_mm
+    for target in dict.fromkeys((device, torch.device("cpu"))):
+        spacing = working_spacing(given.region, preset.spacing_mm, voxels_that_fit(limit or free_bytes(target)))
+        for _ in range(ATTEMPTS):
+            if spacing > preset.spacing_mm * 1.01:
+                warnings.append(f"Computed at {spacing:.1f} mm instead of {preset.spacing_mm:g} mm to save memory.")
+            plan = DeformPlan(preset, spacing, refine, settings.iterations, settings.regularity)
+            usable = model if model is None or model.device == target else warm_model(model.card.name, target)
+            try:
+                return deform(given, plan, usable, target, monitor), target
+            except (torch.OutOfMemoryError, MemoryError):
+                spacing *= COARSER
+        warnings.append(f"The memory of {describe_device(target)} was not enough.")
+    raise MemoryExhaustedError(
+        "The scans do not fit into memory even at a coarse resolution; close other programs or choose a region "
+        "of interest."
+    )
+
+
+def _measured(
+    request: RegistrationRequest,
+    field: DisplacementField,
+    linear: npt.NDArray[np.float64],
+    shared: tuple[tuple[int, int], ...],
+    monitor: Monitor,
+) -> RegistrationResult:
+    grid = request.fixed.grid
+    jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), field.grid)
+    numbers: dict[str, Any] = {"jacobian": metrics.jacobian_statistics(jacobian.array)}
+    monitor.report("measure", 0.3, "Measuring the result")
+    numbers["inverse_consistency_mm"] = metrics.inverse_consistency(field)
+    warped_labels = None
+    if request.moving_labels is not None:
+        warped_labels = warp_labels(request.moving_labels, field, grid)
+        if request.fixed_labels is not None and shared:
+            as_loaded = warp_labels(request.moving_labels, fields.identity(grid), grid)
+            numbers.update(metrics.label_overlap(request.fixed_labels, as_loaded, warped_labels, shared))
+    if request.landmarks is not None:
+        before = np.linalg.norm(request.landmarks.fixed - request.landmarks.moving, axis=1)
+        after = metrics.landmark_errors(field, request.landmarks)
+        numbers["tre_mm"] = {"before": metrics.summarize_errors(before), "after": metrics.summarize_errors(after)}
+    monitor.report("measure", 0.7, "Resampling the moving scan")
+    warped = warp_volume(request.moving, field, grid)
+    return RegistrationResult(field, linear, warped, warped_labels, jacobian, numbers)
+
+
+def _provenance(
+    settings: RegistrationSettings, deformed: Deformed, model: RegistrationModel | None
+) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "settings": settings.to_json(),
+        "start": deformed.origin,
+        "refinement_steps": list(deformed.steps),
+        "model_sha256": None if model is None else model.card.weights_sha256,
+    }
