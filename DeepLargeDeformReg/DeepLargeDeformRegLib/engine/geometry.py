@@ -100,7 +100,7 @@ class ImageGrid:
     @cached_property
     def physical_to_index(self) -> Matrix:
         """Homogeneous matrix (4, 4) from LPS mm to voxel index (x, y, z)."""
-        inverse: Matrix = np.linalg.inv(self.index_to_physical)
+        inverse = np.linalg.inv(self.index_to_physical).astype(np.float64)
         return inverse
 
     @property

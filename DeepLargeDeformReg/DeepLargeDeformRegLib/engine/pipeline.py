@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class RegistrationRequest:
 
     fixed: Volume
     moving: Volume
-    settings: RegistrationSettings = RegistrationSettings()
+    settings: RegistrationSettings = field(default_factory=RegistrationSettings)
     fixed_labels: LabelMap | None = None
     moving_labels: LabelMap | None = None
     landmarks: LandmarkPairs | None = None
