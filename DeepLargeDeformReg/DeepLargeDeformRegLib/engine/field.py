@@ -125,15 +125,20 @@ def warp(
         field: displacements in mm; its grid is the grid of the result.
         mode: ``"bilinear"`` or ``"nearest"``.
         padding: ``"zeros"`` or ``"border"``.
-        fill: value outside of the image when ``padding`` is ``"zeros"``.
+        fill: value outside of the image when ``padding`` is ``"zeros"``; the image ends half a voxel beyond its
+            outermost voxel centers.
 
     Returns:
         ``(N, C, D, H, W)`` on ``field.grid``.
     """
     coordinates = _moving_indices(field, image_grid)
-    if fill == 0.0 or padding != "zeros":
-        return sample(image, coordinates, mode, padding)
-    return sample(image - fill, coordinates, mode, padding) + fill
+    sampled = sample(image, coordinates, mode, "border")
+    if padding == "border":
+        return sampled
+    # As ITK: the image ends half a voxel beyond its outermost centers, with no rim that blends into the fill.
+    size = coordinates.new_tensor(image_grid.size).reshape(1, 3, 1, 1, 1)
+    inside = ((coordinates >= -0.5) & (coordinates <= size - 0.5)).all(dim=1, keepdim=True)
+    return torch.where(inside, sampled, fill)
 
 
 def compose(outer: DisplacementField, inner: DisplacementField) -> DisplacementField:
