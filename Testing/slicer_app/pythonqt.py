@@ -76,7 +76,7 @@ def patch_properties() -> None:
             meta = qt_class.staticMetaObject
             for index in range(meta.propertyOffset(), meta.propertyCount()):
                 name = meta.property(index).name()
-                if name not in _VIRTUAL_PROPERTIES:
+                if name not in _VIRTUAL_PROPERTIES and not isinstance(vars(qt_class).get(name), PropertyOfQt):
                     setattr(qt_class, name, PropertyOfQt(name, name, vars(qt_class).get(name)))
     QtCore.QObject.name = PropertyOfQt("name", "objectName", None)
     QtCore.QObject.className = lambda self: self.metaObject().className()
