@@ -15,7 +15,11 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@echo "== Tests"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore Testing/slicer_app --ignore Testing/scene --ignore Testing/widgets
+	@echo "== Tests within the stand-in application (each part in a process of its own: one application a process)"
+	$(BIN)/python -m pytest Testing/slicer_app
+	$(BIN)/python -m pytest Testing/scene
+	$(BIN)/python -m pytest Testing/widgets
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 to 3.13 is needed; install it or run make PYTHON=/path/to/python"; exit 1; }
