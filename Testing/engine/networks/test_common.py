@@ -155,6 +155,8 @@ def test_page_of_networks_is_up_to_date(repository):
 
 
 def test_table_is_a_command(repository):
-    command = [sys.executable, "-m", "DeepLargeDeformRegLib.engine.networks.table"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=repository / "DeepLargeDeformReg", check=True)
+    command = [sys.executable, "-X", "utf8", "-m", "DeepLargeDeformRegLib.engine.networks.table"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", cwd=repository / "DeepLargeDeformReg", check=True
+    )
     assert done.stdout.startswith("# Networks")
