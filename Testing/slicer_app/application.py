@@ -167,11 +167,12 @@ class Application:
         import slicer
         import slicer.util
 
-        from . import core, io_manager, mrml_widgets, parameter_node, views
+        from . import core, io_manager, mrml_widgets, parameter_node, subject_hierarchy, views
         from .module import qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget
 
         self.core = core.Core(self.home)
         self.scene = self.core.scene
+        self.subject_hierarchy = subject_hierarchy.SubjectHierarchy(self.scene)
         self.module_manager = ModuleManager()
         self.io_manager = io_manager.IOManager(self.core)
         slicer.mrmlScene = self.scene

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from . import missing_packages, start
 
 
-@pytest.fixture
-def application() -> Iterator[object]:
+@contextmanager
+def clean_application() -> Iterator[Any]:
     """The stand-in application with an empty scene; afterwards no handler of Qt or VTK may have raised."""
     missing = missing_packages()
     if missing:
@@ -27,3 +29,10 @@ def application() -> Iterator[object]:
     assert not errors, "A handler of Qt or VTK raised:\n" + "\n".join(errors)
     assert not messages, "Qt warned: " + "; ".join(messages)
     assert not unanswered, f"{unanswered} prepared answers to dialogs were never asked for."
+
+
+@pytest.fixture
+def application() -> Iterator[Any]:
+    """``clean_application`` for one test."""
+    with clean_application() as running:
+        yield running

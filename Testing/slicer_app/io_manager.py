@@ -111,11 +111,12 @@ class IOManager:
         return self.core.scene.GetNodeByID(node_id) if node_id else None
 
     def _scene(self, path: str, properties: dict[str, Any]) -> bool:
-        scene = self.core.scene
-        if properties.get("clear", True) and path.endswith(".mrb"):
-            return bool(scene.ReadFromMRB(path, True))
+        # The defaults of qSlicerSceneBundleReader.cxx and qSlicerSceneReader.cxx: what is there stays.
+        scene, clear = self.core.scene, bool(properties.get("clear", False))
+        if path.endswith(".mrb"):
+            return bool(scene.ReadFromMRB(path, clear))
         scene.SetURL(path)
-        return bool(scene.Connect() if properties.get("clear", True) else scene.Import())
+        return bool(scene.Connect() if clear else scene.Import())
 
     def _save_scene(self, path: str) -> bool:
         if path.endswith(".mrb"):

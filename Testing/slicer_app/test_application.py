@@ -217,3 +217,21 @@ def test_picture_holds_panel_and_views(application: Any, small: Any) -> None:
     red = image.pixelColor(435 + 100, 35)
     assert red.red() > 200
     assert red.blue() < 100
+
+
+def test_subject_hierarchy_has_each_node_and_comes_back_with_its_folders(application: Any, tmp_path: Path) -> None:
+    import slicer
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(application.scene)
+    volume = add_volume(1.0, "kept")
+    item = hierarchy.GetItemByDataNode(volume)
+    assert item
+    hierarchy.SetItemParent(item, hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "folder"))
+    application.scene.RemoveNode(add_volume(2.0, "removed"))
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    application.close_scene()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(application.scene)
+    item = hierarchy.GetItemByDataNode(slicer.util.getNode("kept"))
+    assert hierarchy.GetItemName(hierarchy.GetItemParent(item)) == "folder"
+    assert hierarchy.GetNumberOfItems() == 2
