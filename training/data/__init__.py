@@ -1,0 +1,46 @@
+"""Readers of data sets: from the layouts in which they are distributed to subjects and pairs.
+
+``open_data_set("image-label", folder)`` gives a :class:`DataSet`; how to lay out each one is in README.md beside this
+file. Subjects read their files when asked and keep nothing, so a data set may be larger than the memory.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+
+from .folders import class_folders, image_label_folders
+from .splits import read_names, read_pair_names
+from .subjects import DataSet, Pair, Subject
+
+READERS: dict[str, Callable[..., DataSet]] = {
+    "image-label": image_label_folders,
+    "totalsegmentator": class_folders,
+}
+
+
+def open_data_set(reader: str, folder: str | Path, **options: Any) -> DataSet:
+    """Open a data set; its images are read later.
+
+    Args:
+        reader: one of :data:`READERS`.
+        folder: where the data set lies, or the file of a table.
+        options: of the reader, see its function.
+
+    Raises:
+        BadInputError: if there is no such reader, an option is unknown, or the data are not there.
+    """
+    if reader not in READERS:
+        raise BadInputError(f"There is no reader {reader!r}; there are {', '.join(sorted(READERS))}.")
+    known = list(inspect.signature(READERS[reader]).parameters)[1:]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise BadInputError(f"The reader {reader} has no option {unknown[0]!r}; it has {', '.join(known)}.")
+    return READERS[reader](Path(folder), **options)
+
+
+__all__ = ["READERS", "DataSet", "Pair", "Subject", "open_data_set", "read_names", "read_pair_names"]
