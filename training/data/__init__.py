@@ -13,12 +13,19 @@ from typing import Any
 
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 
+from .dirlab import dirlab_4dct, dirlab_copdgene
 from .folders import class_folders, image_label_folders
+from .learn2reg import learn2reg
 from .splits import read_names, read_pair_names
 from .subjects import DataSet, Pair, Subject
+from .tables import table
 
 READERS: dict[str, Callable[..., DataSet]] = {
+    "csv": table,
+    "dirlab-4dct": dirlab_4dct,
+    "dirlab-copdgene": dirlab_copdgene,
     "image-label": image_label_folders,
+    "learn2reg": learn2reg,
     "totalsegmentator": class_folders,
 }
 

@@ -12,7 +12,7 @@ from DeepLargeDeformRegLib.engine.files import check_same_space, read_label_map,
 from DeepLargeDeformRegLib.engine.images import Label, LabelMap
 
 from .splits import read_names, read_pair_names
-from .subjects import DataSet, Pair, Subject, header_grid, subject_of_files, volume_files
+from .subjects import DataSet, Subject, header_grid, subject_of_files, volume_files
 
 _OWN_SPLITS = ("train", "validation", "test")
 
@@ -132,7 +132,7 @@ def _with_own_splits(folder: Path, subjects: Mapping[str, Subject]) -> DataSet:
         if names.is_file():
             splits[split] = [subject.name for subject in data_set.select(read_names(names))]
         if listed.is_file():
-            pairs[split] = [Pair(*data_set.select(pair)) for pair in read_pair_names(listed)]
+            pairs[split] = [data_set.pair(fixed, moving) for fixed, moving in read_pair_names(listed)]
     return DataSet(subjects, pairs, splits)
 
 

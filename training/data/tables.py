@@ -1,0 +1,139 @@
+"""Data sets of a plain CSV table, for one's own data: one subject a row, or one pair a row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.files import pair_landmarks, read_landmark_pairs, read_landmarks
+from DeepLargeDeformRegLib.engine.files.common import read_text
+from DeepLargeDeformRegLib.engine.images import LandmarkPairs
+
+from .subjects import DataSet, Pair, Subject, stem, subject_of_files
+
+_SUBJECT_COLUMNS = ("name", "image", "labels", "mask", "patient", "split")
+_PAIR_COLUMNS = (
+    *(f"{side}{what}" for side in ("fixed", "moving") for what in ("", "_labels", "_mask", "_landmarks")),
+    "landmarks",
+    "keypoints",
+    "patient",
+    "split",
+)
+_DEFAULT_SPLIT = "train"
+
+Row = dict[str, str]
+
+
+def table(path: Path) -> DataSet:
+    """A table of subjects or pairs. Paths in it are relative to its folder; cells may be empty.
+
+    Subjects have the columns ``image`` or ``labels``, and any of ``name, mask, patient, split``. Pairs have the
+    columns ``fixed, moving`` and any of ``fixed_labels, moving_labels, fixed_mask, moving_mask`` (files),
+    ``landmarks, keypoints`` (tables of pairs, columns fixed_x ... moving_z in LPS mm), ``fixed_landmarks,
+    moving_landmarks`` (any landmark file that the extension reads), ``patient`` (for two scans of one patient) and
+    ``split``. A row without a split belongs to ``train``.
+
+    Raises:
+        BadInputError: if the table cannot be read, has unknown columns or names a file that does not exist.
+    """
+    if path.is_dir():
+        raise BadInputError(f"{path.name} is a folder; the reader csv needs the file of the table.")
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    reader = csv.DictReader(lines)
+    columns = [(column or "").strip() for column in reader.fieldnames or ()]
+    reader.fieldnames = columns
+    rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+    is_pairs = {"fixed", "moving"} <= set(columns)
+    known = _PAIR_COLUMNS if is_pairs else _SUBJECT_COLUMNS
+    if not is_pairs and not {"image", "labels"} & set(columns):
+        raise BadInputError(
+            f"The first line of {path.name} must name its columns: image (and labels, mask ...) for subjects, or "
+            "fixed and moving for pairs."
+        )
+    unknown = [column for column in columns if column not in known]
+    if unknown:
+        raise BadInputError(f"{path.name} has an unknown column {unknown[0]!r}; there are {', '.join(known)}.")
+    if not rows:
+        raise BadInputError(f"{path.name} has no row below its first line.")
+    return _pairs(path, rows) if is_pairs else _subjects(path, rows)
+
+
+def _subjects(path: Path, rows: list[Row]) -> DataSet:
+    subjects: dict[str, Subject] = {}
+    splits: dict[str, list[str]] = {}
+    for number, row in enumerate(rows, start=2):
+        files = {kind: _file(path, row, kind, number) for kind in ("image", "labels", "mask")}
+        first = files["image"] or files["labels"]
+        if first is None:
+            raise BadInputError(f"Line {number} of {path.name} has neither an image nor labels.")
+        name = row.get("name") or stem(first)
+        if name in subjects:
+            raise BadInputError(f"Line {number} of {path.name}: there is already a subject called {name}; name it.")
+        patient = row.get("patient", "")
+        subjects[name] = subject_of_files(name, files["image"], files["labels"], files["mask"], patient)
+        splits.setdefault(row.get("split") or _DEFAULT_SPLIT, []).append(name)
+    return DataSet(subjects, {}, splits)
+
+
+def _pairs(path: Path, rows: list[Row]) -> DataSet:
+    subjects: dict[str, Subject] = {}
+    images: dict[str, Path] = {}
+    pairs: dict[str, list[Pair]] = {}
+    for number, row in enumerate(rows, start=2):
+        sides = []
+        for side in ("fixed", "moving"):
+            image = _file(path, row, side, number)
+            if image is None:
+                raise BadInputError(f"Line {number} of {path.name} has no {side} scan.")
+            name = _unique_name(image, images)
+            if name not in subjects:
+                labels, mask = (_file(path, row, f"{side}_{kind}", number) for kind in ("labels", "mask"))
+                images[name] = image
+                subjects[name] = subject_of_files(name, image, labels, mask, row.get("patient", ""))
+            sides.append(subjects[name])
+        pair = Pair(sides[0], sides[1], _landmarks(path, row, number), _keypoints(path, row, number))
+        pairs.setdefault(row.get("split") or _DEFAULT_SPLIT, []).append(pair)
+    return DataSet(subjects, pairs)
+
+
+def _unique_name(image: Path, images: Mapping[str, Path]) -> str:
+    """The file's stem, or with its folder before it where another scan has that: ``case1/ct``, ``case2/ct``."""
+    name = stem(image)
+    parents = list(image.resolve().parents)
+    for parent in parents:
+        if images.get(name, image) == image:
+            return name
+        name = f"{parent.name}/{name}"
+    return name
+
+
+def _landmarks(path: Path, row: Row, number: int) -> Callable[[], LandmarkPairs] | None:
+    both = _file(path, row, "landmarks", number)
+    if both is not None:
+        return partial(read_landmark_pairs, both)
+    fixed, moving = (_file(path, row, f"{side}_landmarks", number) for side in ("fixed", "moving"))
+    if (fixed is None) != (moving is None):
+        raise BadInputError(f"Line {number} of {path.name} has landmarks of one scan only.")
+    return None if fixed is None or moving is None else partial(_read_two, fixed, moving)
+
+
+def _keypoints(path: Path, row: Row, number: int) -> Callable[[], LandmarkPairs] | None:
+    file = _file(path, row, "keypoints", number)
+    return None if file is None else partial(read_landmark_pairs, file)
+
+
+def _read_two(fixed: Path, moving: Path) -> LandmarkPairs:
+    return pair_landmarks(read_landmarks(fixed), read_landmarks(moving))
+
+
+def _file(path: Path, row: Row, column: str, number: int) -> Path | None:
+    value = row.get(column, "")
+    if not value:
+        return None
+    file = path.parent / value
+    if not file.exists():
+        raise BadInputError(f"Line {number} of {path.name}: {Path(value).name} ({column}) does not exist.")
+    return file
