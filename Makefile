@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+STAND_IN_TESTS := slicer_app scene widgets end_to_end
 
 .PHONY: demo test lint clean
 
@@ -15,18 +16,16 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@echo "== Tests"
-	$(BIN)/python -m pytest --ignore Testing/slicer_app --ignore Testing/scene --ignore Testing/widgets
-	@echo "== Tests within the stand-in application (each part in a process of its own: one application a process)"
-	$(BIN)/python -m pytest Testing/slicer_app
-	$(BIN)/python -m pytest Testing/scene
-	$(BIN)/python -m pytest Testing/widgets
+	$(BIN)/python -m pytest $(addprefix --ignore Testing/,$(STAND_IN_TESTS))
+	@echo "== Tests within the stand-in application (a process of its own: one application a process)"
+	$(BIN)/python -m pytest $(addprefix Testing/,$(STAND_IN_TESTS))
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 to 3.13 is needed; install it or run make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "Python 3.10 to 3.13 is needed; run make PYTHON=/path/to/python3.12"; exit 1; }
 	@echo "== Installing into $(VENV) (a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,training]"
 	@touch $(STAMP)
 
 clean:
