@@ -1,0 +1,40 @@
+"""Moving average of a network's weights: smoother than the weights themselves, and better on unseen scans."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from DeepLargeDeformRegLib.engine.networks import RegistrationNetwork
+
+
+class MovingAverage:
+    """Exponential moving average (Polyak and Juditsky 1992), with a start-up during which it forgets faster.
+
+    Args:
+        network: what is averaged; buffers (statistics of batch norm) are copied as they are.
+        decay: share of the old average that a step keeps; 0 keeps the weights themselves.
+    """
+
+    def __init__(self, network: RegistrationNetwork, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: RegistrationNetwork, step: int) -> None:
+        """Take in the weights after step number ``step`` (0, 1, ...) of a phase."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step)) if self.decay > 0 else 1.0
+        pairs = zip(self.network.parameters(), network.parameters(), strict=True)
+        for mine, other in pairs:
+            if other.requires_grad:
+                mine.lerp_(other.detach(), weight)
+        for copied, current in zip(self.network.buffers(), network.buffers(), strict=True):
+            copied.copy_(current)
+
+    @torch.no_grad()
+    def start_phase(self, network: RegistrationNetwork, inherit_level: int | None) -> None:
+        """Continue a network from its average, as at the end of a decaying learning rate."""
+        network.load_state_dict(self.network.state_dict())
+        if inherit_level is not None:
+            network.inherit_level(inherit_level)
+            self.network.load_state_dict(network.state_dict())

@@ -1,0 +1,173 @@
+"""Checkpoints that resume exactly: safetensors and JSON, written whole or not at all.
+
+No random state is kept since there is none: each sample has numbers of its own (``samples.draw_batch``), and no
+network of ours draws any.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from DeepLargeDeformRegLib.engine.errors import BadInputError, OutputError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+_KEPT = 2
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        phase: index of the phase in progress.
+        phase_step: steps done in it.
+        step: steps done in all.
+        seconds: time spent training, over all sessions.
+        steps: planned steps of each phase.
+        validations: one entry per validation.
+        commands: the commands that made the run, in order.
+    """
+
+    steps: list[int]
+    phase: int = 0
+    phase_step: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        """True once every phase is done."""
+        return self.phase >= len(self.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What :func:`load_checkpoint` returns.
+
+    Attributes:
+        config: plain values of the configuration.
+        progress: where the run stood.
+        network: the weights.
+        average: their moving average; the weights themselves where the run keeps none.
+        optimizer: its state per parameter.
+        folder: where it was read from.
+    """
+
+    config: dict[str, Any]
+    progress: Progress
+    network: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    folder: Path
+
+
+def save_checkpoint(
+    folder: Path,
+    config: dict[str, Any],
+    progress: Progress,
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: Mapping[str, Tensor],
+) -> Path:
+    """Write a checkpoint into the run's folder and remove all but the newest two.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    target = folder / f"step-{progress.step:08d}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-"))
+        save_file(_portable(network.state_dict()), scratch / "network.safetensors")
+        save_file(_portable(average.state_dict()), scratch / "average.safetensors")
+        save_file(_portable(optimizer), scratch / "optimizer.safetensors")
+        state = {"format": 1, "config": config, "progress": asdict(progress), "torch": torch.__version__}
+        (scratch / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        scratch.rename(target)
+        for old in _all(folder)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            "The checkpoint could not be written; check that the folder is writable and the disk not full.",
+            str(error),
+        ) from error
+    return target
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest checkpoint of a run's folder, or the folder itself if it is a checkpoint; None without any."""
+    if (folder / "state.json").is_file():
+        return folder
+    found = _all(folder) or _all(folder / "checkpoints")
+    return found[-1] if found else None
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        BadInputError: if there is none, or it is damaged.
+    """
+    path = latest(folder)
+    if path is None:
+        raise BadInputError(f"There is no checkpoint in {folder.name}; name the folder of a run of training.train.")
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        network, average, optimizer = (
+            load_file(path / f"{name}.safetensors") for name in ("network", "average", "optimizer")
+        )
+        return Checkpoint(state["config"], Progress(**state["progress"]), network, average, optimizer, path)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BadInputError(f"The checkpoint {path.name} is damaged; take an older one.", str(error)) from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
+    """State of an optimizer as ``parameter|entry`` -> tensor; ``names`` maps ``id(parameter)`` to its name."""
+    return {
+        f"{names[id(parameter)]}|{entry}": torch.as_tensor(value)
+        for parameter, entries in optimizer.state.items()
+        for entry, value in entries.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: Mapping[int, str], tensors: Mapping[str, Tensor]
+) -> None:
+    """The reverse of :func:`optimizer_tensors`."""
+    entries: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, entry = key.rsplit("|", 1)
+        entries.setdefault(name, {})[entry] = value
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for entry, value in entries.get(names[id(parameter)], {}).items():
+                like = parameter if entry != "step" else value
+                moved = value.clone().to(like.device)
+                if moved.dim() == 5 and entry != "step":
+                    moved = torch.empty_like(parameter, dtype=moved.dtype).copy_(moved)
+                optimizer.state[parameter][entry] = moved
+
+
+def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # A clone: tensors that share storage, or that the next step overwrites, must not meet in one file.
+    return {
+        key: value.detach().cpu().contiguous().clone(memory_format=torch.contiguous_format)
+        for key, value in tensors.items()
+    }
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())

@@ -1,0 +1,291 @@
+"""What a training run is made of, as dataclasses; ``training/configs/*.yaml`` are their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from DeepLargeDeformRegLib.engine import losses, networks
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.models import Channel
+
+from .schema import build, load_yaml, to_plain
+
+ROOT = Path(__file__).resolve().parents[1]
+"""Relative paths in a configuration start at the repository's root."""
+
+KINDS = ("subjects", "pairs", "synthetic")
+ALIGNMENTS = ("centers", "labels", "masks", "loaded")
+RESOLUTIONS = ("level", "full")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A network of the registry and the constructor arguments that differ from its own."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """The lattice on which the network is trained.
+
+    Args:
+        size: voxels along (x, y, z).
+        spacing_mm: mm along (x, y, z).
+        outside: intensity where the grid reaches beyond a scan.
+    """
+
+    size: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    outside: float = 0.0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where pairs come from.
+
+    Args:
+        kind: ``subjects``: any two of the training subjects are a pair; ``pairs``: listed pairs of one patient each;
+            ``synthetic``: drawn by a generator, see ``training/synthesis``.
+        reader: name of a reader of ``training/data``.
+        folder: the data set.
+        train: file of names (one a line) or of pairs (CSV with the columns fixed and moving), or the name of one of
+            the data set's own splits; all subjects by default.
+        validation: likewise, pairs for validation during training; never test pairs.
+        labels: values of the structures used for supervision.
+        label_names: their names, in the same order.
+        align: ``centers``: the middle of each scan is laid on the middle of the grid; ``labels`` or ``masks``: the
+            middle of these; ``loaded``: scans stay where they are, the grid is centered on the fixed one.
+        masks: read the scans' masks, for losses that are taken within them.
+        both_ways: use listed pairs in either direction.
+        options: of the reader or the generator.
+    """
+
+    kind: str
+    reader: str = ""
+    folder: str = ""
+    train: str = ""
+    validation: str = ""
+    labels: tuple[int, ...] = ()
+    label_names: tuple[str, ...] = ()
+    align: str = "centers"
+    masks: bool = False
+    both_ways: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise BadInputError(f"data.kind must be one of {', '.join(KINDS)}, not {self.kind!r}.")
+        if self.align not in ALIGNMENTS:
+            raise BadInputError(f"data.align must be one of {', '.join(ALIGNMENTS)}, not {self.align!r}.")
+        if len(self.label_names) != len(self.labels):
+            raise BadInputError("data.label_names must name each of data.labels.")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random affine maps of each scan by itself, and of intensities.
+
+    Args:
+        probability: share of scans that are moved.
+        rotation_deg: largest rotation about each axis.
+        translation: largest shift, as a share of the half extent of the grid.
+        scale: largest change of scale along each axis, as a share.
+        gamma: largest exponent of intensities within 0..1 is ``1 + gamma``, smallest ``1 / (1 + gamma)``.
+    """
+
+    probability: float = 0.0
+    rotation_deg: float = 10.0
+    translation: float = 0.05
+    scale: float = 0.08
+    gamma: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """One term of the loss.
+
+    Args:
+        name: of :data:`DeepLargeDeformRegLib.engine.losses.LOSSES`.
+        weight: one number, or one for each level of the network, coarsest first.
+        at: ``level``: images and field at the resolution of the level in training; ``full``: at that of the input.
+        arguments: of the loss.
+        per_level: arguments with one value for each level, coarsest first.
+        masked: restrict it to the structures of the fixed scan.
+    """
+
+    name: str
+    weight: float | tuple[float, ...] = 1.0
+    at: str = "level"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    per_level: Mapping[str, Any] = field(default_factory=dict)
+    masked: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in losses.LOSSES:
+            raise BadInputError(f"There is no loss {self.name!r}; there are {', '.join(losses.LOSSES)}.")
+        if self.at not in RESOLUTIONS:
+            raise BadInputError(f"The loss {self.name} can be taken at {' or '.join(RESOLUTIONS)}, not {self.at!r}.")
+
+    def weight_at(self, level: int) -> float:
+        """Weight on a level, 0 being the coarsest."""
+        return self.weight if isinstance(self.weight, float) else self.weight[level]
+
+    def arguments_at(self, level: int) -> dict[str, Any]:
+        """Constructor arguments on a level."""
+        return {**self.arguments, **{key: values[level] for key, values in self.per_level.items()}}
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """A stretch of the training.
+
+    Args:
+        levels: how many levels run, from the coarsest; 0 for all.
+        steps: optimizer steps.
+        learning_rate: at its start.
+        decay: ``constant`` or ``cosine`` (to zero at its end).
+        warmup: steps of linear rise to the learning rate.
+        train: ``all`` active levels, or the ``finest`` active one with the coarser ones frozen.
+        inherit: start the finest active level from the weights of the next coarser one.
+    """
+
+    steps: int
+    learning_rate: float
+    levels: int = 0
+    decay: str = "constant"
+    warmup: int = 0
+    train: str = "all"
+    inherit: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("constant", "cosine"):
+            raise BadInputError(f"A phase's decay is constant or cosine, not {self.decay!r}.")
+        if self.train not in ("all", "finest"):
+            raise BadInputError(f"A phase trains all or finest, not {self.train!r}.")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The optimization.
+
+    Args:
+        phases: one after the other; progressive training has one a level.
+        batch: pairs per step, over all processes together.
+        optimizer: ``adam`` or ``adamw``.
+        weight_decay: of adamw.
+        clip_norm: largest norm of the gradient; 0 for no limit.
+        ema: decay of the moving average of the weights that validation and publishing use; 0 for none.
+        channels_last: keep the channels of a voxel together in memory; faster for some networks.
+        precision: ``auto`` (bfloat16 where the processor computes in it, else float32), ``32`` or ``bf16``.
+        seed: of all that is drawn.
+        validate_every: steps between two validations; 0 for none but the last.
+        checkpoint_minutes: time between two checkpoints.
+        log_every: steps between two entries of the log.
+    """
+
+    phases: tuple[PhaseConfig, ...]
+    batch: int = 1
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    channels_last: bool = False
+    precision: str = "auto"
+    seed: int = 0
+    validate_every: int = 1000
+    checkpoint_minutes: float = 5.0
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "32", "bf16"):
+            raise BadInputError(f"training.precision is auto, 32 or bf16, not {self.precision!r}.")
+        if self.optimizer not in ("adam", "adamw"):
+            raise BadInputError(f"training.optimizer is adam or adamw, not {self.optimizer!r}.")
+        if not self.phases or self.batch < 1:
+            raise BadInputError("training needs at least one phase and a batch of at least one pair.")
+
+
+@dataclass(frozen=True)
+class CardConfig:
+    """What the published card says; see :class:`DeepLargeDeformRegLib.engine.models.ModelCard`."""
+
+    title: str
+    modality: str
+    anatomy: str
+    purpose: str
+    license: str
+    citation: str
+    training_data: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run."""
+
+    name: str
+    network: NetworkConfig
+    grid: GridConfig
+    channels: tuple[Channel, ...]
+    data: DataConfig
+    losses: tuple[LossConfig, ...]
+    training: TrainingConfig
+    card: CardConfig
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        network = self.make_network(meta=True)
+        if network.channels != len(self.channels):
+            raise BadInputError(
+                f"{self.name} describes {len(self.channels)} channels, its network has {network.channels}."
+            )
+        for phase in self.training.phases:
+            if phase.levels > network.levels:
+                raise BadInputError(f"{self.name} trains {phase.levels} levels, its network has {network.levels}.")
+        for loss in self.losses:
+            for length in (
+                len(loss.weight) if isinstance(loss.weight, tuple) else network.levels,
+                *map(len, loss.per_level.values()),
+            ):
+                if length != network.levels:
+                    raise BadInputError(
+                        f"The loss {loss.name} has values for {length} levels, the network has {network.levels}."
+                    )
+
+    def make_network(self, meta: bool = False) -> networks.RegistrationNetwork:
+        """The network with fresh weights; without any memory for them if ``meta``."""
+        import torch
+
+        try:
+            with torch.device("meta" if meta else "cpu"):
+                return networks.build(self.network.name, **self.network.arguments)
+        except (ValueError, TypeError) as error:
+            raise BadInputError(f"The network of {self.name} cannot be built: {error}") from error
+
+    def to_plain(self) -> dict[str, Any]:
+        """Values for YAML and JSON."""
+        return to_plain(self)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration.
+
+    Raises:
+        BadInputError: saying which setting is wrong, and how.
+    """
+    return build(Config, load_yaml(path))
+
+
+def smaller(config: Config) -> Config:
+    """The same run at a size that a test can afford: a few steps, one pair, coarse voxels."""
+    x, y, z = (max(16, n // 4) for n in config.grid.size)
+    size = (x, y, z)
+    u, v, w = (s * n / m for s, n, m in zip(config.grid.spacing_mm, config.grid.size, size, strict=True))
+    phases = tuple(replace(phase, steps=2, warmup=0) for phase in config.training.phases)
+    training = replace(config.training, phases=phases, batch=1, validate_every=0, log_every=1)
+    return replace(config, grid=replace(config.grid, size=size, spacing_mm=(u, v, w)), training=training)

@@ -1,0 +1,231 @@
+"""Pairs for training: scans on the training grid, drawn by number so that every run sees the same ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.images import LabelMap, Volume
+from DeepLargeDeformRegLib.engine.models import Channel
+from torch import Tensor
+
+from .config import AugmentationConfig, GridConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One scan on the training grid.
+
+    Args:
+        image: the network's input channels, ``(C, D, H, W)`` float32.
+        labels: share of each structure in each voxel, ``(K, D, H, W)`` within 0..1, or None.
+        mask: likewise the region to be registered, ``(1, D, H, W)``, or None.
+    """
+
+    image: Tensor
+    labels: Tensor | None = None
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A pair on the training grid; points ``(n, 3)`` are mm from the center of its first voxel."""
+
+    fixed: Scan
+    moving: Scan
+    fixed_points: Tensor | None = None
+    moving_points: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples stacked: images ``(N, C, D, H, W)``, labels ``(N, K, D, H, W)``, points ``(N, n, 3)`` in mm.
+
+    The mask is the fixed scan's, ``(N, 1, D, H, W)``.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    fixed_labels: Tensor | None = None
+    moving_labels: Tensor | None = None
+    fixed_points: Tensor | None = None
+    moving_points: Tensor | None = None
+    fixed_mask: Tensor | None = None
+
+
+class PairSource(Protocol):
+    """What trains a network: pairs without end."""
+
+    def draw(self, generator: torch.Generator) -> Sample:
+        """The pair that the generator's numbers lead to."""
+        ...
+
+
+def training_grid(config: GridConfig) -> ImageGrid:
+    """The grid of every sample, its first voxel at the origin."""
+    return ImageGrid.axis_aligned(config.size, config.spacing_mm)
+
+
+def place(
+    volume: Volume,
+    labels: LabelMap | None,
+    center: Sequence[float],
+    config: GridConfig,
+    channels: Sequence[Channel],
+    values: Sequence[int] = (),
+    mask: LabelMap | None = None,
+) -> Scan:
+    """Resample a scan onto the training grid.
+
+    As the extension does at use (``engine/deform.py``): linear interpolation, the grid's middle at ``center``, then
+    the card's channels. Labels are interpolated one by one, so that their rims are soft.
+
+    Args:
+        volume: the scan, any orientation.
+        labels: its structures.
+        center: LPS point (mm) in the middle of the grid.
+        config: the training grid.
+        channels: the network's input channels.
+        values: label values, one channel each.
+        mask: its region to be registered.
+    """
+    grid = grid_around(center, config)
+    still = fields.identity(grid)
+    image = fields.warp(volume.tensor(), volume.grid, still, fill=config.outside)
+    inputs = torch.cat([channel.apply(image) for channel in channels], dim=1)[0]
+    shares = region = None
+    if labels is not None and values:
+        masks = torch.stack([torch.from_numpy(labels.array == value) for value in values])[None].float()
+        shares = fields.warp(masks, labels.grid, still)[0]
+    if mask is not None:
+        region = fields.warp(torch.from_numpy(mask.mask())[None, None].float(), mask.grid, still)[0]
+    return Scan(inputs, shares, region)
+
+
+def grid_around(center: Sequence[float], config: GridConfig) -> ImageGrid:
+    """The training grid with its middle at an LPS point (mm)."""
+    origin = [c - (n - 1) / 2 * s for c, n, s in zip(center, config.size, config.spacing_mm, strict=True)]
+    return ImageGrid.axis_aligned(config.size, config.spacing_mm, origin)
+
+
+class SubjectPairs:
+    """Any two different scans of a collection, as (fixed, moving)."""
+
+    def __init__(self, scans: Sequence[Scan]) -> None:
+        if len(scans) < 2:
+            raise ValueError("pairs of subjects need at least two scans")
+        self.scans = list(scans)
+
+    def draw(self, generator: torch.Generator) -> Sample:
+        first, step = (int(torch.randint(n, (), generator=generator)) for n in (len(self.scans), len(self.scans) - 1))
+        return Sample(self.scans[first], self.scans[(first + 1 + step) % len(self.scans)])
+
+
+class ListedPairs:
+    """Given pairs.
+
+    Args:
+        samples: the pairs.
+        both_ways: draw each as often in one direction as in the other.
+        points: how many of a pair's points to draw; a batch needs as many of each.
+    """
+
+    def __init__(self, samples: Sequence[Sample], both_ways: bool = False, points: int = 512) -> None:
+        if not samples:
+            raise ValueError("there is no pair to train on")
+        self.samples, self.both_ways, self.points = list(samples), both_ways, points
+
+    def draw(self, generator: torch.Generator) -> Sample:
+        sample = self.samples[int(torch.randint(len(self.samples), (), generator=generator))]
+        fixed, moving = sample.fixed_points, sample.moving_points
+        if fixed is not None and moving is not None:
+            chosen = torch.randint(len(fixed), (self.points,), generator=generator)
+            fixed, moving = fixed[chosen], moving[chosen]
+        if self.both_ways and int(torch.randint(2, (), generator=generator)):
+            return Sample(sample.moving, sample.fixed, moving, fixed)
+        return Sample(sample.fixed, sample.moving, fixed, moving)
+
+
+class Augmented:
+    """Pairs whose scans are each moved by a random affine map, and their contrast bent."""
+
+    def __init__(self, source: PairSource, config: AugmentationConfig, grid: ImageGrid) -> None:
+        self.source, self.config, self.grid = source, config, grid
+
+    def draw(self, generator: torch.Generator) -> Sample:
+        sample = self.source.draw(generator)
+        fixed, fixed_points = self._vary(sample.fixed, sample.fixed_points, generator)
+        moving, moving_points = self._vary(sample.moving, sample.moving_points, generator)
+        return Sample(fixed, moving, fixed_points, moving_points)
+
+    def _vary(self, scan: Scan, points: Tensor | None, generator: torch.Generator) -> tuple[Scan, Tensor | None]:
+        config = self.config
+        # The numbers are drawn whether they are used or not: what is drawn later must not depend on it.
+        chance, bend, *rest = torch.rand(11, generator=generator).tolist()
+        image, labels, mask = scan.image, scan.labels, scan.mask
+        if config.gamma > 0:
+            image = image.clamp_min(0) ** math.exp((2 * bend - 1) * math.log1p(config.gamma))
+        if chance >= config.probability:
+            return Scan(image, labels, mask), points
+        matrix = _random_affine([2 * value - 1 for value in rest], config, self.grid)
+        field = fields.from_affine(matrix.numpy(), self.grid, image.device)
+        image = fields.warp(image[None], self.grid, field, padding="border")[0]
+        if labels is not None:
+            labels = fields.warp(labels[None], self.grid, field)[0]
+        if mask is not None:
+            mask = fields.warp(mask[None], self.grid, field)[0]
+        if points is not None:
+            inverse = torch.linalg.inv(matrix).to(points)
+            points = points @ inverse[:3, :3].T + inverse[:3, 3]
+        return Scan(image, labels, mask), points
+
+
+def _random_affine(unit: Sequence[float], config: AugmentationConfig, grid: ImageGrid) -> Tensor:
+    """Homogeneous matrix (4, 4), float64, LPS mm, from nine numbers within -1..1; about the middle of the grid."""
+    linear = torch.eye(3, dtype=torch.float64)
+    for axis in range(3):
+        angle = math.radians(config.rotation_deg) * unit[axis]
+        rotation = torch.eye(3, dtype=torch.float64)
+        i, j = [other for other in range(3) if other != axis]
+        rotation[i, i] = rotation[j, j] = math.cos(angle)
+        rotation[i, j], rotation[j, i] = -math.sin(angle), math.sin(angle)
+        linear = linear @ rotation
+    linear = linear @ torch.diag(torch.tensor([1 + config.scale * value for value in unit[3:6]], dtype=torch.float64))
+    center = torch.tensor(grid.center, dtype=torch.float64)
+    shift = torch.tensor(unit[6:9], dtype=torch.float64) * config.translation * torch.tensor(grid.extent) / 2
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = center + shift - linear @ center
+    return matrix
+
+
+def draw_batch(source: PairSource, numbers: Sequence[int], seed: int, device: torch.device) -> Batch:
+    """The samples of given numbers; the same wherever and whenever they are drawn.
+
+    Neither an interruption nor the number of processes changes what a run sees, since each sample has random numbers
+    of its own.
+    """
+    samples = [source.draw(torch.Generator().manual_seed(seed * 1_000_000_007 + number)) for number in numbers]
+
+    def stack(values: Sequence[Tensor | None]) -> Tensor | None:
+        if any(value is None for value in values):
+            return None
+        return torch.stack([value for value in values if value is not None]).to(device, non_blocking=True)
+
+    fixed, moving = (stack([getattr(s, side).image for s in samples]) for side in ("fixed", "moving"))
+    if fixed is None or moving is None:
+        raise ValueError("a sample has no image")
+    return Batch(
+        fixed,
+        moving,
+        stack([s.fixed.labels for s in samples]),
+        stack([s.moving.labels for s in samples]),
+        stack([s.fixed_points for s in samples]),
+        stack([s.moving_points for s in samples]),
+        stack([s.fixed.mask for s in samples]),
+    )

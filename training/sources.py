@@ -1,0 +1,115 @@
+"""From a configuration's data section to pairs in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
+
+from .config import ROOT, Config
+from .data import DataSet, Pair, Subject, open_data_set, read_names, read_pair_names
+from .samples import Augmented, ListedPairs, PairSource, Sample, Scan, SubjectPairs, grid_around, place, training_grid
+
+Point = tuple[float, float, float]
+
+
+def training_source(config: Config) -> PairSource:
+    """Pairs to train on, augmented; all scans are read once and kept.
+
+    Raises:
+        BadInputError: if the data are missing or not what the configuration says.
+    """
+    data_set = open_training_data(config)
+    source: PairSource
+    if config.data.kind == "subjects":
+        source = SubjectPairs([load_scan(config, subject) for subject in _subjects(config, data_set)])
+    else:
+        pairs = _pairs(config.data.train, data_set)
+        source = ListedPairs([load_pair(config, pair) for pair in pairs], both_ways=config.data.both_ways)
+    return Augmented(source, config.augmentation, training_grid(config.grid))
+
+
+def validation_samples(config: Config) -> list[Sample]:
+    """Pairs to validate on; none if the configuration names none."""
+    if not config.data.validation:
+        return []
+    pairs = _pairs(config.data.validation, open_training_data(config))
+    if config.data.kind == "pairs":
+        return [load_pair(config, pair) for pair in pairs]
+    subjects = {subject.name: subject for pair in pairs for subject in (pair.fixed, pair.moving)}
+    scans = {name: load_scan(config, subject) for name, subject in subjects.items()}
+    return [Sample(scans[pair.fixed.name], scans[pair.moving.name]) for pair in pairs]
+
+
+def open_training_data(config: Config) -> DataSet:
+    """The data set of a configuration."""
+    return open_data_set(config.data.reader, resolve(config.data.folder), **config.data.options)
+
+
+def load_scan(config: Config, subject: Subject) -> Scan:
+    """One subject on the training grid, aligned by itself."""
+    volume, labels, mask = subject.image(), subject.labels(), subject.mask() if config.data.masks else None
+    center = center_of(volume, labels, mask, config)
+    return place(volume, labels, center, config.grid, config.channels, config.data.labels, mask)
+
+
+def load_pair(config: Config, pair: Pair) -> Sample:
+    """Two scans on the training grid, with their correspondences: keypoints, or else landmarks."""
+    scans: list[Scan] = []
+    centers: list[Point] = []
+    for subject in (pair.fixed, pair.moving):
+        volume, labels, mask = subject.image(), subject.labels(), subject.mask()
+        stays = config.data.align == "loaded" and bool(centers)
+        centers.append(centers[0] if stays else center_of(volume, labels, mask, config))
+        region = mask if config.data.masks else None
+        scans.append(place(volume, labels, centers[-1], config.grid, config.channels, config.data.labels, region))
+    found = pair.keypoints() or pair.landmarks()
+    fixed, moving = scans
+    return Sample(fixed, moving, *_points(found, centers, config)) if found else Sample(fixed, moving)
+
+
+def center_of(volume: Volume, labels: LabelMap | None, mask: LabelMap | None, config: Config) -> Point:
+    """LPS point (mm) of a scan on which the middle of the training grid is laid; see ``DataConfig.align``."""
+    region = None
+    if config.data.align == "labels" and labels is not None:
+        region = np.isin(labels.array, config.data.labels)
+    if config.data.align == "masks" and mask is not None:
+        region = mask.mask()
+    if region is None or not region.any():
+        return volume.grid.center
+    where = np.argwhere(region)
+    x, y, z = volume.grid.to_physical((where.min(axis=0) + where.max(axis=0))[::-1] / 2).tolist()
+    return x, y, z
+
+
+def resolve(path: str) -> Path:
+    """A path of a configuration: relative ones start at the repository's root."""
+    return Path(path) if Path(path).is_absolute() else ROOT / path
+
+
+def _subjects(config: Config, data_set: DataSet) -> list[Subject]:
+    wanted = config.data.train
+    if not wanted:
+        return list(data_set.subjects.values())
+    if wanted in data_set.splits:
+        return data_set.select(data_set.splits[wanted])
+    return data_set.select(read_names(resolve(wanted)))
+
+
+def _pairs(wanted: str, data_set: DataSet) -> list[Pair]:
+    """Pairs of a file, or of one of the data set's own splits."""
+    if Path(wanted).suffix == ".csv":
+        return [data_set.pair(fixed, moving) for fixed, moving in read_pair_names(resolve(wanted))]
+    pairs = list(data_set.listed(wanted))
+    if not pairs:
+        raise BadInputError(f"The data set lists no pair for {wanted!r}.")
+    return pairs
+
+
+def _points(found: LandmarkPairs, centers: list[Point], config: Config) -> list[torch.Tensor]:
+    origins = [np.array(grid_around(center, config.grid).origin) for center in centers]
+    positions = zip((found.fixed, found.moving), origins, strict=True)
+    return [torch.from_numpy(points - origin).float() for points, origin in positions]

@@ -1,0 +1,169 @@
+"""``python -m training.train CONFIG``: train a network; the same command again continues where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from . import sources
+from .checkpoint import latest, load_checkpoint
+from .config import ROOT, Config, load_config, smaller
+from .phantom import PhantomPairs
+from .samples import PairSource, Sample
+from .trainer import Step, Trainer
+
+_log = logging.getLogger("training")
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="A file of training/configs, or its name without .yaml.")],
+    output: Annotated[Path, typer.Option(help="Folder of all runs.")] = ROOT / "runs",
+    max_minutes: Annotated[float | None, typer.Option(help="Stop after this time with a usable checkpoint.")] = None,
+    fill: Annotated[
+        bool, typer.Option(help="Lengthen or shorten the schedule so that it just fills --max-minutes.")
+    ] = False,
+    restart: Annotated[bool, typer.Option(help="Throw the checkpoints of an earlier run away.")] = False,
+    smoke: Annotated[bool, typer.Option(help="A few steps on small made-up scans, for tests.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option(help="Write curves for TensorBoard into the run's folder.")] = False,
+) -> None:
+    """Train one network as a configuration says.
+
+    Several processors or machines: torchrun --nproc-per-node 8 -m training.train CONFIG. The batch of the
+    configuration is shared by all processes, so the result does not depend on their number.
+    """
+    started = time.monotonic()
+    rank = int(os.environ.get("RANK", "0"))
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_path=False)
+    logging.basicConfig(
+        level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s", handlers=[handler]
+    )
+    try:
+        settings = load_config(_find(config))
+        settings = smaller(settings) if smoke else settings
+        if fill and max_minutes is None:
+            raise BadInputError("--fill needs --max-minutes: the time to fill.")
+        if threads:
+            torch.set_num_threads(threads)
+        folder = output / settings.name
+        fabric = make_fabric(settings, accelerator, folder if tensorboard else None)
+        deadline = None if max_minutes is None else started + 60 * max_minutes
+        trainer = _prepare(settings, folder, fabric, restart, deadline, smoke)
+        if fill and max_minutes is not None and trainer.progress.step == 0:
+            trainer.plan(60 * max_minutes - (time.monotonic() - started))
+        trainer.progress.commands.append(shlex.join(["python", "-m", "training.train", *sys.argv[1:]]))
+        done = _train(trainer, console, rank == 0)
+    except RegistrationError as error:
+        console.print(f"[bold red]{error.message}[/]", highlight=False)
+        raise typer.Exit(error.exit_code) from error
+    _log.info(
+        "%s after %d steps and %.1f minutes in %s",
+        "Finished" if done else "Stopped; the same command continues",
+        trainer.progress.step,
+        trainer.progress.seconds / 60,
+        folder,
+    )
+
+
+def make_fabric(config: Config, accelerator: str = "auto", logs: Path | None = None) -> Fabric:
+    """Device, processes (as torchrun says) and precision of a run."""
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    precision: Any = "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
+    if config.training.precision != "auto":
+        precision = {"32": "32-true", "bf16": "bf16-mixed"}[config.training.precision]
+    loggers: list[Any] = []
+    if logs is not None:
+        from lightning_fabric.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(logs, name="tensorboard", version=""))
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=max(world // local, 1),
+        strategy="ddp" if world > 1 else "auto",
+        precision=precision,
+        loggers=loggers,
+    )
+    fabric.launch()
+    return fabric
+
+
+def computes_bfloat16(accelerator: str) -> bool:
+    """Whether bfloat16 is computed in hardware there, not emulated."""
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capability = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(capability and capability())
+
+
+def _find(config: Path) -> Path:
+    shipped = ROOT / "training" / "configs" / f"{config.name}.yaml"
+    return shipped if not config.exists() and shipped.is_file() else config
+
+
+def _prepare(
+    config: Config, folder: Path, fabric: Fabric, restart: bool, deadline: float | None, smoke: bool
+) -> Trainer:
+    if restart and fabric.is_global_zero:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        (folder / "log.jsonl").unlink(missing_ok=True)
+    fabric.barrier()
+    source: PairSource = PhantomPairs(config) if smoke else sources.training_source(config)
+    validation: list[Sample] = []
+    if fabric.is_global_zero:
+        validation = [source.draw(torch.Generator())] if smoke else sources.validation_samples(config)
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
+    trainer = Trainer(
+        config, source, validation, folder, fabric, deadline=deadline, should_stop=lambda: bool(stopping)
+    )
+    if latest(folder) is not None:
+        checkpoint = load_checkpoint(folder)
+        if checkpoint.config != config.to_plain():
+            raise BadInputError(
+                f"The run {folder.name} was started with another configuration; continue with that one, choose "
+                "another --output, or throw the run away with --restart."
+            )
+        trainer.restore(checkpoint)
+        _log.info("Continuing after %d steps", trainer.progress.step)
+    return trainer
+
+
+def _train(trainer: Trainer, console: Console, visible: bool) -> bool:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=console, disable=not visible) as bars:
+        total = sum(trainer.progress.steps)
+        bar = bars.add_task("training", total=total, completed=trainer.progress.step, left="")
+
+        def show(step: Step) -> None:
+            minutes, seconds = divmod(round(step.seconds_left), 60)
+            bars.update(bar, completed=step.progress.step, left=f"{minutes}:{seconds:02d} left")
+            if step.losses:
+                shown = "  ".join(f"{name} {value:.4f}" for name, value in step.losses.items())
+                bars.update(bar, description=f"phase {step.progress.phase + 1}  step {step.progress.step}  {shown}")
+
+        trainer.listener = show
+        return trainer.run()
+
+
+if __name__ == "__main__":
+    typer.run(main)
