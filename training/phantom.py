@@ -11,7 +11,7 @@ from .config import Config
 from .samples import Sample, Scan, training_grid
 
 _POINTS = 64
-_LARGEST_SHIFT = 0.08  # of the grid's extent
+_LARGEST_SHIFT = 0.12  # of the grid's extent
 
 
 class PhantomPairs:

@@ -1,0 +1,25 @@
+"""What each process of torchrun does in the test: train the tiny run into the folder that is its argument."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from training.phantom import PhantomPairs
+from training.train import make_fabric
+from training.trainer import Trainer
+
+from .conftest import tiny
+
+
+def main() -> None:
+    config = tiny()
+    fabric = make_fabric(config, "cpu")
+    trainer = Trainer(config, PhantomPairs(config), [], Path(sys.argv[1]), fabric)
+    trainer.run()
+    if fabric.is_global_zero:
+        sys.stdout.write(f"world {fabric.world_size}\n")
+
+
+if __name__ == "__main__":
+    main()

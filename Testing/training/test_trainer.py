@@ -1,0 +1,179 @@
+"""The loop: it learns, it resumes exactly, it stops in time, and several processes do what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+
+from training.checkpoint import load_checkpoint
+from training.config import ROOT, LossConfig, NetworkConfig, PhaseConfig
+from training.samples import ListedPairs, training_grid
+from training.trainer import Trainer, learning_rate
+from training.validate import validate
+
+MakeTrainer = Callable[..., Trainer]
+
+
+def read_log(trainer: Trainer) -> list[dict[str, float]]:
+    return [json.loads(line) for line in trainer.log_file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_training_learns_to_register(make_trainer: MakeTrainer) -> None:
+    phases = (
+        PhaseConfig(steps=30, learning_rate=1e-2, levels=1),
+        PhaseConfig(steps=40, learning_rate=5e-3, levels=2, decay="cosine"),
+    )
+    network = NetworkConfig("pyramid-unet", {"channels": 1, "levels": 2, "filters": [8, 16]})
+    losses = (LossConfig("dice", at="full"), LossConfig("local_ncc", 0.5), LossConfig("diffusion", 0.05))
+    losses += (LossConfig("keypoint", 0.05),)
+    trainer = make_trainer("learning", network=network, losses=losses, phases=phases, log_every=10, ema=0.9)
+    pairs = [trainer.source.draw(torch.Generator().manual_seed(number)) for number in range(2)]
+    trainer.source = ListedPairs(pairs)
+    assert trainer.run()
+    values = validate(trainer.average.network, pairs, training_grid(trainer.config.grid))
+    assert values["dice"] > values["dice_before"] + 0.05
+    assert values["tre_mm"] < values["tre_before_mm"]
+    log = read_log(trainer)
+    assert log[-1]["total"] < log[0]["total"] - 0.05
+
+
+@pytest.mark.parametrize("stop_after", [3, 4, 6])
+def test_an_interrupted_run_has_the_loss_curve_of_an_uninterrupted_one(
+    make_trainer: MakeTrainer, stop_after: int
+) -> None:
+    whole = make_trainer("whole")
+    assert whole.run()
+    first = make_trainer("parts", should_stop=lambda: first.progress.step == stop_after)
+    assert not first.run()
+    second = make_trainer("parts")
+    second.restore(load_checkpoint(second.folder))
+    assert second.progress.step == stop_after
+    assert second.run()
+    assert read_log(second) == read_log(whole)
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+    for name, value in whole.average.network.state_dict().items():
+        assert torch.equal(value, second.average.network.state_dict()[name]), name
+
+
+def test_what_was_logged_after_the_last_checkpoint_is_logged_once(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer("crash", should_stop=lambda: trainer.progress.step == 3)
+    trainer.run()
+    with trainer.log_file.open("a", encoding="utf-8") as file:
+        file.write('{"step": 4, "total": 99.0}\n')
+    again = make_trainer("crash")
+    again.restore(load_checkpoint(again.folder))
+    again.run()
+    assert [entry["step"] for entry in read_log(again)] == list(range(1, 9))
+
+
+def test_phases_train_their_levels_only(make_trainer: MakeTrainer) -> None:
+    phases = (
+        PhaseConfig(steps=2, learning_rate=1e-2, levels=1),
+        PhaseConfig(steps=2, learning_rate=1e-2, levels=2, train="finest"),
+    )
+    trainer = make_trainer("levels", phases=phases, ema=0.0)
+    start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.should_stop = lambda: trainer.progress.step == 2
+    trainer.run()
+    middle = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.should_stop = lambda: False
+    trainer.run()
+    end = trainer.network.state_dict()
+
+    def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+        return {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+
+    assert changed(start, middle) == {"0"}
+    assert changed(middle, end) == {"1"}
+
+
+def test_a_finer_level_inherits_from_the_coarser_one(make_trainer: MakeTrainer) -> None:
+    phases = (
+        PhaseConfig(steps=2, learning_rate=1e-2, levels=2),
+        PhaseConfig(steps=1, learning_rate=0.0, levels=3, inherit=True),
+    )
+    trainer = make_trainer("inherit", phases=phases)
+    trainer.run()
+    state = trainer.average.network.state_dict()
+    key = "residual.0.first.weight"
+    assert torch.equal(state[f"nets.2.{key}"], state[f"nets.1.{key}"])
+    assert not torch.equal(state[f"nets.1.{key}"], state[f"nets.0.{key}"])
+
+
+def test_the_time_limit_leaves_a_checkpoint_that_can_be_used(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer("late", phases=(PhaseConfig(steps=100_000, learning_rate=1e-3),))
+    trainer.deadline = time.monotonic() + 1.0
+    start = time.monotonic()
+    assert not trainer.run()
+    assert time.monotonic() - start < 10
+    checkpoint = load_checkpoint(trainer.folder)
+    assert 0 < checkpoint.progress.step < 100_000
+    network = trainer.config.make_network()
+    network.load_state_dict(checkpoint.average)
+
+
+def test_the_plan_fills_the_time(make_trainer: MakeTrainer) -> None:
+    phases = (
+        PhaseConfig(steps=300, learning_rate=1e-3, levels=1),
+        PhaseConfig(steps=100, learning_rate=1e-3),
+    )
+    trainer = make_trainer("plan", phases=phases)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.plan(30.0)
+    first, second = trainer.progress.steps
+    assert first / second == pytest.approx(3, rel=0.05)
+    trainer.plan(15.0)
+    assert 0.2 < trainer.progress.steps[0] / first < 1.0
+    assert all(torch.equal(value, trainer.network.state_dict()[name]) for name, value in before.items())
+    assert trainer.progress.step == 0
+
+
+def test_learning_rates() -> None:
+    phase = PhaseConfig(steps=100, learning_rate=1.0, decay="cosine", warmup=9)
+    rates = [learning_rate(phase, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[4] == pytest.approx(0.5, rel=0.01)
+    assert max(rates) < 1.0
+    assert rates[50] == pytest.approx(0.5)
+    assert rates[99] < 0.001
+    constant = PhaseConfig(steps=100, learning_rate=1.0)
+    assert {learning_rate(constant, step, 100) for step in range(100)} == {1.0}
+
+
+def test_a_damaged_or_missing_checkpoint_is_refused(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="There is no checkpoint"):
+        load_checkpoint(tmp_path)
+    trainer = make_trainer("damaged", should_stop=lambda: True)
+    trainer.run()
+    checkpoint = load_checkpoint(trainer.folder).folder
+    (checkpoint / "average.safetensors").write_bytes(b"not weights")
+    with pytest.raises(BadInputError, match="is damaged"):
+        load_checkpoint(trainer.folder)
+
+
+def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+    logs = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command += ["-m", "Testing.training.distributed_run", str(folder)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        search = [str(ROOT), str(ROOT / "DeepLargeDeformReg"), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert f"world {processes}" in done.stdout
+        logs.append([json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()])
+    assert len(logs[0]) == len(logs[1]) == 8
+    for one, two in zip(*logs, strict=True):
+        assert two == pytest.approx(one, rel=1e-4, abs=1e-6)
