@@ -183,6 +183,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.matching = SegmentMatching(self.ui.matchTable, self._matches_edited)
         self.progress = ProgressPanel(self.ui)
         self.results = ResultsPanel(self.ui)
+        self.logic.runner.on_result = self._result_came
         self._fill_models()
         self._fill_devices([])
         self.ui.registerButton.connect("clicked(bool)", self.onRegisterButton)
@@ -383,6 +384,11 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if devices and len(devices) + 1 != len(self._devices):
             self._fill_devices(devices)
             self._update()
+
+    def _result_came(self, run: Any) -> None:
+        """A script registered while the panel is open: its result is listed too."""
+        if run.on_finished != self._finished:
+            self.results.refresh(newest=self.run is None)
 
     def _finished(self, run: Any) -> None:
         if run is not self.run:

@@ -71,6 +71,9 @@ class Runner:
     Args:
         on_state: called with the worker's state and a sentence.
         on_log: called with lines for the log pane.
+
+    Attributes:
+        on_result: called with each run that put a result into the scene, whoever started it.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Runner:
         on_log: Callable[[str], None] | None = None,
     ) -> None:
         self.on_state, self.on_log = on_state, on_log
+        self.on_result: Callable[[Run], None] | None = None
         self.client: WorkerClient | None = None
         self.runs: dict[str, Run] = {}
         self._timer: Any = None
@@ -137,7 +141,7 @@ class Runner:
             self.client = None
         for run in self.active:
             run.end(error=RegistrationFailed("The registration was ended with the module.", "cancelled"))
-        self.on_state = self.on_log = None
+        self.on_state = self.on_log = self.on_result = None
 
     def _ensure_client(self) -> WorkerClient:
         if self.client is None:
@@ -181,6 +185,8 @@ class Runner:
             run.end(error=RegistrationFailed(text, "output", str(error)))
         else:
             run.end(result)
+            if self.on_result is not None:
+                self.on_result(run)
 
     def _failed(self, job: str, error: WorkerError) -> None:
         run = self.runs.pop(job, None)
