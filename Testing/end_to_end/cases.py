@@ -87,6 +87,12 @@ def array_of_labels(side: Side) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(side.labels)))
 
 
+def crop_around(image: sitk.Image, point: np.ndarray, size: tuple[int, int, int] = (48, 48, 32)) -> sitk.Image:
+    """A box of voxels around a point (LPS, mm)."""
+    center = np.array(image.TransformPhysicalPointToIndex(point.tolist()))
+    return sitk.RegionOfInterest(image, size, (center - np.array(size) // 2).tolist())
+
+
 def _load_segmentation(side: Side, name: str, volume: Any) -> Any:
     """The structures of a side as a segmentation that belongs to a volume."""
     import slicer

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import SimpleITK as sitk
 
 from Testing.slicer_app.fixtures import application, clean_application
 
@@ -120,3 +121,36 @@ def outcome(request: pytest.FixtureRequest, registrations: Registrations) -> Out
     if state == STATES[1]:
         registrations.reopen()
     return found
+
+
+@dataclass
+class Small:
+    """Two crops around the same place of the lung, chosen in the panel, and a registration of seconds."""
+
+    application: Any
+    widget: Any
+    fixed: Any
+    moving: Any
+
+    def register(self, seconds: float = 120.0) -> Any:
+        """Press Register and wait; return the run."""
+        return cases.click_and_wait(self.application, self.widget, seconds)
+
+
+@pytest.fixture
+def small(application: Any, tmp_path: Path) -> Small:
+    import slicer
+
+    case = _case("lung")
+    nodes = []
+    for name, side, points in (
+        ("fixed", case.fixed, case.landmarks[:, :3]),
+        ("moving", case.moving, case.landmarks[:, 3:]),
+    ):
+        path = tmp_path / f"{name}.nrrd"
+        sitk.WriteImage(cases.crop_around(sitk.ReadImage(str(side.image)), points.mean(axis=0)), str(path))
+        nodes.append(slicer.util.loadVolume(str(path), {"name": name}))
+    widget = application.open_module(cases.MODULE)
+    cases.select(widget, {"fixedVolume": nodes[0], "movingVolume": nodes[1]})
+    widget.ui.iterationsBox.value = 3
+    return Small(application, widget, *nodes)
