@@ -275,10 +275,31 @@ class Config:
 def load_config(path: Path) -> Config:
     """Read and check a configuration.
 
+    ``extends: OTHER.yaml`` takes all settings of another file, relative to this one, that are not given here; mappings
+    are merged, lists replaced as a whole.
+
     Raises:
         BadInputError: saying which setting is wrong, and how.
     """
-    return build(Config, load_yaml(path))
+    return build(Config, _extended(path, ()))
+
+
+def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    data = load_yaml(path)
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    if not isinstance(base, str) or path in seen:
+        raise BadInputError(f"{path.name} must extend another file, and not in a circle.")
+    return _merged(_extended(path.parent / base, (*seen, path)), data)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in own.items()
+    }
+    return {**base, **both}
 
 
 def smaller(config: Config) -> Config:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,9 +23,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import sources
 from .checkpoint import latest, load_checkpoint
-from .config import ROOT, Config, load_config, smaller
+from .config import ROOT, CardConfig, Config, load_config, smaller
 from .phantom import PhantomPairs
 from .samples import PairSource, Sample
+from .schema import build
 from .trainer import Step, Trainer
 
 _log = logging.getLogger("training")
@@ -138,7 +140,7 @@ def _prepare(
     )
     if latest(folder) is not None:
         checkpoint = load_checkpoint(folder)
-        if checkpoint.config != config.to_plain():
+        if _essence(build(Config, checkpoint.config)) != _essence(config):
             raise BadInputError(
                 f"The run {folder.name} was started with another configuration; continue with that one, choose "
                 "another --output, or throw the run away with --restart."
@@ -146,6 +148,11 @@ def _prepare(
         trainer.restore(checkpoint)
         _log.info("Continuing after %d steps", trainer.progress.step)
     return trainer
+
+
+def _essence(config: Config) -> Config:
+    """What decides about the weights; notes and the card's words may be improved while a run is under way."""
+    return replace(config, notes="", card=CardConfig("", "", "", "", "", ""))
 
 
 def _train(trainer: Trainer, console: Console, visible: bool) -> bool:

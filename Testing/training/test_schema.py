@@ -67,7 +67,7 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
 
 
 def _changed(tmp_path: Path, *keys: str, value: Any) -> Path:
-    data = yaml.safe_load(CONFIGS[0].read_text(encoding="utf-8"))
+    data = yaml.safe_load((CONFIGS[0].parent / "brain-mr-ldgnet.yaml").read_text(encoding="utf-8"))
     place: Any = data
     for key in keys[:-1]:
         place = place[int(key) if isinstance(place, list) else key]
@@ -94,6 +94,20 @@ def test_a_run_that_cannot_be_is_refused(tmp_path: Path, keys: tuple[str, ...], 
     with pytest.raises(BadInputError) as error:
         load_config(_changed(tmp_path, *keys, value=value))
     assert message in error.value.message
+
+
+def test_one_configuration_extends_another(tmp_path: Path) -> None:
+    base = CONFIGS[0].parent / "brain-mr-ldgnet.yaml"
+    path = tmp_path / "own.yaml"
+    path.write_text(f"extends: {base}\nname: own\ntraining: {{batch: 3}}\nchannels: [{{kind: zscore}}]\n")
+    own, other = load_config(path), load_config(base)
+    assert own.name == "own"
+    assert (own.training.batch, own.training.phases) == (3, other.training.phases)
+    assert [channel.kind for channel in own.channels] == ["zscore"]
+    assert own.losses == other.losses
+    path.write_text(f"extends: {path.name}\nname: own\n")
+    with pytest.raises(BadInputError, match="not in a circle"):
+        load_config(path)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

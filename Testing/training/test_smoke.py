@@ -1,0 +1,70 @@
+"""Every shipped configuration trains: its network, losses and phases, on made-up scans of reduced size."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.checkpoint import load_checkpoint
+from training.config import ROOT, load_config, smaller
+from training.phantom import PhantomPairs
+from training.train import make_fabric
+from training.trainer import Trainer
+
+from .conftest import CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configurations_train(path: Path, tmp_path: Path) -> None:
+    config = smaller(load_config(path))
+    trainer = Trainer(config, PhantomPairs(config), [], tmp_path, make_fabric(config, "cpu"))
+    assert trainer.run()
+    entries = [json.loads(line) for line in trainer.log_file.read_text(encoding="utf-8").splitlines()]
+    assert len(entries) == 2 * len(config.training.phases)
+    finest = trainer.network.levels - 1
+    assert {loss.name for loss in config.losses if loss.weight_at(finest)} <= set(entries[-1])
+    for level in range(trainer.network.levels):
+        parameters = list(trainer.network.parameters_of_level(level))
+        assert all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
+
+
+def test_the_command_trains_and_continues(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.train", "hippocampus-mr-lapirn", "--smoke", "--threads", "1"]
+    command += ["--accelerator", "cpu", "--max-minutes", "2", "--tensorboard", "--output", str(tmp_path)]
+    for message in ("Finished after 6 steps", "Continuing after 6 steps"):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert message in " ".join(done.stderr.split())
+    folder = tmp_path / "hippocampus-mr-lapirn"
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint.progress.finished
+    assert checkpoint.progress.commands[0].startswith("python -m training.train hippocampus-mr-lapirn --smoke")
+    assert list((folder / "tensorboard").glob("events*"))
+
+
+def test_a_run_is_not_continued_with_another_configuration(tmp_path: Path) -> None:
+    changed = tmp_path / "changed.yaml"
+    text = (ROOT / "training" / "configs" / "hippocampus-mr-ldgnet.yaml").read_text(encoding="utf-8")
+    text = text.replace("bases/", f"{ROOT / 'training' / 'configs' / 'bases'}/")
+    outputs = []
+    for rate in ("5.0e-4", "7.0e-4"):
+        changed.write_text(text.replace("5.0e-4", rate), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "training.train",
+            str(changed),
+            "--smoke",
+            "--output",
+            str(tmp_path / "runs"),
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        outputs.append((done.returncode, " ".join(done.stderr.split())))
+    assert outputs[0][0] == 0
+    assert outputs[1][0] == 2
+    assert "was started with another configuration" in outputs[1][1]
