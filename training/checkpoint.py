@@ -35,6 +35,7 @@ class Progress:
         steps: planned steps of each phase.
         validations: one entry per validation.
         commands: the commands that made the run, in order.
+        machine: what it ran on.
     """
 
     steps: list[int]
@@ -44,6 +45,7 @@ class Progress:
     seconds: float = 0.0
     validations: list[dict[str, Any]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    machine: str = ""
 
     @property
     def finished(self) -> bool:

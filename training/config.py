@@ -275,8 +275,8 @@ class Config:
 def load_config(path: Path) -> Config:
     """Read and check a configuration.
 
-    ``extends: OTHER.yaml`` takes all settings of another file, relative to this one, that are not given here; mappings
-    are merged, lists replaced as a whole.
+    ``extends: OTHER.yaml`` takes all settings of another file, relative to this one, that are not given here;
+    mappings are merged, lists replaced as a whole.
 
     Raises:
         BadInputError: saying which setting is wrong, and how.

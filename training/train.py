@@ -71,6 +71,7 @@ def main(
         if fill and max_minutes is not None and trainer.progress.step == 0:
             trainer.plan(60 * max_minutes - (time.monotonic() - started))
         trainer.progress.commands.append(shlex.join(["python", "-m", "training.train", *sys.argv[1:]]))
+        trainer.progress.machine = describe_machine(fabric)
         done = _train(trainer, console, rank == 0)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
@@ -115,6 +116,15 @@ def computes_bfloat16(accelerator: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capability = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(capability and capability())
+
+
+def describe_machine(fabric: Fabric) -> str:
+    """One line on what trains, for the card."""
+    if fabric.device.type == "cuda":
+        what = f"{fabric.world_size} x {torch.cuda.get_device_name(fabric.device)}"
+    else:
+        what = f"{fabric.world_size * torch.get_num_threads()} processor core(s)"
+    return f"{what}, {fabric.strategy.precision.precision}"
 
 
 def _find(config: Path) -> Path:

@@ -1,0 +1,90 @@
+"""Publishing: what the extension loads is, bit by bit, the average that the run ended with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.models import Figure, load_model
+from DeepLargeDeformRegLib.engine.models.card import Channel
+
+from training.config import ROOT, load_config
+from training.publish import publish, read_figures
+from training.samples import training_grid
+from training.trainer import Trainer
+
+FIGURE = {"measure": "Dice", "value": 0.9, "before": 0.5, "data": "two made-up scans", "source": "a test"}
+
+
+@pytest.fixture
+def trainer(make_trainer: Callable[..., Trainer]) -> Trainer:
+    trainer = make_trainer("run")
+    trainer.progress.commands.append("python -m training.train tiny")
+    trainer.run()
+    return trainer
+
+
+def test_the_published_model_is_the_average_of_the_run(trainer: Trainer, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    figures.write_text(json.dumps([FIGURE]), encoding="utf-8")
+    models = tmp_path / "models"
+    card = publish(trainer.folder, [figures], models)
+    assert card.figures == (Figure(**FIGURE),)
+    assert card.training_command.startswith("python -m training.train tiny (8 steps in 0 minutes")
+    assert card.arguments["start_channel"] == 2
+    assert card.arguments["field_range"] == 0.4
+    assert [label.name for label in card.labels] == ["anterior hippocampus", "posterior hippocampus"]
+    model = load_model("tiny", folders=[models])
+    grid = training_grid(trainer.config.grid)
+    # The scans are within 0..1 already; the card's channel is exchanged for one that leaves them as they are.
+    model.card = replace(model.card, channels=(Channel("window", 0.0, 1.0),))
+    generator = torch.Generator().manual_seed(0)
+    fixed, moving = (torch.rand((1, 1, *grid.shape), generator=generator) for _ in range(2))
+    predicted = model.predict(fixed, moving, grid).displacement
+    with torch.inference_mode():
+        voxels = trainer.average.network(fixed, moving)
+    expected = voxels * torch.tensor(grid.spacing).reshape(1, 3, 1, 1, 1)
+    assert float(expected.abs().max()) > 0
+    torch.testing.assert_close(predicted, expected, rtol=0, atol=0)
+
+
+def test_publishing_again_leaves_no_old_weights(trainer: Trainer, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    publish(trainer.folder, [], models)
+    with torch.no_grad():
+        next(trainer.average.network.parameters()).add_(1.0)
+    trainer.save()
+    card = publish(trainer.folder, [], models)
+    assert sorted(path.name for path in models.iterdir()) == sorted([card.weights_file, "tiny.json"])
+    assert load_model("tiny", folders=[models]).card == card
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "has no list of figures"),
+        ('{"mean": 3}', "has no list of figures"),
+        ("nonsense", "cannot be read"),
+        ('[{"measure": "Dice", "valeu": 1, "data": "x"}]', r"figures\.json\[0\]\.valeu is not a known setting"),
+    ],
+)
+def test_figures_that_are_none_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(BadInputError, match=message):
+        read_figures(path)
+
+
+def test_weights_that_are_too_large_to_ship_are_refused(make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
+    network = load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn.yaml").network
+    wide = replace(network, arguments={"start_channel": 20})
+    trainer = make_trainer("wide", network=wide, should_stop=lambda: True)
+    trainer.save()
+    with pytest.raises(BadInputError, match="must not take more than 20"):
+        publish(trainer.folder, [], tmp_path / "models")
+    assert not (tmp_path / "models").exists()
