@@ -72,6 +72,26 @@ def _world_copy(node: Any) -> Any:
     return copy
 
 
+def _mask_of(node: Any, segment_id: str, grid: Any) -> np.ndarray:
+    """Voxels of a segment on the grid of a volume node, (z, y, x).
+
+    As ``slicer.util.arrayFromSegmentBinaryLabelmap``, which leaves a display node in the scene at each call.
+    """
+    identifiers = vtk.vtkStringArray()
+    identifiers.InsertNextValue(segment_id)
+    export = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "export")
+    try:
+        logic = slicer.modules.segmentations.logic()
+        if not logic.ExportSegmentsToLabelmapNode(node, identifiers, export, grid):
+            raise SceneError(f"A segment of {node.GetName()} could not be read as voxels.")
+        return slicer.util.arrayFromVolume(export) > 0
+    finally:
+        colors = export.GetDisplayNode().GetColorNode() if export.GetDisplayNode() else None
+        remove_node(export)
+        if colors is not None and colors.GetScene() is not None:
+            slicer.mrmlScene.RemoveNode(colors)
+
+
 def label_map_of(
     node: Any, reference: sitk.Image, segment_ids: list[str] | None = None
 ) -> tuple[sitk.Image, list[SegmentLabel], list[str]]:
@@ -102,8 +122,7 @@ def label_map_of(
     try:
         for value, identifier in enumerate(chosen, start=1):
             segment = source.GetSegmentation().GetSegment(identifier)
-            mask = slicer.util.arrayFromSegmentBinaryLabelmap(source, identifier, grid)
-            inside = np.zeros_like(result, dtype=bool) if mask is None else np.asarray(mask) > 0
+            inside = _mask_of(source, identifier, grid)
             if not inside.any():
                 warnings.append(f"The segment {segment.GetName()} of {node.GetName()} has no voxel in the volume.")
             overlap += int(np.count_nonzero(inside & (result > 0)))
