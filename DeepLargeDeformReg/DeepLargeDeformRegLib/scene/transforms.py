@@ -169,8 +169,19 @@ def export_transform(node: Any, path: str | Path) -> None:
 
 
 def apply_to(nodes: list[Any], transform: Any) -> None:
-    """Put nodes of the moving side (volumes, segmentations, markups, models) under the transform."""
+    """Put nodes of the moving side (volumes, segmentations, markups, models) under the transform.
+
+    A node that is already under transforms keeps them: the topmost of them goes under this one, which leads from
+    where the node stands in the world.
+
+    Raises:
+        SceneError: for a node that cannot be transformed.
+    """
     for node in nodes:
         if node is transform or not node.IsA("vtkMRMLTransformableNode"):
             raise SceneError(f"{node.GetName()} cannot be transformed.")
-        node.SetAndObserveTransformNodeID(transform.GetID())
+        top = node
+        while top.GetParentTransformNode() is not None and top is not transform:
+            top = top.GetParentTransformNode()
+        if top is not transform:
+            top.SetAndObserveTransformNodeID(transform.GetID())
