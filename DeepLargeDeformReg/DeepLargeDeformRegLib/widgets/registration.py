@@ -8,6 +8,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ..scene import exchange, results
 from ..scene.errors import SceneError
@@ -194,7 +195,10 @@ class Runner:
             # The worker could not even be started: submit() has not returned the identifier yet.
             self._early = {job: error}
             return
-        run.end(error=RegistrationFailed(run.discarded or error.message, error.kind, error.detail))
+        message = run.discarded or error.message
+        for side in ("fixed", "moving"):  # the engine knows the files of the job, the user the volumes
+            message = message.replace(f"{side}.nrrd", _("The {side} volume").format(side=side))
+        run.end(error=RegistrationFailed(message, error.kind, error.detail))
 
     _early: Mapping[str, WorkerError] = {}
 
