@@ -267,6 +267,7 @@ class Application:
 
     def reset(self) -> None:
         """Back to how it started: no scripted module, an empty scene, nothing remembered."""
+        self.slicer_app.emit("aboutToQuit()")
         for name in [n for n, m in self.module_manager.modules.items() if hasattr(m, "made_widget")]:
             self.unload_module(name)
         self.close_scene()
@@ -284,6 +285,7 @@ class Application:
 
     def _quit(self) -> None:
         """Take down in the order that neither Qt nor VTK objects to."""
+        self.slicer_app.emit("aboutToQuit()")
         for name in [n for n, m in self.module_manager.modules.items() if hasattr(m, "made_widget")]:
             self.unload_module(name)
         self.qt_application.processEvents()
