@@ -265,12 +265,16 @@ class Application:
                 raise TimeoutError(f"{what} did not come within {seconds:g} s.\n" + "\n".join(self.errors))
             time.sleep(0.005)
 
-    def reset(self) -> None:
-        """Back to how it started: no scripted module, an empty scene, nothing remembered."""
+    def quit_modules(self) -> None:
+        """Quit Slicer as far as scripted modules see it: each is told, its panel goes, then the scene is closed."""
         self.slicer_app.emit("aboutToQuit()")
         for name in [n for n, m in self.module_manager.modules.items() if hasattr(m, "made_widget")]:
             self.unload_module(name)
         self.close_scene()
+
+    def reset(self) -> None:
+        """Back to how it started: no scripted module, an empty scene, nothing remembered."""
+        self.quit_modules()
         self.layout.setLayout(self.layout.four_up)
         self.testing = True
         self.dialogs.answers.clear()
@@ -285,7 +289,4 @@ class Application:
 
     def _quit(self) -> None:
         """Take down in the order that neither Qt nor VTK objects to."""
-        self.slicer_app.emit("aboutToQuit()")
-        for name in [n for n, m in self.module_manager.modules.items() if hasattr(m, "made_widget")]:
-            self.unload_module(name)
-        self.qt_application.processEvents()
+        self.quit_modules()

@@ -23,6 +23,7 @@ def clean_application() -> Iterator[Any]:
     running = start()
     running.reset()
     yield running
+    running.quit_modules()
     errors, messages = list(running.errors), list(running.qt_messages)
     unanswered = len(running.dialogs.answers)
     running.reset()
