@@ -55,14 +55,15 @@ class DataConfig:
         folder: the data set.
         train: file of names (one a line) or of pairs (CSV with the columns fixed and moving), or the name of one of
             the data set's own splits; all subjects by default.
-        validation: likewise, pairs for validation during training; never test pairs.
+        validation: likewise, pairs for validation during training; never test pairs. Names of shapes that training
+            does not use, where pairs are synthetic.
         labels: values of the structures used for supervision.
         label_names: their names, in the same order.
         align: ``centers``: the middle of each scan is laid on the middle of the grid; ``labels`` or ``masks``: the
             middle of these; ``loaded``: scans stay where they are, the grid is centered on the fixed one.
         masks: read the scans' masks, for losses that are taken within them.
         both_ways: use listed pairs in either direction.
-        options: of the reader or the generator.
+        options: of the reader, or :class:`training.synthesis.SynthesisSettings`.
     """
 
     kind: str
@@ -115,7 +116,8 @@ class LossConfig:
         at: ``level``: images and field at the resolution of the level in training; ``full``: at that of the input.
         arguments: of the loss.
         per_level: arguments with one value for each level, coarsest first.
-        masked: restrict it to the structures of the fixed scan.
+        masked: restrict it to the fixed scan's mask, or else its structures.
+        pairs: ``all``, or ``same_patient``: intensities and points correspond only there.
     """
 
     name: str
@@ -124,12 +126,15 @@ class LossConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     per_level: Mapping[str, Any] = field(default_factory=dict)
     masked: bool = False
+    pairs: str = "all"
 
     def __post_init__(self) -> None:
         if self.name not in losses.LOSSES:
             raise BadInputError(f"There is no loss {self.name!r}; there are {', '.join(losses.LOSSES)}.")
         if self.at not in RESOLUTIONS:
             raise BadInputError(f"The loss {self.name} can be taken at {' or '.join(RESOLUTIONS)}, not {self.at!r}.")
+        if self.pairs not in ("all", "same_patient"):
+            raise BadInputError(f"The loss {self.name} is of pairs: all or same_patient, not {self.pairs!r}.")
 
     def weight_at(self, level: int) -> float:
         """Weight on a level, 0 being the coarsest."""
@@ -176,6 +181,7 @@ class TrainingConfig:
     Args:
         phases: one after the other; progressive training has one a level.
         batch: pairs per step, over all processes together.
+        start: safetensors weights of the same network to start from; fresh ones by default.
         optimizer: ``adam`` or ``adamw``.
         weight_decay: of adamw.
         clip_norm: largest norm of the gradient; 0 for no limit.
@@ -190,6 +196,7 @@ class TrainingConfig:
 
     phases: tuple[PhaseConfig, ...]
     batch: int = 1
+    start: str = ""
     optimizer: str = "adam"
     weight_decay: float = 0.0
     clip_norm: float = 1.0

@@ -56,7 +56,7 @@ class Objective(nn.Module):
         for term, weight, function in zip(self.terms, self.weights, self.functions, strict=True):
             if term.at not in views:
                 views[term.at] = self._view(output, batch, term.at)
-            value = _evaluate(function, term, views[term.at], output, batch)
+            value = _of_pairs(function, term, views[term.at], output, batch)
             values[term.name] = value
             total = total + weight * value
         return {"total": total, **values}
@@ -95,6 +95,38 @@ def _build(term: LossConfig, level: int) -> nn.Module:
         return losses.build(term.name, **term.arguments_at(level))
     except (TypeError, ValueError) as error:
         raise BadInputError(f"The loss {term.name} cannot be built: {error}") from error
+
+
+def _of_pairs(function: nn.Module, term: LossConfig, view: _View, output: NetworkOutput, batch: Batch) -> Tensor:
+    """A term as a mean over all pairs, of which those that it is not for count as zero."""
+    if term.pairs == "all" or all(batch.same_patient):
+        return _evaluate(function, term, view, output, batch)
+    chosen = [index for index, same in enumerate(batch.same_patient) if same]
+    if not chosen:
+        # Every parameter keeps a gradient, as DDP needs.
+        return view.field.displacement.sum() * 0
+    share = len(chosen) / len(batch.same_patient)
+    return share * _evaluate(function, term, _part(view, chosen), output, _part_of_batch(batch, chosen))
+
+
+def _part(view: _View, chosen: list[int]) -> _View:
+    def part(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values[chosen]
+
+    return _View(
+        view.grid,
+        DisplacementField(view.field.displacement[chosen], view.grid),
+        view.fixed[chosen],
+        view.warped[chosen],
+        part(view.fixed_labels),
+        part(view.warped_labels),
+        part(view.fixed_mask),
+    )
+
+
+def _part_of_batch(batch: Batch, chosen: list[int]) -> Batch:
+    first, second = (None if p is None else p[chosen] for p in (batch.fixed_points, batch.moving_points))
+    return Batch(batch.fixed[chosen], batch.moving[chosen], fixed_points=first, moving_points=second)
 
 
 def _evaluate(function: nn.Module, term: LossConfig, view: _View, output: NetworkOutput, batch: Batch) -> Tensor:

@@ -34,19 +34,28 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A pair on the training grid; points ``(n, 3)`` are mm from the center of its first voxel."""
+    """A pair on the training grid.
+
+    Args:
+        fixed: the fixed scan.
+        moving: the moving one.
+        fixed_points: corresponding points ``(n, 3)``, mm from the center of the grid's first voxel.
+        moving_points: their partners.
+        same_patient: whether both scans are of one patient, so that intensities correspond.
+    """
 
     fixed: Scan
     moving: Scan
     fixed_points: Tensor | None = None
     moving_points: Tensor | None = None
+    same_patient: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Samples stacked: images ``(N, C, D, H, W)``, labels ``(N, K, D, H, W)``, points ``(N, n, 3)`` in mm.
 
-    The mask is the fixed scan's, ``(N, 1, D, H, W)``.
+    The mask is the fixed scan's, ``(N, 1, D, H, W)``. Samples without points have zeros.
     """
 
     fixed: Tensor
@@ -56,6 +65,7 @@ class Batch:
     fixed_points: Tensor | None = None
     moving_points: Tensor | None = None
     fixed_mask: Tensor | None = None
+    same_patient: tuple[bool, ...] = ()
 
 
 class PairSource(Protocol):
@@ -147,8 +157,8 @@ class ListedPairs:
             chosen = torch.randint(len(fixed), (self.points,), generator=generator)
             fixed, moving = fixed[chosen], moving[chosen]
         if self.both_ways and int(torch.randint(2, (), generator=generator)):
-            return Sample(sample.moving, sample.fixed, moving, fixed)
-        return Sample(sample.fixed, sample.moving, fixed, moving)
+            return Sample(sample.moving, sample.fixed, moving, fixed, sample.same_patient)
+        return Sample(sample.fixed, sample.moving, fixed, moving, sample.same_patient)
 
 
 class Augmented:
@@ -161,7 +171,7 @@ class Augmented:
         sample = self.source.draw(generator)
         fixed, fixed_points = self._vary(sample.fixed, sample.fixed_points, generator)
         moving, moving_points = self._vary(sample.moving, sample.moving_points, generator)
-        return Sample(fixed, moving, fixed_points, moving_points)
+        return Sample(fixed, moving, fixed_points, moving_points, sample.same_patient)
 
     def _vary(self, scan: Scan, points: Tensor | None, generator: torch.Generator) -> tuple[Scan, Tensor | None]:
         config = self.config
@@ -213,9 +223,11 @@ def draw_batch(source: PairSource, numbers: Sequence[int], seed: int, device: to
     samples = [source.draw(torch.Generator().manual_seed(seed * 1_000_000_007 + number)) for number in numbers]
 
     def stack(values: Sequence[Tensor | None]) -> Tensor | None:
-        if any(value is None for value in values):
+        present = [value for value in values if value is not None]
+        if not present:
             return None
-        return torch.stack([value for value in values if value is not None]).to(device, non_blocking=True)
+        filled = [torch.zeros_like(present[0]) if value is None else value for value in values]
+        return torch.stack(filled).to(device, non_blocking=True)
 
     fixed, moving = (stack([getattr(s, side).image for s in samples]) for side in ("fixed", "moving"))
     if fixed is None or moving is None:
@@ -228,4 +240,5 @@ def draw_batch(source: PairSource, numbers: Sequence[int], seed: int, device: to
         stack([s.fixed_points for s in samples]),
         stack([s.moving_points for s in samples]),
         stack([s.fixed.mask for s in samples]),
+        tuple(s.same_patient for s in samples),
     )

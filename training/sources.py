@@ -12,18 +12,47 @@ from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
 from .config import ROOT, Config
 from .data import DataSet, Pair, Subject, open_data_set, read_names, read_pair_names
 from .samples import Augmented, ListedPairs, PairSource, Sample, Scan, SubjectPairs, grid_around, place, training_grid
+from .schema import build
+from .synthesis import SynthesisSettings, open_pairs
 
 Point = tuple[float, float, float]
 
 
-def training_source(config: Config) -> PairSource:
-    """Pairs to train on, augmented; all scans are read once and kept.
+VALIDATION_PAIRS = 12  # of synthetic ones
+
+
+class Synthetic:
+    """Pairs drawn by ``training.synthesis``, as the network sees them."""
+
+    def __init__(self, config: Config, names: list[str], device: torch.device | str) -> None:
+        settings = build(SynthesisSettings, config.data.options, "data.options")
+        folder, grid = resolve(config.data.folder), training_grid(config.grid)
+        self.channels = config.channels
+        self.pairs = open_pairs(settings, folder, grid, config.data.labels, names, device)
+
+    def draw(self, generator: torch.Generator) -> Sample:
+        pair = self.pairs.draw(generator)
+        origin = torch.tensor(pair.grid.origin)
+        fixed, moving = (
+            Scan(torch.cat([channel.apply(image[None]) for channel in self.channels], dim=1)[0], labels)
+            for image, labels in ((pair.fixed, pair.fixed_labels), (pair.moving, pair.moving_labels))
+        )
+        first, second = (None if p is None else p - origin.to(p) for p in (pair.fixed_points, pair.moving_points))
+        return Sample(fixed, moving, first, second, pair.same_patient)
+
+
+def training_source(config: Config, device: torch.device | str = "cpu") -> PairSource:
+    """Pairs to train on, augmented; all scans are read once and kept. Synthetic ones are made on the device.
 
     Raises:
         BadInputError: if the data are missing or not what the configuration says.
     """
-    data_set = open_training_data(config)
     source: PairSource
+    if config.data.kind == "synthetic":
+        names = read_names(resolve(config.data.train)) if config.data.train else []
+        source = Synthetic(config, names, device)
+        return Augmented(source, config.augmentation, training_grid(config.grid))
+    data_set = open_training_data(config)
     if config.data.kind == "subjects":
         source = SubjectPairs([load_scan(config, subject) for subject in _subjects(config, data_set)])
     else:
@@ -36,6 +65,9 @@ def validation_samples(config: Config) -> list[Sample]:
     """Pairs to validate on; none if the configuration names none."""
     if not config.data.validation:
         return []
+    if config.data.kind == "synthetic":
+        source = Synthetic(config, read_names(resolve(config.data.validation)), "cpu")
+        return [source.draw(torch.Generator().manual_seed(number)) for number in range(VALIDATION_PAIRS)]
     pairs = _pairs(config.data.validation, open_training_data(config))
     if config.data.kind == "pairs":
         return [load_pair(config, pair) for pair in pairs]
@@ -51,9 +83,10 @@ def open_training_data(config: Config) -> DataSet:
 
 def load_scan(config: Config, subject: Subject) -> Scan:
     """One subject on the training grid, aligned by itself."""
-    volume, labels, mask = subject.image(), subject.labels(), subject.mask() if config.data.masks else None
+    volume, labels, mask = subject.image(), subject.labels(), subject.mask()
     center = center_of(volume, labels, mask, config)
-    return place(volume, labels, center, config.grid, config.channels, config.data.labels, mask)
+    region = mask if config.data.masks else None
+    return place(volume, labels, center, config.grid, config.channels, config.data.labels, region)
 
 
 def load_pair(config: Config, pair: Pair) -> Sample:
@@ -68,7 +101,8 @@ def load_pair(config: Config, pair: Pair) -> Sample:
         scans.append(place(volume, labels, centers[-1], config.grid, config.channels, config.data.labels, region))
     found = pair.keypoints() or pair.landmarks()
     fixed, moving = scans
-    return Sample(fixed, moving, *_points(found, centers, config)) if found else Sample(fixed, moving)
+    fixed_points, moving_points = _points(found, centers, config) if found else (None, None)
+    return Sample(fixed, moving, fixed_points, moving_points, pair.same_patient)
 
 
 def center_of(volume: Volume, labels: LabelMap | None, mask: LabelMap | None, config: Config) -> Point:

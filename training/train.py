@@ -139,7 +139,7 @@ def _prepare(
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "log.jsonl").unlink(missing_ok=True)
     fabric.barrier()
-    source: PairSource = PhantomPairs(config) if smoke else sources.training_source(config)
+    source: PairSource = PhantomPairs(config) if smoke else sources.training_source(config, fabric.device)
     validation: list[Sample] = []
     if fabric.is_global_zero:
         validation = [source.draw(torch.Generator())] if smoke else sources.validation_samples(config)

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.engine.networks import NetworkOutput, RegistrationNetwork
 from lightning_fabric import Fabric
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from .average import MovingAverage
 from .checkpoint import (
@@ -24,7 +26,7 @@ from .checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from .config import Config, PhaseConfig
+from .config import ROOT, Config, PhaseConfig
 from .objective import Objective
 from .samples import PairSource, Sample, draw_batch, training_grid
 from .validate import validate
@@ -89,6 +91,8 @@ class Trainer:
         self.grid = training_grid(config.grid)
         torch.manual_seed(config.training.seed)
         self.network: RegistrationNetwork = config.make_network()
+        if config.training.start:
+            _start_from(self.network, Path(config.training.start))
         fabric.to_device(self.network)
         if config.training.channels_last:
             self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -310,9 +314,13 @@ def learning_rate(phase: PhaseConfig, step: int, steps: int) -> float:
     return rate
 
 
-def run_summary(network: RegistrationNetwork, progress: Progress) -> dict[str, Any]:
-    """What a run has come to, as plain values."""
-    return {"parameters": sum(p.numel() for p in network.parameters()), **asdict(progress)}
+def _start_from(network: RegistrationNetwork, path: Path) -> None:
+    try:
+        network.load_state_dict(load_file(path if path.is_absolute() else ROOT / path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise BadInputError(
+            f"The weights {path.name} to start from are missing or not those of this network.", str(error)
+        ) from error
 
 
 def _cut_log(path: Path, step: int) -> None:
