@@ -31,6 +31,11 @@ class Scan:
     labels: Tensor | None = None
     mask: Tensor | None = None
 
+    def to(self, device: torch.device | str) -> Scan:
+        """The same scan on another device."""
+        others = (None if values is None else values.to(device) for values in (self.labels, self.mask))
+        return Scan(self.image.to(device), *others)
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:

@@ -107,6 +107,7 @@ def make_fabric(config: Config, accelerator: str = "auto", logs: Path | None = N
         loggers=loggers,
     )
     fabric.launch()
+    torch.backends.cudnn.benchmark = True  # all batches have one size
     return fabric
 
 

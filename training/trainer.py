@@ -93,6 +93,9 @@ class Trainer:
         self.network: RegistrationNetwork = config.make_network()
         if config.training.start:
             _start_from(self.network, Path(config.training.start))
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            # Batch norm over the whole batch, as one process has it; there is no such module for processors.
+            self.network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         fabric.to_device(self.network)
         if config.training.channels_last:
             self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -148,6 +151,8 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint now."""
         if self.fabric.is_global_zero:
+            if not all(bool(torch.isfinite(value).all()) for value in self.network.parameters()):
+                raise RegistrationError("The weights are no longer numbers; the last checkpoint is left as it is.")
             state = optimizer_tensors(self._optimizer, self._names) if self._optimizer else self._optimizer_state
             folder = self.folder / "checkpoints"
             save_checkpoint(folder, self.config.to_plain(), self.progress, self.network, self.average.network, state)
