@@ -1,0 +1,293 @@
+"""Synthetic pairs for training, drawn by number: of two patients, or of one patient with the true deformation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.field import DisplacementField
+from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from torch import Tensor
+
+from . import abdomen, thorax
+from .draw import Draw
+from .motion import (
+    Motion,
+    MotionSettings,
+    add,
+    breathing_velocity,
+    random_affine,
+    random_velocity,
+    sliding_velocity,
+    true_field,
+)
+from .scanner import ScannerSettings, labels_of, scan
+from .shapes import Breathing, Shape, breathing_motions, liver_shapes, lung_shapes
+from .tissues import PHASES, attenuation
+from .torso import Patient
+
+ANATOMIES = ("abdomen", "thorax")
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """What pairs are drawn.
+
+    Args:
+        anatomy: ``abdomen`` (from livers with Couinaud segments) or ``thorax`` (from pairs of lungs).
+        same_patient: share of pairs of one patient; the others are of two.
+        same_phase: share of one-patient pairs in one contrast phase.
+        mirrored: share of patients that are mirrored, with the labels of left and right exchanged.
+        real_breathing: share of breathing motions that follow real landmarks, where there are any.
+        sliding: share of one-patient pairs in which organs slide along the wall besides breathing.
+        reach_mm: how far beyond the grid a patient is painted, so that shifts bring in anatomy and not air.
+        patients: how many different patients are painted; each is painted once and kept, as far as memory goes.
+        kept: how many of them are kept in memory.
+        points: corresponding points for one-patient pairs, drawn within the structures.
+        motion: of each scan to its reference.
+        scanner: of each scan.
+    """
+
+    anatomy: str
+    same_patient: float = 0.4
+    same_phase: float = 0.6
+    mirrored: float = 0.0
+    real_breathing: float = 0.7
+    sliding: float = 0.3
+    reach_mm: float = 18.0
+    patients: int = 2000
+    kept: int = 64
+    points: int = 512
+    motion: MotionSettings = field(default_factory=MotionSettings)
+    scanner: ScannerSettings = field(default_factory=ScannerSettings)
+
+    def __post_init__(self) -> None:
+        if self.anatomy not in ANATOMIES:
+            raise BadInputError(f"Pairs can be drawn of the {' or the '.join(ANATOMIES)}, not of {self.anatomy!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticPair:
+    """A pair on the training grid.
+
+    Args:
+        grid: of both scans.
+        fixed: ``(1, D, H, W)`` HU.
+        moving: likewise.
+        fixed_labels: share of each structure in each voxel, ``(K, D, H, W)``.
+        moving_labels: likewise.
+        field: the true map from fixed to moving of a one-patient pair, otherwise None.
+        fixed_points: LPS mm ``(n, 3)``, of a one-patient pair.
+        moving_points: where the true map takes them.
+    """
+
+    grid: ImageGrid
+    fixed: Tensor
+    moving: Tensor
+    fixed_labels: Tensor
+    moving_labels: Tensor
+    field: DisplacementField | None = None
+    fixed_points: Tensor | None = None
+    moving_points: Tensor | None = None
+
+    @property
+    def same_patient(self) -> bool:
+        """True if both scans are of one patient."""
+        return self.field is not None
+
+
+class SyntheticPairs:
+    """Draws pairs from shapes of real organs.
+
+    Args:
+        shapes: of the anatomy.
+        settings: what is drawn.
+        grid: of the scans, axis-aligned LPS.
+        values: structures of the anatomy whose labels are wanted, in this order.
+        breathing: real breathing motions, for the thorax.
+        device: where pairs are made and stay.
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[Shape],
+        settings: SynthesisSettings,
+        grid: ImageGrid,
+        values: Sequence[int],
+        breathing: Sequence[Breathing] = (),
+        device: torch.device | str = "cpu",
+    ) -> None:
+        structures = structures_of(settings.anatomy)
+        unknown = [value for value in values if value not in structures.values()]
+        if unknown:
+            raise BadInputError(
+                f"The synthetic {settings.anatomy} has no structure {unknown[0]}; it has {structures}."
+            )
+        if not shapes or (len(shapes) < 2 and settings.same_patient < 1):
+            raise BadInputError("Pairs of two patients need the shapes of two patients at least.")
+        self.shapes, self.settings, self.values = list(shapes), settings, tuple(values)
+        self.breathing = list(breathing)
+        self.device = torch.device(device)
+        self.grid = ImageGrid.axis_aligned(grid.size, grid.spacing, _origin(grid))
+        self._kept: dict[int, Patient] = {}
+        reach = [round(settings.reach_mm / spacing) for spacing in grid.spacing]
+        self.reference = self.grid.padded(reach, reach)
+        # Motions are smooth; on half the lattice they cost an eighth.
+        self.coarse = self.reference.with_spacing([2 * spacing for spacing in grid.spacing])
+
+    def draw(self, generator: torch.Generator) -> SyntheticPair:
+        """The pair that the generator's next number leads to; nothing else is taken from it."""
+        return self.pair(int(torch.randint(2**62, (), generator=generator)))
+
+    @torch.no_grad()
+    def pair(self, seed: int) -> SyntheticPair:
+        """The pair of a seed; the same each time on the same kind of device."""
+        draw = Draw(seed, self.device)
+        return self._one_patient(draw) if draw.chance(self.settings.same_patient) else self._two_patients(draw)
+
+    def _one_patient(self, draw: Draw) -> SyntheticPair:
+        settings = self.settings
+        patient = self.patient(draw.integer(settings.patients))
+        # Each scan takes half of the deformation between them, so that neither is sharper than the other.
+        half = tuple((width, 0.7 * size) for width, size in settings.motion.waves)
+        gentle = replace(settings.motion, waves=half)
+        motions = [self._motion(draw.split(), patient, gentle, breathes=True) for _ in range(2)]
+        phases = [draw.choice(PHASES), draw.choice(PHASES)]
+        if draw.chance(settings.same_phase):
+            phases[1] = phases[0]
+        images = [self._scan(draw.split(), patient, m, p) for m, p in zip(motions, phases, strict=True)]
+        truth = true_field(motions[0], motions[1], self.grid)
+        labels = [self._labels(patient, motion) for motion in motions]
+        fixed_points = self._points(draw, labels[0])
+        moving_points = fields.transform_points(truth, fixed_points)
+        return SyntheticPair(
+            self.grid, images[0], images[1], labels[0], labels[1], truth, fixed_points, moving_points
+        )
+
+    def _two_patients(self, draw: Draw) -> SyntheticPair:
+        first = draw.integer(self.settings.patients)
+        # Two numbers that differ by no multiple of the number of shapes are patients with different shapes.
+        second = first + 1 + draw.integer(len(self.shapes) - 1)
+        images, labels = [], []
+        for index in (first, second):
+            patient = self.patient(index)
+            motion = self._motion(draw.split(), patient, self.settings.motion, breathes=draw.chance(0.5))
+            images.append(self._scan(draw.split(), patient, motion, draw.choice(PHASES)))
+            labels.append(self._labels(patient, motion))
+        return SyntheticPair(self.grid, images[0], images[1], labels[0], labels[1])
+
+    def patient(self, index: int) -> Patient:
+        """The painted patient of a number; its shape is that number modulo the number of shapes."""
+        found = self._kept.pop(index, None)
+        if found is None:
+            found = self._paint(Draw(index, self.device), self.shapes[index % len(self.shapes)])
+        self._kept[index] = found  # the last one used is the last one in the dictionary
+        if len(self._kept) > self.settings.kept:
+            del self._kept[next(iter(self._kept))]
+        return found
+
+    def _paint(self, draw: Draw, shape: Shape) -> Patient:
+        mirrored = draw.chance(self.settings.mirrored)
+        if self.settings.anatomy == "thorax":
+            if mirrored:
+                shape = shape.mirrored({thorax.LEFT_LUNG: thorax.RIGHT_LUNG})
+            lungs = shape.on(self.reference, self.device, (thorax.RIGHT_LUNG, thorax.LEFT_LUNG))
+            return thorax.paint_thorax(draw, lungs, self.reference)
+        segments = shape.on(self.reference, self.device, abdomen.SEGMENTS)
+        patient = abdomen.paint_abdomen(draw, segments, self.reference)
+        return mirror(patient, abdomen.EXCHANGED) if mirrored else patient
+
+    def _motion(self, draw: Draw, patient: Patient, settings: MotionSettings, breathes: bool) -> Motion:
+        velocity = random_velocity(draw, self.coarse, settings.waves)
+        if breathes:
+            still = fields.identity(self.coarse, device=self.device)
+            moves = fields.warp(patient.breathing[None, None].float(), self.reference, still)[0, 0] > 0.5
+            velocity = add(velocity, self._breathing(draw, moves, settings.breathing_mm / 2))
+            if draw.chance(self.settings.sliding):
+                velocity = add(velocity, sliding_velocity(draw, moves, self.coarse, draw.uniform(0, 10)))
+        return Motion.of(velocity, random_affine(draw, self.coarse, settings))
+
+    def _breathing(self, draw: Draw, moves: Tensor, amplitude_mm: float) -> DisplacementField:
+        if self.breathing and draw.chance(self.settings.real_breathing):
+            return draw.choice(self.breathing).velocity(moves, self.coarse, draw.uniform(-0.8, 0.8))
+        return breathing_velocity(draw, moves, self.coarse, amplitude_mm)
+
+    def _scan(self, draw: Draw, patient: Patient, motion: Motion, phase: str) -> Tensor:
+        return scan(patient, motion, attenuation(draw, phase), self.grid, draw, self.settings.scanner)
+
+    def _labels(self, patient: Patient, motion: Motion) -> Tensor:
+        to_reference = fields.resample(motion.forward, self.grid)
+        return labels_of(patient, to_reference, self.values, unions_of(self.settings.anatomy))
+
+    def _points(self, draw: Draw, labels: Tensor) -> Tensor:
+        """Random voxels of the structures, moved within their voxels; always the same number. LPS mm."""
+        weight = labels.amax(dim=0).flatten() + 1e-6
+        chosen = torch.multinomial(weight, self.settings.points, replacement=True, generator=draw.fields)
+        _, height, width = self.grid.shape
+        index = torch.stack([chosen % width, chosen // width % height, chosen // (width * height)], dim=1)
+        jitter = torch.rand(index.shape, generator=draw.fields, device=self.device) - 0.5
+        spacing, origin = (torch.tensor(v, device=self.device) for v in (self.grid.spacing, self.grid.origin))
+        return (index + jitter) * spacing + origin
+
+
+def mirror(patient: Patient, exchange: Mapping[int, int]) -> Patient:
+    """A patient's mirror image from left to right, with the labels of the two sides exchanged."""
+    labels = patient.labels.flip(2)
+    swapped = labels.clone()
+    for one, other in exchange.items():
+        swapped[labels == one] = other
+        swapped[labels == other] = one
+    return replace(
+        patient,
+        tissues=patient.tissues.flip(2),
+        labels=swapped,
+        texture=patient.texture.flip(2),
+        overlays=tuple(replace(overlay, share=overlay.share.flip(2)) for overlay in patient.overlays),
+        breathing=patient.breathing.flip(2),
+    )
+
+
+def structures_of(anatomy: str) -> Mapping[str, int]:
+    """Names and values of the structures of an anatomy."""
+    return abdomen.STRUCTURES if anatomy == "abdomen" else thorax.STRUCTURES
+
+
+def unions_of(anatomy: str) -> Mapping[int, Sequence[int]]:
+    """Structures of an anatomy that consist of others."""
+    return abdomen.UNIONS if anatomy == "abdomen" else thorax.UNIONS
+
+
+def open_pairs(
+    settings: SynthesisSettings,
+    folder: Path,
+    grid: ImageGrid,
+    values: Sequence[int],
+    names: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+) -> SyntheticPairs:
+    """Pairs from a folder of shapes: livers with segments, or lung masks and landmarks as in DIR-Lab COPDgene's.
+
+    Args:
+        settings: what is drawn.
+        folder: of the shapes.
+        grid: of the scans.
+        values: structures whose labels are wanted.
+        names: shapes to use; all that fit by default.
+        device: where pairs are made.
+
+    Raises:
+        BadInputError: if there are no such shapes.
+    """
+    if settings.anatomy == "abdomen":
+        return SyntheticPairs(liver_shapes(folder, names), settings, grid, values, (), device)
+    breathing = breathing_motions(folder) if list(folder.glob("case*_landmarks.csv")) else []
+    return SyntheticPairs(lung_shapes(folder, names), settings, grid, values, breathing, device)
+
+
+def _origin(grid: ImageGrid) -> list[float]:
+    """Origin that puts the middle of the grid at zero, where shapes have theirs."""
+    return [-(n - 1) / 2 * s for n, s in zip(grid.size, grid.spacing, strict=True)]

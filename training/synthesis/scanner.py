@@ -1,0 +1,132 @@
+"""From a painted patient to a CT scan: deformation, contrast phase, blur, noise and field of view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine.field import DisplacementField
+from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from torch import Tensor
+
+from .draw import Draw, blur, smooth_noise
+from .motion import Motion
+from .tissues import Tissue, texture_strength
+from .torso import Patient
+
+AIR = -1000.0
+
+
+@dataclass(frozen=True)
+class ScannerSettings:
+    """Ranges of what differs between scanners and protocols.
+
+    Args:
+        slice_mm: slice thickness.
+        noise_hu: deviation of the noise.
+        cut: chance of a field of view that misses a part of the anatomy at its upper or lower end, or at a side.
+        largest_cut: share of the grid's height or width that may be missing at an end.
+        circle: chance of the scanner's circular field of view being visible.
+    """
+
+    slice_mm: tuple[float, float] = (1.0, 5.0)
+    noise_hu: tuple[float, float] = (3.0, 25.0)
+    cut: float = 0.5
+    largest_cut: float = 0.25
+    circle: float = 0.3
+
+
+def scan(
+    patient: Patient, motion: Motion, table: Tensor, grid: ImageGrid, draw: Draw, settings: ScannerSettings
+) -> Tensor:
+    """A scan of a deformed patient, ``(1, D, H, W)`` HU.
+
+    Args:
+        patient: the reference.
+        motion: from the scan to the reference.
+        table: HU of each tissue, see :func:`..tissues.attenuation`.
+        grid: of the scan; must lie within the patient's.
+        draw: random numbers.
+        settings: of the scanner.
+    """
+    to_reference = fields.resample(motion.forward, grid)
+    image = deformed(patient, to_reference, table)
+    return acquire(image, grid, draw, settings)
+
+
+def deformed(patient: Patient, to_reference: DisplacementField, table: Tensor) -> Tensor:
+    """Attenuation of the deformed patient, ``(D, H, W)`` HU, without the scanner's part.
+
+    Lungs keep their mass: where they are compressed they get denser.
+    """
+    tissues = patient.tissues.long()
+    values = table[tissues] + texture_strength(tissues.device)[tissues] * patient.texture
+    for overlay in patient.overlays:
+        values = torch.lerp(values, table[int(overlay.tissue)].expand_as(values), overlay.share.float())
+    lung = (tissues == int(Tissue.LUNG)).float()
+    image, lung = fields.warp(torch.stack([values, lung])[None], patient.grid, to_reference, padding="border")[0]
+    # det J of scan -> reference is the volume that a voxel of the scan had in the reference.
+    density = fields.jacobian_determinant(to_reference)[0, 0].clamp(0.4, 2.5)
+    return torch.where(lung > 0.9, AIR + (image - AIR) * density, image)
+
+
+def acquire(image: Tensor, grid: ImageGrid, draw: Draw, settings: ScannerSettings) -> Tensor:
+    """Blur, noise and field of view of a scanner, for an image ``(D, H, W)`` HU -> ``(1, D, H, W)``."""
+    in_plane = draw.uniform(0.3, 1.0)
+    image = blur(image, in_plane, grid)
+    slices = max((draw.uniform(*settings.slice_mm) / 2.355) ** 2 - in_plane**2, 0.0) ** 0.5
+    # Along z alone: a grid whose other voxels are huge blurs no other axis.
+    image = blur(image, slices, ImageGrid.axis_aligned(grid.size, (1e6, 1e6, grid.spacing[2])))
+    level = draw.uniform(*settings.noise_hu)
+    white = draw.normal(grid.shape)
+    colored = smooth_noise(draw, grid, draw.uniform(3.0, 7.0))[0]
+    image = image + level * (0.7 * white + 0.7 * colored) + draw.uniform(-6, 6)
+    image = image.clamp(-1024, 3000)
+    return torch.where(field_of_view(grid, draw, settings), image, AIR)[None]
+
+
+def field_of_view(grid: ImageGrid, draw: Draw, settings: ScannerSettings) -> Tensor:
+    """Where the scanner looked, ``(D, H, W)`` bool."""
+    seen = torch.ones(grid.shape, dtype=torch.bool, device=draw.device)
+    for dim, share in ((0, 1.0), (1, 0.3), (2, 0.5)):
+        length = seen.shape[dim]
+        if draw.chance(settings.cut if dim == 0 else 0.3 * settings.cut):
+            missing = round(length * settings.largest_cut * share * draw.uniform(0, 1))
+            start = 0 if draw.chance(0.5) else length - missing
+            seen.narrow(dim, start, missing).fill_(False)
+    if draw.chance(settings.circle):
+        x, y, _ = fields.points(grid, draw.device)[0]
+        center = grid.center
+        radius = draw.uniform(0.42, 0.55) * max(grid.extent[:2])
+        seen &= (x - center[0]) ** 2 + (y - center[1]) ** 2 < radius**2
+    return seen
+
+
+def labels_of(
+    patient: Patient,
+    to_reference: DisplacementField,
+    values: Sequence[int],
+    unions: Mapping[int, Sequence[int]],
+) -> Tensor:
+    """Share of each structure in each voxel of a scan, ``(K, D, H, W)``; also of what lies beyond its field of view.
+
+    Args:
+        patient: the reference.
+        to_reference: from the scan to the reference.
+        values: structures, in the order of the result.
+        unions: structures that consist of others.
+    """
+    parts = sorted({part for value in values for part in unions.get(value, (value,))})
+    one_hot = torch.stack([(patient.labels == part).float() for part in parts])[None]
+    warped = dict(zip(parts, fields.warp(one_hot, patient.grid, to_reference, padding="border")[0], strict=True))
+    return torch.stack([sum_of(warped[part] for part in unions.get(value, (value,))) for value in values])
+
+
+def sum_of(shares) -> Tensor:  # type: ignore[no-untyped-def]
+    """Sum of several tensors."""
+    first, *others = shares
+    for other in others:
+        first = first + other
+    return first
