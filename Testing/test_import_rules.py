@@ -19,7 +19,7 @@ FORBIDDEN = {
     "widgets": {"engine", "report", "cli"},
     "worker": {"scene", "widgets", "cli"},
 }
-NOT_IN_SLICER = {"torch", "safetensors", "jinja2", "matplotlib", "rich", "typer"}
+NOT_IN_SLICER = {"torch", "safetensors", "jinja2", "contourpy", "matplotlib", "rich", "typer"}
 
 
 def imports_of(path: Path, everywhere: bool) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Draw the icon of the extension and of the module, and the thumbnail of the sample case.
 
-python Resources/Icons/draw.py
+python Resources/Icons/draw.py  (needs matplotlib)
 """
 
 from pathlib import Path

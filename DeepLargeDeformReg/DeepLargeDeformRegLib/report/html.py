@@ -2,62 +2,190 @@
 
 from __future__ import annotations
 
+import base64
+import datetime
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from ..engine import field as fields
+from ..engine import metrics as measures
 from ..engine.files import written_whole
-from ..engine.images import Volume
-from ..engine.pipeline import RegistrationRequest, RegistrationResult, warp_volume
-from .figures import overview
+from ..engine.images import LabelMap, Volume
+from ..engine.pipeline import RegistrationRequest, RegistrationResult
+from . import charts, numbers
+from .case import Case
+from .pictures import Picture, PlanePictures, Scale, finest_mm, scale_of
+from .places import Place, telling_places
+from .planes import planes_through
+from .texts import LEVELS, glossary
 
-MEASURES = (("dice", "Dice", 3), ("asd_mm", "ASD, mm", 2), ("hd95_mm", "HD95, mm", 2))
+TIMES = " \N{MULTIPLICATION SIGN} "
 
 
-def write_report(path: Path, request: RegistrationRequest, result: RegistrationResult) -> None:
+@dataclass(frozen=True, eq=False)
+class ShownPlane:
+    """A plane of a place: its name, where it cuts, its pictures."""
+
+    name: str
+    position: str
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True, eq=False)
+class ShownPlace:
+    """A place with its planes."""
+
+    place: Place
+    position: str
+    planes: list[ShownPlane]
+
+
+def write_report(
+    path: Path, request: RegistrationRequest, result: RegistrationResult, title: str | None = None
+) -> None:
     """Write the report of a registration, whole or not at all. It names no patient and no file.
 
     Args:
         path: .html file.
         request: what was registered.
         result: what came out.
+        title: heading that the user chose; the one place where a name can get into the report.
     """
-    fixed = request.fixed
-    still = fields.identity(fixed.grid)
-    as_loaded = warp_volume(request.moving, still, fixed.grid)
-    jacobian = Volume(
-        fields.jacobian_determinant(fields.resample(result.field, fixed.grid))[0, 0].numpy(), fixed.grid
-    )
+    case = Case.of(request, result)
+    scale = scale_of(case)
     environment = Environment(
-        loader=PackageLoader("DeepLargeDeformRegLib", "report"), autoescape=select_autoescape(["html"])
+        loader=PackageLoader("DeepLargeDeformRegLib", "report"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    style = environment.get_template("style.css").render()
     page = environment.get_template("template.html").render(
-        metrics=result.metrics,
-        pictures=overview(fixed, as_loaded, result.warped, jacobian),
-        structures=_structures(result.metrics),
-        scans=[_describe("Fixed", fixed), _describe("Moving", request.moving)],
+        title=title or "Registration report",
+        style=style,
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        written=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        scans=[
+            _describe("Fixed", request.fixed, request.fixed_labels, case.windows[0]),
+            _describe("Moving", request.moving, request.moving_labels, case.windows[1]),
+        ],
+        places=_places(case, scale),
+        jacobian_legend=charts.jacobian_legend(),
+        length_legend=charts.millimeter_legend(scale.longest_mm),
+        grid_mm=scale.grid_mm,
+        definitions=charts.definitions(),
+        **_numbers(case),
     )
     with written_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _structures(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table: a structure, a measure, before and after as text."""
-    rows = []
-    for key, title, digits in MEASURES:
-        for name, values in metrics.get(key, {}).items():
-            before, after = (_number(values[when], digits) for when in ("before", "after"))
-            rows.append({"structure": name, "measure": title, "before": before, "after": after})
-    return sorted(rows, key=lambda row: row["structure"])
+def _numbers(case: Case) -> dict[str, Any]:
+    """All of the page that comes from the metrics; what was not measured is None or empty."""
+    metrics = case.result.metrics
+    verdict = metrics.get("verdict")
+    return {
+        "metrics": metrics,
+        "verdict": verdict,
+        "level": LEVELS.get(verdict["level"], (verdict["level"], "")) if verdict else None,
+        "tiles": _tiles(metrics),
+        "structures": numbers.structure_table(metrics),
+        "structure_charts": _present(
+            charts.structure_bars(metrics, "dice", "Dice", "", True),
+            charts.structure_bars(metrics, "hd95_mm", "HD95", "mm", False),
+            charts.structure_bars(metrics, "asd_mm", "ASD", "mm", False),
+        ),
+        "errors": numbers.error_table(metrics),
+        "error_chart": _error_chart(case),
+        "jacobian": numbers.jacobian_table(metrics),
+        "histogram": charts.jacobian_histogram(
+            case.determinant_in_focus, "in the structures" if case.structures else "in what matters"
+        ),
+        "consistency": numbers.consistency_table(metrics),
+        "similarity": numbers.similarity_table(metrics),
+        "folds": metrics.get("folds"),
+        "times": numbers.time_table(metrics),
+        "provenance": _provenance(metrics),
+        "glossary": glossary(metrics),
+    }
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "not defined" if value is None else f"{value:.{digits}f}"
+def _tiles(metrics: dict[str, Any]) -> list[tuple[str, numbers.Number, numbers.Number | None, str]]:
+    """The few numbers of the first screen: heading, number, the same before, unit."""
+    tiles = []
+    if metrics.get("tre_mm"):
+        before, after = (numbers.number(metrics, ("tre_mm", when, "mean"), 2) for when in numbers.WHEN)
+        tiles.append(("Mean landmark error", after, before, "mm"))
+    worst = [(pair["after"], name) for name, pair in (metrics.get("dice") or {}).items() if pair["after"] is not None]
+    if worst:
+        name = min(worst)[1]
+        before, after = (numbers.number(metrics, ("dice", name, when), 3) for when in numbers.WHEN)
+        tiles.append((f"Dice, {name}" if len(worst) == 1 else f"Lowest Dice: {name}", after, before, ""))
+    tiles.append(("Folded voxels", numbers.number(metrics, ("jacobian", "fold_percent"), 3), None, "%"))
+    consistency = numbers.number(metrics, ("inverse_consistency_mm", "p95"), 3)
+    tiles.append(("Inverse consistency, 95 %", consistency, None, "mm"))
+    return [(title, after, before, unit) for title, after, before, unit in tiles if after is not None]
 
 
-def _describe(name: str, volume: Volume) -> str:
-    size = " x ".join(str(n) for n in volume.grid.size)
-    spacing = " x ".join(f"{s:.2f}" for s in volume.grid.spacing)
-    return f"{name}: {size} voxels of {spacing} mm"
+def _error_chart(case: Case) -> charts.Chart | None:
+    landmarks = case.request.landmarks
+    if landmarks is None:
+        return None
+    before = np.linalg.norm(landmarks.fixed - landmarks.moving, axis=1)
+    return charts.cumulative_errors(list(before), list(measures.landmark_errors(case.field, landmarks)))
+
+
+def _places(case: Case, scale: Scale) -> list[ShownPlace]:
+    shown = []
+    for place in telling_places(case):
+        planes = [
+            ShownPlane(plane.name, plane.position, PlanePictures(case, plane, place.point, scale).all())
+            for plane in planes_through(place.point, case.box, finest_mm(case))
+        ]
+        shown.append(ShownPlace(place, ", ".join(plane.position for plane in reversed(planes)), planes))
+    return shown
+
+
+def _describe(name: str, volume: Volume, labels: LabelMap | None, window: tuple[float, float]) -> dict[str, str]:
+    grid = volume.grid
+    return {
+        "name": name,
+        "size": TIMES.join(str(n) for n in grid.size),
+        "spacing": TIMES.join(f"{s:.2f}" for s in grid.spacing),
+        "extent": TIMES.join(f"{e:.0f}" for e in grid.extent),
+        "axes": "along the patient's axes" if grid.is_axis_aligned else "rotated or permuted",
+        "window": f"{window[0]:.4g} to {window[1]:.4g}",
+        "structures": "none" if labels is None else f"{len(labels.labels)}",
+    }
+
+
+def _provenance(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rows of what made the result: model, versions, device, settings."""
+    known = metrics.get("provenance") or {}
+    rows = [("Model", metrics.get("model") or "none: the result is by optimization alone")] if known else []
+    if metrics.get("model") and known.get("model_sha256"):
+        rows.append(("Checksum of the model (SHA-256)", known["model_sha256"]))
+    titles = (("version", "DeepLargeDeformReg"), ("torch", "PyTorch"), ("python", "Python"), ("start", "Start"))
+    rows += [(title, str(known[key])) for key, title in titles if known.get(key)]
+    if metrics.get("device"):
+        rows.append(("Device", metrics["device"]))
+    if "refinement_steps" in known:
+        rows.append(("Refinement steps", ", ".join(str(n) for n in known["refinement_steps"]) or "none"))
+    settings = known.get("settings") or {}
+    rows += [(f"Setting: {key.replace('_', ' ')}", _plain(value)) for key, value in settings.items()]
+    return [(title, text) for title, text in rows if text]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def _present(*found: charts.Chart | None) -> list[charts.Chart]:
+    return [chart for chart in found if chart is not None]

@@ -1,0 +1,209 @@
+"""What the report looks at, gathered from a registration: scans, map, structures, and where to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+import torch
+from scipy import ndimage
+
+from ..engine import field as fields
+from ..engine import metrics
+from ..engine.field import DisplacementField
+from ..engine.images import LabelMap, Volume
+from ..engine.pipeline import RegistrationRequest, RegistrationResult
+from ..engine.presets import PRESETS
+from .planes import Box, Plane2D, Points, sample
+
+FRAME_MM = 30.0  # what is shown around the structures
+RIM_MM = 10.0  # what counts around the structures when the gray window is chosen
+MOST_FREEDOM = 12  # of an affine map
+COARSE_VOXELS = 400_000  # for what need not be known to the voxel
+AIR_BELOW = -300.0  # Hounsfield units have air below; other gray values start at zero or above
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure that both segmentations have, and its label values."""
+
+    name: str
+    fixed_value: int
+    moving_value: int
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A registration as the report sees it.
+
+    Args:
+        request: what was registered.
+        result: what came out.
+        structures: what both segmentations outline.
+    """
+
+    request: RegistrationRequest
+    result: RegistrationResult
+    structures: tuple[Structure, ...]
+
+    @classmethod
+    def of(cls, request: RegistrationRequest, result: RegistrationResult) -> Case:
+        """Case of a registration."""
+        structures: tuple[Structure, ...] = ()
+        if request.fixed_labels is not None and request.moving_labels is not None:
+            names = {label.value: label.name for label in request.fixed_labels.labels}
+            pairs = metrics.match_labels(request.fixed_labels, request.moving_labels)
+            structures = tuple(Structure(names[fixed], fixed, moving) for fixed, moving in pairs)
+        return cls(request, result, structures)
+
+    @property
+    def fixed(self) -> Volume:
+        """The fixed scan."""
+        return self.request.fixed
+
+    @property
+    def moving(self) -> Volume:
+        """The moving scan."""
+        return self.request.moving
+
+    @property
+    def field(self) -> DisplacementField:
+        """The map from fixed to moving points."""
+        return self.result.field
+
+    @cached_property
+    def focus(self) -> Volume:
+        """1 in what matters, on the fixed grid: the structures, else the region of interest, else the body."""
+        labels, region = self.request.fixed_labels, self.request.region
+        if self.structures and labels is not None:
+            inside = np.isin(labels.array, [structure.fixed_value for structure in self.structures])
+            return Volume(inside.astype(np.float32), labels.grid)
+        if region is not None:
+            return Volume((region.array != 0).astype(np.float32), region.grid)
+        return Volume(_body(self.fixed.array).astype(np.float32), self.fixed.grid)
+
+    @cached_property
+    def box(self) -> Box:
+        """What the pictures show: the structures or the region with a frame, within the fixed scan."""
+        grid = self.fixed.grid
+        size = np.array(grid.size)
+        ends = np.array([[-0.5, -0.5, -0.5], size - 0.5])
+        edges = np.array([[ends[i, 0], ends[j, 1], ends[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        whole = Box.around(grid.to_physical(edges))
+        if not self.structures and self.request.region is None:
+            return whole
+        indices = np.argwhere(self.focus.array > 0)[:, ::-1]
+        return Box.around(self.focus.grid.to_physical(indices), FRAME_MM).within(whole)
+
+    @cached_property
+    def windows(self) -> tuple[Range, Range]:
+        """Gray values that are shown black and white, fixed and moving.
+
+        The 1st to 99th percentile in and around what matters; one window for two scans in Hounsfield units, within
+        the preset's.
+        """
+        every = _stride(self.focus.array.size)
+        near = self.focus.array[::every, ::every, ::every] > 0
+        steps = tuple(max(int(RIM_MM / (every * spacing)), 1) for spacing in self.focus.grid.spacing[::-1])
+        near = ndimage.maximum_filter(near, size=[2 * step + 1 for step in steps])
+        here = self.focus.grid.to_physical(np.argwhere(near)[:, ::-1] * every)
+        there, inside = self.mapped(here)
+        fixed = sample(self.fixed, here)
+        moving = sample(self.moving, there[inside]) if inside.any() else self.moving.array
+        if fixed.min() < AIR_BELOW and moving.min() < AIR_BELOW:  # both in Hounsfield units: one window for both
+            both = self._limited(_percentiles(np.concatenate([fixed, moving])))
+            return both, both
+        return _percentiles(fixed), _percentiles(moving)
+
+    def _limited(self, window: Range) -> Range:
+        """A window no wider than the one of the preset."""
+        preset = PRESETS.get(self.request.settings.preset)
+        if preset is None or not preset.windows:
+            return window
+        low, high = max(window[0], preset.windows[0][0]), min(window[1], preset.windows[0][1])
+        return (low, high) if low < high else preset.windows[0]
+
+    def mapped(self, points: Points) -> tuple[Points, npt.NDArray[np.bool_]]:
+        """Where LPS points ``(..., 3)`` lie in the moving scan, and which of them it covers."""
+        moved = fields.transform_points(self.field, torch.from_numpy(points.reshape(-1, 3)))
+        there = moved.numpy().reshape(points.shape)
+        return there, self.moving.grid.contains(there)
+
+    @cached_property
+    def masks(self) -> list[tuple[Volume, Volume]]:
+        """The structures in the fixed and in the moving segmentation, 0 or 1, each cut to its own box."""
+        fixed, moving = self.request.fixed_labels, self.request.moving_labels
+        if fixed is None or moving is None:
+            return []
+        return [(_cut(fixed, one.fixed_value), _cut(moving, one.moving_value)) for one in self.structures]
+
+    @cached_property
+    def affine(self) -> npt.NDArray[np.float64]:
+        """The affine map ``(4, 4)``, LPS mm, that is closest to the registration in what matters (least squares)."""
+        here = self.coarse_points
+        matrix = np.eye(4)
+        if len(here) > 4 * MOST_FREEDOM:
+            center = here.mean(axis=0)
+            design = np.c_[here - center, np.ones(len(here))]
+            solution = np.linalg.lstsq(design, self.mapped(here)[0], rcond=None)[0]
+            matrix[:3, :3] = solution[:3].T
+            matrix[:3, 3] = solution[3] - solution[:3].T @ center
+        return matrix
+
+    def beyond_affine(self, here: Points, there: Points) -> Plane2D:
+        """Length of what the closest affine map leaves of the displacement ``(...)``, mm."""
+        return np.linalg.norm(there - here @ self.affine[:3, :3].T - self.affine[:3, 3], axis=-1)
+
+    @cached_property
+    def coarse_points(self) -> Points:
+        """LPS points ``(n, 3)`` of what matters and the moving scan covers, a lattice of bounded size."""
+        every = _stride(self.focus.array.size)
+        index = np.argwhere(self.focus.array[::every, ::every, ::every] > 0)[:, ::-1] * every
+        points = self.focus.grid.to_physical(index)
+        return points[self.mapped(points)[1]]
+
+    @cached_property
+    def determinant_in_focus(self) -> npt.NDArray[np.float32]:
+        """det J, on its own grid, NaN outside of what matters."""
+        jacobian = self.result.jacobian
+        if jacobian.grid == self.focus.grid:
+            inside = self.focus.array > 0
+        else:
+            shape = (*jacobian.grid.shape, 3)
+            points = fields.points(jacobian.grid, dtype=torch.float64)[0].movedim(0, -1).numpy().reshape(shape)
+            inside = (sample(self.focus, points, nearest=True) > 0) & self.focus.grid.contains(points)
+        return np.where(inside, jacobian.array, np.nan).astype(np.float32)
+
+
+def _stride(voxels: int) -> int:
+    return max(int(np.ceil((voxels / COARSE_VOXELS) ** (1 / 3))), 1)
+
+
+def _cut(labels: LabelMap, value: int) -> Volume:
+    """Mask of one structure, with a rim of one voxel so that it ends within its box where the scan goes on."""
+    mask = labels.array == value
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    box = found[0] if found else (slice(0, 1),) * 3
+    first = [max(part.start - 1, 0) for part in box]
+    last = [min(part.stop + 1, n) for part, n in zip(box, mask.shape, strict=True)]
+    cut = mask[tuple(slice(a, b) for a, b in zip(first, last, strict=True))].astype(np.float32)
+    return Volume(cut, labels.grid.cropped(first[::-1], cut.shape[::-1]))
+
+
+def _percentiles(values: npt.NDArray) -> Range:
+    low, high = (float(value) for value in np.percentile(values, (1, 99)))
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _body(array: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Voxels brighter than air (Otsu, IEEE Trans. SMC 1979), or all where that leaves next to nothing."""
+    every = _stride(array.size)
+    coarse = sitk.GetImageFromArray(np.ascontiguousarray(array[::every, ::every, ::every]))
+    threshold = sitk.OtsuThresholdImageFilter()
+    threshold.Execute(coarse)
+    body = array > threshold.GetThreshold()
+    return body if body.mean() > 0.01 else np.ones_like(body)

@@ -1,0 +1,135 @@
+"""The most telling places of a registration: where a reader should look first, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..engine.images import Volume
+from .case import Case, Structure
+from .planes import Points, sample
+
+CLOSE_MM = 6.0  # two reasons to look at nearly the same place share its pictures
+MOST_STRUCTURES = 2
+CANDIDATES = 20_000  # voxels among which the worst that the moving scan covers is looked for
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A point of the fixed scan, LPS mm, and why it is shown."""
+
+    title: str
+    reason: str
+    point: Points
+
+
+def telling_places(case: Case, doubt: Volume | None = None) -> list[Place]:
+    """Largest deformation, worst Jacobian, greatest doubt, centers of structures; close ones joined.
+
+    Args:
+        case: the registration.
+        doubt: where the result is doubtful: the larger the value the more, in mm or without unit.
+    """
+    found = [_largest_deformation(case), _worst_jacobian(case)]
+    if doubt is not None:
+        found.append(_most_doubtful(case, doubt))
+    found += [_center(case, structure) for structure in _structures_to_show(case)]
+    joined: list[Place] = []
+    for place in found:
+        if place is None:
+            continue
+        near = [i for i, other in enumerate(joined) if np.linalg.norm(other.point - place.point) < CLOSE_MM]
+        if near:
+            other = joined[near[0]]
+            reason = f"{other.reason} Here too, {place.title[:1].lower()}{place.title[1:]}: {place.reason}"
+            joined[near[0]] = replace(other, reason=reason)
+        else:
+            joined.append(place)
+    if not joined:
+        joined = [Place("Middle of the fixed scan", "Nothing else stands out.", np.array(case.fixed.grid.center))]
+    return joined
+
+
+def _largest_deformation(case: Case) -> Place | None:
+    points = case.coarse_points
+    if not len(points):
+        return None
+    there = case.mapped(points)[0]
+    beyond = case.beyond_affine(points, there)
+    worst = int(beyond.argmax())
+    whole = float(np.linalg.norm(there[worst] - points[worst]))
+    reason = (
+        f"The map moves this point by {whole:.1f} mm, {beyond[worst]:.1f} mm of it beyond the closest affine map."
+    )
+    return Place("Largest deformation", reason, points[worst])
+
+
+def _worst_jacobian(case: Case) -> Place | None:
+    folds = case.result.metrics.get("folds") or []
+    grid = case.result.jacobian.grid
+    if folds:
+        point = np.array(folds[0]["point_lps"], dtype=np.float64)
+        return Place(
+            "Deepest fold", f"det J falls to {folds[0]['worst']:.2f}: the map turns tissue inside out.", point
+        )
+    values = case.determinant_in_focus
+    if not np.isfinite(values).any():
+        return None
+    with np.errstate(invalid="ignore"):
+        severity = np.where(values > 0, np.abs(np.log(np.maximum(values, 1e-6))), 1e3 - values)
+    severity = np.nan_to_num(severity, nan=-1.0).ravel()
+    candidates = np.argpartition(severity, -min(CANDIDATES, severity.size))[-CANDIDATES:]
+    candidates = candidates[np.argsort(-severity[candidates])]
+    points = grid.to_physical(np.stack(np.unravel_index(candidates, values.shape), axis=-1)[:, ::-1])
+    covered = case.mapped(points)[1] & (severity[candidates] >= 0)
+    if not covered.any():
+        return None
+    first = int(covered.argmax())
+    value = float(values.flat[candidates[first]])
+    if value <= 0:
+        text = f"det J is {value:.2f}: the map folds."
+    else:
+        text = f"det J is {value:.2f}: the map makes tissue {_times(value)} than it was in the fixed scan."
+    return Place("Worst Jacobian", text, points[first])
+
+
+def _times(value: float) -> str:
+    return f"{value:.1f} times larger" if value > 1 else f"{1 / value:.1f} times smaller"
+
+
+def _most_doubtful(case: Case, doubt: Volume) -> Place | None:
+    points = case.coarse_points
+    if not len(points):
+        return None
+    values = sample(doubt, points)
+    worst = int(np.nanargmax(values))
+    return Place("Greatest doubt", "The two scans agree least here, or the result is least certain.", points[worst])
+
+
+def _structures_to_show(case: Case) -> list[Structure]:
+    """Those that overlap least after registration, since these need a look."""
+    dice = case.result.metrics.get("dice") or {}
+
+    def overlap(structure: Structure) -> float:
+        after = dice.get(structure.name, {}).get("after")
+        return 2.0 if after is None else after
+
+    return sorted(case.structures, key=overlap)[:MOST_STRUCTURES]
+
+
+def _center(case: Case, structure: Structure) -> Place | None:
+    """The voxel of a structure next to its centroid, which itself may lie outside of a hollow one."""
+    labels = case.request.fixed_labels
+    if labels is None:
+        return None
+    index = np.argwhere(labels.array == structure.fixed_value)[:, ::-1]
+    if not len(index):
+        return None
+    points = labels.grid.to_physical(index)
+    nearest = int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmin())
+    dice = (case.result.metrics.get("dice") or {}).get(structure.name, {}).get("after")
+    reason = (
+        "The middle of the structure." if dice is None else f"Dice of the structure after registration: {dice:.3f}."
+    )
+    return Place(f"Center of {structure.name}", reason, points[nearest])
