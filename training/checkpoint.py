@@ -52,6 +52,11 @@ class Progress:
         """True once every phase is done."""
         return self.phase >= len(self.steps)
 
+    @property
+    def unplanned(self) -> bool:
+        """True for a new run, and for a finished one that was given further phases."""
+        return self.phase_step == 0 and not self.finished
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:

@@ -157,6 +157,7 @@ class PhaseConfig:
         warmup: steps of linear rise to the learning rate.
         train: ``all`` active levels, or the ``finest`` active one with the coarser ones frozen.
         inherit: start the finest active level from the weights of the next coarser one.
+        weights: weights of losses, by name, that differ from the run's in this phase.
     """
 
     steps: int
@@ -166,6 +167,7 @@ class PhaseConfig:
     warmup: int = 0
     train: str = "all"
     inherit: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.decay not in ("constant", "cosine"):
@@ -254,6 +256,11 @@ class Config:
         for phase in self.training.phases:
             if phase.levels > network.levels:
                 raise BadInputError(f"{self.name} trains {phase.levels} levels, its network has {network.levels}.")
+            unknown = set(phase.weights) - {loss.name for loss in self.losses}
+            if unknown:
+                raise BadInputError(
+                    f"A phase of {self.name} weights the loss {unknown.pop()}, which the run has not."
+                )
         for loss in self.losses:
             for length in (
                 len(loss.weight) if isinstance(loss.weight, tuple) else network.levels,
@@ -263,6 +270,10 @@ class Config:
                     raise BadInputError(
                         f"The loss {loss.name} has values for {length} levels, the network has {network.levels}."
                     )
+
+    def losses_in(self, phase: PhaseConfig) -> tuple[LossConfig, ...]:
+        """The terms of the loss with a phase's own weights."""
+        return tuple(replace(loss, weight=phase.weights.get(loss.name, loss.weight)) for loss in self.losses)
 
     def make_network(self, meta: bool = False) -> networks.RegistrationNetwork:
         """The network with fresh weights; without any memory for them if ``meta``."""

@@ -28,15 +28,19 @@ class Synthetic:
     def __init__(self, config: Config, names: list[str], device: torch.device | str) -> None:
         settings = build(SynthesisSettings, config.data.options, "data.options")
         folder, grid = resolve(config.data.folder), training_grid(config.grid)
-        self.channels = config.channels
+        self.channels, self.masks = config.channels, config.data.masks
         self.pairs = open_pairs(settings, folder, grid, config.data.labels, names, device)
 
     def draw(self, generator: torch.Generator) -> Sample:
         pair = self.pairs.draw(generator)
         origin = torch.tensor(pair.grid.origin)
         fixed, moving = (
-            Scan(torch.cat([channel.apply(image[None]) for channel in self.channels], dim=1)[0], labels)
-            for image, labels in ((pair.fixed, pair.fixed_labels), (pair.moving, pair.moving_labels))
+            Scan(
+                torch.cat([channel.apply(scan.image[None]) for channel in self.channels], dim=1)[0],
+                scan.labels,
+                scan.mask if self.masks else None,
+            )
+            for scan in (pair.fixed, pair.moving)
         )
         first, second = (None if p is None else p - origin.to(p) for p in (pair.fixed_points, pair.moving_points))
         return Sample(fixed, moving, first, second, pair.same_patient)

@@ -22,6 +22,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import sources
+from .checkpoint import Progress as RunProgress
 from .checkpoint import latest, load_checkpoint
 from .config import ROOT, CardConfig, Config, load_config, smaller
 from .phantom import PhantomPairs
@@ -30,6 +31,7 @@ from .schema import build
 from .trainer import Step, Trainer
 
 _log = logging.getLogger("training")
+LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal to draw a bar on
 
 
 def main(
@@ -68,7 +70,7 @@ def main(
         fabric = make_fabric(settings, accelerator, folder if tensorboard else None)
         deadline = None if max_minutes is None else started + 60 * max_minutes
         trainer = _prepare(settings, folder, fabric, restart, deadline, smoke)
-        if fill and max_minutes is not None and trainer.progress.step == 0:
+        if fill and max_minutes is not None and trainer.progress.unplanned:
             trainer.plan(60 * max_minutes - (time.monotonic() - started))
         trainer.progress.commands.append(shlex.join(["python", "-m", "training.train", *sys.argv[1:]]))
         trainer.progress.machine = describe_machine(fabric)
@@ -151,14 +153,24 @@ def _prepare(
     )
     if latest(folder) is not None:
         checkpoint = load_checkpoint(folder)
-        if _essence(build(Config, checkpoint.config)) != _essence(config):
+        if not _continues(build(Config, checkpoint.config), config, checkpoint.progress):
             raise BadInputError(
                 f"The run {folder.name} was started with another configuration; continue with that one, choose "
                 "another --output, or throw the run away with --restart."
             )
+        trained = len(checkpoint.progress.steps)
+        checkpoint.progress.steps += [phase.steps for phase in config.training.phases[trained:]]
         trainer.restore(checkpoint)
         _log.info("Continuing after %d steps", trainer.progress.step)
     return trainer
+
+
+def _continues(old: Config, new: Config, progress: RunProgress) -> bool:
+    """Whether a run of the old configuration is the beginning of one of the new: the same, or with more phases."""
+    phases = new.training.phases
+    if progress.finished:
+        phases = phases[: len(old.training.phases)]
+    return _essence(old) == _essence(replace(new, training=replace(new.training, phases=phases)))
 
 
 def _essence(config: Config) -> Config:
@@ -172,12 +184,21 @@ def _train(trainer: Trainer, console: Console, visible: bool) -> bool:
         total = sum(trainer.progress.steps)
         bar = bars.add_task("training", total=total, completed=trainer.progress.step, left="")
 
+        logged = time.monotonic()
+
         def show(step: Step) -> None:
+            nonlocal logged
             minutes, seconds = divmod(round(step.seconds_left), 60)
-            bars.update(bar, completed=step.progress.step, left=f"{minutes}:{seconds:02d} left")
-            if step.losses:
-                shown = "  ".join(f"{name} {value:.4f}" for name, value in step.losses.items())
-                bars.update(bar, description=f"phase {step.progress.phase + 1}  step {step.progress.step}  {shown}")
+            left = f"{minutes}:{seconds:02d} left"
+            bars.update(bar, completed=step.progress.step, left=left)
+            if not step.losses:
+                return
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in step.losses.items())
+            text = f"phase {step.progress.phase + 1}  step {step.progress.step}/{step.total_steps}  {shown}"
+            bars.update(bar, description=text)
+            if not console.is_terminal and time.monotonic() - logged > LOG_SECONDS:
+                logged = time.monotonic()
+                _log.info("%s  %s", text, left)
 
         trainer.listener = show
         return trainer.run()

@@ -32,6 +32,7 @@ from .samples import PairSource, Sample, draw_batch, training_grid
 from .validate import validate
 
 _log = logging.getLogger(__name__)
+_TRAINING_SHARE = 0.93  # of a run's time; validation and checkpoints take the rest
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,16 @@ class Trainer:
         return self.folder / "log.jsonl"
 
     def plan(self, seconds: float) -> None:
-        """Scale the steps of all phases so that the run takes about this long, by the measured speed of each.
+        """Scale the steps of all phases to come so that they take about this long, by the measured speed of each.
 
         The plan is part of the checkpoint, so a run that is continued keeps it.
         """
-        phases = self.config.training.phases
+        first = self.progress.phase
+        phases = self.config.training.phases[first:]
         speeds = [self._seconds_per_step(phase) for phase in phases]
         expected = sum(phase.steps * speed for phase, speed in zip(phases, speeds, strict=True))
-        factor = self.fabric.broadcast(0.93 * seconds / expected)
-        self.progress.steps = [max(1, round(phase.steps * factor)) for phase in phases]
+        factor = self.fabric.broadcast(_TRAINING_SHARE * seconds / expected)
+        self.progress.steps[first:] = [max(1, round(phase.steps * factor)) for phase in phases]
         _log.info("seconds per step %s, steps %s", [round(s, 4) for s in speeds], self.progress.steps)
 
     def run(self) -> bool:
@@ -163,7 +165,7 @@ class Trainer:
         progress, training = self.progress, self.config.training
         level = self._open_phase(phase)
         model, optimizer = self._set_up(phase)
-        objective = Objective(self.config.losses, level, self.grid).to(self.fabric.device)
+        objective = Objective(self.config.losses_in(phase), level, self.grid).to(self.fabric.device)
         steps = progress.steps[progress.phase]
         if steps == 0:
             return True
@@ -290,7 +292,7 @@ class Trainer:
         twin.progress.steps = [1]
         level = twin._open_phase(phase)
         model, optimizer = twin._set_up(phase)
-        objective = Objective(self.config.losses, level, self.grid).to(self.fabric.device)
+        objective = Objective(self.config.losses_in(phase), level, self.grid).to(self.fabric.device)
         times = []
         for _ in range(5):
             start = time.perf_counter()

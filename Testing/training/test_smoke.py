@@ -47,13 +47,14 @@ def test_the_command_trains_and_continues(tmp_path: Path) -> None:
     assert list((folder / "tensorboard").glob("events*"))
 
 
-def test_a_run_is_not_continued_with_another_configuration(tmp_path: Path) -> None:
+def test_a_run_is_not_continued_with_another_configuration_but_with_further_phases(tmp_path: Path) -> None:
     changed = tmp_path / "changed.yaml"
     text = (ROOT / "training" / "configs" / "hippocampus-mr-ldgnet.yaml").read_text(encoding="utf-8")
     text = text.replace("bases/", f"{ROOT / 'training' / 'configs' / 'bases'}/")
     outputs = []
-    for rate in ("5.0e-4", "7.0e-4"):
-        changed.write_text(text.replace("5.0e-4", rate), encoding="utf-8")
+    more = text.replace("card:", "    - {steps: 500, learning_rate: 1.0e-5}\ncard:")
+    for configuration in (text, text.replace("5.0e-4", "7.0e-4"), more):
+        changed.write_text(configuration, encoding="utf-8")
         command = [
             sys.executable,
             "-m",
@@ -68,3 +69,5 @@ def test_a_run_is_not_continued_with_another_configuration(tmp_path: Path) -> No
     assert outputs[0][0] == 0
     assert outputs[1][0] == 2
     assert "was started with another configuration" in outputs[1][1]
+    assert outputs[2][0] == 0
+    assert "Finished after 4 steps" in outputs[2][1]

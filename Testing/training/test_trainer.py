@@ -138,6 +138,21 @@ def test_the_plan_fills_the_time(make_trainer: MakeTrainer) -> None:
     assert trainer.progress.step == 0
 
 
+def test_a_phase_can_weight_losses_of_its_own(make_trainer: MakeTrainer) -> None:
+    phases = (
+        PhaseConfig(steps=1, learning_rate=1e-3),
+        PhaseConfig(steps=1, learning_rate=1e-3, weights={"dice": 0.0, "diffusion": 9.0}),
+    )
+    trainer = make_trainer("weights", phases=phases)
+    trainer.run()
+    first, second = read_log(trainer)
+    assert "dice" in first
+    assert "dice" not in second
+    volume_change = next(loss for loss in trainer.config.losses if loss.name == "volume_change").weight_at(2)
+    terms = 0.5 * second["similarity_pyramid"] + 9 * second["diffusion"] + volume_change * second["volume_change"]
+    assert second["total"] == pytest.approx(terms, rel=1e-5)
+
+
 def test_learning_rates() -> None:
     phase = PhaseConfig(steps=100, learning_rate=1.0, decay="cosine", warmup=9)
     rates = [learning_rate(phase, step, 100) for step in range(100)]
