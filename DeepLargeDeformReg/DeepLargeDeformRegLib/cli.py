@@ -31,6 +31,9 @@ _errors = Console(stderr=True, soft_wrap=True, highlight=False)
 SAMPLE_CASE = Path(__file__).resolve().parents[2] / "Resources" / "SampleCase"
 
 File = Annotated[str | None, typer.Option()]
+ReportTitle = Annotated[
+    str | None, typer.Option(help="Heading of the report; by itself it names no patient and no file.")
+]
 JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Progress as JSON Lines on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
 
@@ -90,6 +93,7 @@ def register(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     metrics: File = None,
     report: File = None,
+    report_title: ReportTitle = None,
     json_progress: JsonProgress = False,
     verbose: Verbose = False,
 ) -> None:
@@ -122,6 +126,7 @@ def register(
             output_jacobian=output_jacobian,
             metrics=metrics,
             report=report,
+            report_title=report_title,
         )
         numbers = _run(job, json_progress)
         if not json_progress:
@@ -153,6 +158,9 @@ def evaluate(
     fixed_landmarks: File = None,
     moving_landmarks: File = None,
     metrics: File = None,
+    moving: Annotated[str | None, typer.Option(help="Moving scan, which the report shows.")] = None,
+    report: File = None,
+    report_title: ReportTitle = None,
     verbose: Verbose = False,
 ) -> None:
     """Measure a transform on labels and landmarks."""
@@ -166,8 +174,11 @@ def evaluate(
             fixed_landmarks,
             moving_landmarks,
             metrics,
+            moving,
+            report,
+            report_title,
         )
-        _summarize(run_evaluate(job))
+        _summarize(run_evaluate(job, write_report=write_report))
 
 
 @app.command()

@@ -24,8 +24,9 @@ from .progress import Monitor
 from .settings import RegistrationSettings
 
 JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
-ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult], None]
+ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult, str | None], None]
 JSON_ENDINGS = (".json",)
+REPORT_ENDINGS = (".html",)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class RegistrationJob:
     output_jacobian: str | None = None
     metrics: str | None = None
     report: str | None = None
+    report_title: str | None = None  # what the user calls the case; by itself the report names nobody
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RegistrationJob:
@@ -81,7 +83,7 @@ class WarpJob:
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """Files of an evaluation: what a transform does on labels and landmarks."""
+    """Files of an evaluation: what a transform, made here or elsewhere, does on scans, labels and landmarks."""
 
     transform: str
     fixed: str
@@ -91,6 +93,9 @@ class EvaluateJob:
     fixed_landmarks: str | None = None
     moving_landmarks: str | None = None
     metrics: str | None = None
+    moving: str | None = None
+    report: str | None = None
+    report_title: str | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EvaluateJob:
@@ -133,7 +138,7 @@ def run_job(
         "write": time.perf_counter() - clock,
     }
     if job.report is not None and write_report is not None:
-        write_report(Path(job.report), request, result)
+        write_report(Path(job.report), request, result, job.report_title)
     if job.metrics is not None:
         write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
     monitor.report("write", 1.0, "Done")
@@ -161,28 +166,49 @@ def run_warp(job: WarpJob, monitor: Monitor | None = None) -> dict[str, Any]:
     return {}
 
 
-def run_evaluate(job: EvaluateJob, monitor: Monitor | None = None) -> dict[str, Any]:
-    """Measure a transform on labels and landmarks; returns the metrics, JSON-safe."""
+def run_evaluate(
+    job: EvaluateJob, monitor: Monitor | None = None, write_report: ReportWriter | None = None
+) -> dict[str, Any]:
+    """Measure a transform on labels and landmarks; returns the metrics, JSON-safe.
+
+    Raises:
+        BadInputError: if the job names a report but no moving scan, which the report shows.
+    """
     monitor = monitor or Monitor()
+    if job.report is not None:
+        files.check_output(job.report, REPORT_ENDINGS)
+        if job.moving is None:
+            raise BadInputError("The report shows both scans; name the moving scan too.")
     monitor.report("read", 0.0, "Reading")
-    grid = files.read_volume(job.fixed).grid
+    fixed = files.read_volume(job.fixed)
+    grid = fixed.grid
     deformation = _field(job.transform, grid)
     determinant = fields.jacobian_determinant(deformation)[0, 0].numpy()
     numbers: dict[str, Any] = {
         "jacobian": metrics.jacobian_statistics(determinant),
         "inverse_consistency_mm": metrics.inverse_consistency(deformation),
     }
+    fixed_labels = moving_labels = after = None
     if job.fixed_segmentation and job.moving_segmentation:
-        fixed = files.read_label_map(job.fixed_segmentation, grid)
-        moving = files.read_label_map(job.moving_segmentation)
-        before = warp_labels(moving, fields.identity(grid), grid)
-        after = warp_labels(moving, deformation, grid)
-        numbers.update(metrics.label_overlap(fixed, before, after, metrics.match_labels(fixed, moving)))
+        fixed_labels = files.read_label_map(job.fixed_segmentation, grid)
+        moving_labels = files.read_label_map(job.moving_segmentation)
+        before = warp_labels(moving_labels, fields.identity(grid), grid)
+        after = warp_labels(moving_labels, deformation, grid)
+        pairs = metrics.match_labels(fixed_labels, moving_labels)
+        numbers.update(metrics.label_overlap(fixed_labels, before, after, pairs))
     landmarks = _landmarks(job, grid, None)
     if landmarks is not None:
         start = np.linalg.norm(landmarks.fixed - landmarks.moving, axis=1)
         end = metrics.landmark_errors(deformation, landmarks)
         numbers["tre_mm"] = {"before": metrics.summarize_errors(start), "after": metrics.summarize_errors(end)}
+    if job.report is not None and job.moving is not None and write_report is not None:
+        moving = files.read_volume(job.moving)
+        request = RegistrationRequest(
+            fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, landmarks=landmarks
+        )
+        warped, jacobian = warp_volume(moving, deformation, grid), Volume(determinant, grid)
+        result = RegistrationResult(deformation, np.eye(4), warped, after, jacobian, numbers)
+        write_report(Path(job.report), request, result, job.report_title)
     if job.metrics is not None:
         write_text(json.dumps(numbers, indent=2) + "\n", job.metrics)
     monitor.report("measure", 1.0, "Done")
@@ -205,7 +231,7 @@ def _check_outputs(job: RegistrationJob) -> None:
         (job.output_segmentation, files.LABEL_ENDINGS),
         (job.output_jacobian, files.VOLUME_ENDINGS),
         (job.metrics, JSON_ENDINGS),
-        (job.report, (".html",)),
+        (job.report, REPORT_ENDINGS),
     )
     inputs = {Path(path).resolve() for path in (job.fixed, job.moving, job.fixed_segmentation) if path}
     for path, endings in checks:

@@ -70,8 +70,10 @@ def warp(payload: dict[str, Any], monitor: Monitor) -> Outcome:
 def evaluate(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     """Measure a transform."""
     from ..engine.job import EvaluateJob, run_evaluate
+    from ..report import write_report
 
-    return run_evaluate(EvaluateJob.from_json(payload), monitor), written_files(payload)
+    job = EvaluateJob.from_json(payload)
+    return run_evaluate(job, monitor, write_report=write_report), written_files(payload)
 
 
 def written_files(payload: dict[str, Any]) -> dict[str, str]:
