@@ -3,6 +3,6 @@
 :func:`open_pairs` gives pairs by seed; ``python -m training.synthesis.preview`` shows them.
 """
 
-from .pairs import SynthesisSettings, SyntheticPair, SyntheticPairs, open_pairs, structures_of
+from .pairs import SynthesisSettings, SyntheticPair, SyntheticPairs, SyntheticScan, open_pairs, structures_of
 
-__all__ = ["SynthesisSettings", "SyntheticPair", "SyntheticPairs", "open_pairs", "structures_of"]
+__all__ = ["SynthesisSettings", "SyntheticPair", "SyntheticPairs", "SyntheticScan", "open_pairs", "structures_of"]

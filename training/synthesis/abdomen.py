@@ -141,6 +141,8 @@ def _paint_lungs(canvas: Canvas, cavity: Cavity, liver: Tensor, box: _Extent) ->
     sheet = cavity.inside & (canvas.z > dome[None] - recess - 3.5)
     canvas.paint(sheet, Tissue.MUSCLE)
     canvas.paint(lung, Tissue.LUNG)
+    middle = (canvas.x - cavity.center[0]).abs() < 16
+    canvas.paint(lung & middle & (canvas.y > cavity.center[1] - 20), Tissue.FAT)
     heart = canvas.ellipsoid(
         (cavity.center[0] + draw.uniform(5, 35), cavity.center[1] - draw.uniform(15, 40), box.high + 28),
         (draw.uniform(48, 65), draw.uniform(42, 55), draw.uniform(38, 55)),
@@ -148,8 +150,6 @@ def _paint_lungs(canvas: Canvas, cavity: Cavity, liver: Tensor, box: _Extent) ->
     )
     canvas.paint((heart < 1.12) & lung, Tissue.FAT)
     canvas.paint((heart < 1) & lung, Tissue.HEART)
-    middle = (canvas.x - cavity.center[0]).abs() < 16
-    canvas.paint(lung & middle & (canvas.y > cavity.center[1] - 20), Tissue.FAT)
     return canvas.tissues == int(Tissue.LUNG)
 
 

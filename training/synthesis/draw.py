@@ -63,11 +63,12 @@ class Draw:
 def smooth_noise(draw: Draw, grid: ImageGrid, scale_mm: float, channels: int = 1) -> Tensor:
     """Noise ``(channels, D, H, W)`` of mean 0 and deviation 1 whose features are about ``scale_mm`` wide.
 
-    White noise on a lattice of half that spacing, smoothed by a binomial kernel, interpolated linearly.
+    White noise on a lattice of half that spacing (or the grid's own), smoothed by a binomial kernel, interpolated
+    linearly.
     """
     step = max(scale_mm / 2, 1e-3)
     cells = [max(2, math.ceil(extent / step) + 2) for extent in reversed(grid.extent)]
-    cells = [min(n, 2 * length) for n, length in zip(cells, grid.shape, strict=True)]
+    cells = [min(n, length) for n, length in zip(cells, grid.shape, strict=True)]
     noise = draw.normal((1, channels, *(n + 2 for n in cells)))
     for _ in range(2):  # makes the kernel 1 2 1 along each axis
         for dim in (2, 3, 4):

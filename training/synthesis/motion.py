@@ -41,6 +41,26 @@ class Motion:
         inverse = fields.from_affine(np.linalg.inv(matrix), velocity.grid, device)
         return cls(fields.compose_affine(matrix, flow), fields.compose(back, inverse))
 
+    def on(self, grid: ImageGrid) -> Placement:
+        """Where the voxels of a scan lie in the reference."""
+        volume = fields.jacobian_determinant(self.forward)
+        still = fields.identity(grid, device=volume.device)
+        sampled = fields.warp(volume, self.forward.grid, still, padding="border")[0, 0]
+        return Placement(fields.resample(self.forward, grid), sampled)
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A scan's voxels in the reference.
+
+    Args:
+        field: from the scan to the reference, on the scan's grid.
+        volume: of each voxel there, in units of its volume in the scan, ``(D, H, W)``.
+    """
+
+    field: DisplacementField
+    volume: Tensor
+
 
 @dataclass(frozen=True)
 class MotionSettings:
@@ -61,9 +81,9 @@ class MotionSettings:
     breathing_mm: float = 30.0
 
 
-def true_field(fixed: Motion, moving: Motion, grid: ImageGrid) -> DisplacementField:
-    """The map from the fixed to the moving scan of one patient, on ``grid`` (the fixed scan's)."""
-    return fields.compose(moving.backward, fields.resample(fixed.forward, grid))
+def true_field(fixed: Placement, moving: Motion) -> DisplacementField:
+    """The map from the fixed to the moving scan of one patient, on the fixed scan's grid."""
+    return fields.compose(moving.backward, fixed.field)
 
 
 def random_affine(draw: Draw, grid: ImageGrid, settings: MotionSettings) -> Matrix:

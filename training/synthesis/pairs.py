@@ -18,6 +18,7 @@ from .draw import Draw
 from .motion import (
     Motion,
     MotionSettings,
+    Placement,
     add,
     breathing_velocity,
     random_affine,
@@ -31,6 +32,7 @@ from .tissues import PHASES, attenuation
 from .torso import Patient
 
 ANATOMIES = ("abdomen", "thorax")
+MAIN_ORGAN = {"abdomen": abdomen.STRUCTURES["liver"], "thorax": thorax.STRUCTURES["lungs"]}
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,36 @@ class SynthesisSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class SyntheticScan:
+    """A scan on the training grid.
+
+    Args:
+        image: ``(1, D, H, W)`` HU.
+        labels: share of each structure in each voxel, ``(K, D, H, W)``; also of what the field of view cuts off.
+        mask: likewise of the organ that it is about, liver or lungs, ``(1, D, H, W)``.
+    """
+
+    image: Tensor
+    labels: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class SyntheticPair:
     """A pair on the training grid.
 
     Args:
         grid: of both scans.
-        fixed: ``(1, D, H, W)`` HU.
-        moving: likewise.
-        fixed_labels: share of each structure in each voxel, ``(K, D, H, W)``.
-        moving_labels: likewise.
+        fixed: the fixed scan.
+        moving: the moving one.
         field: the true map from fixed to moving of a one-patient pair, otherwise None.
-        fixed_points: LPS mm ``(n, 3)``, of a one-patient pair.
+        fixed_points: LPS mm ``(n, 3)`` within the organ, of a one-patient pair.
         moving_points: where the true map takes them.
     """
 
     grid: ImageGrid
-    fixed: Tensor
-    moving: Tensor
-    fixed_labels: Tensor
-    moving_labels: Tensor
+    fixed: SyntheticScan
+    moving: SyntheticScan
     field: DisplacementField | None = None
     fixed_points: Tensor | None = None
     moving_points: Tensor | None = None
@@ -159,26 +172,22 @@ class SyntheticPairs:
         phases = [draw.choice(PHASES), draw.choice(PHASES)]
         if draw.chance(settings.same_phase):
             phases[1] = phases[0]
-        images = [self._scan(draw.split(), patient, m, p) for m, p in zip(motions, phases, strict=True)]
-        truth = true_field(motions[0], motions[1], self.grid)
-        labels = [self._labels(patient, motion) for motion in motions]
-        fixed_points = self._points(draw, labels[0])
-        moving_points = fields.transform_points(truth, fixed_points)
-        return SyntheticPair(
-            self.grid, images[0], images[1], labels[0], labels[1], truth, fixed_points, moving_points
-        )
+        placed = [motion.on(self.grid) for motion in motions]
+        fixed, moving = (self._scan(draw.split(), patient, *each) for each in zip(placed, phases, strict=True))
+        truth = true_field(placed[0], motions[1])
+        points = self._points(draw, fixed.mask)
+        return SyntheticPair(self.grid, fixed, moving, truth, points, fields.transform_points(truth, points))
 
     def _two_patients(self, draw: Draw) -> SyntheticPair:
         first = draw.integer(self.settings.patients)
         # Two numbers that differ by no multiple of the number of shapes are patients with different shapes.
         second = first + 1 + draw.integer(len(self.shapes) - 1)
-        images, labels = [], []
+        scans = []
         for index in (first, second):
             patient = self.patient(index)
             motion = self._motion(draw.split(), patient, self.settings.motion, breathes=draw.chance(0.5))
-            images.append(self._scan(draw.split(), patient, motion, draw.choice(PHASES)))
-            labels.append(self._labels(patient, motion))
-        return SyntheticPair(self.grid, images[0], images[1], labels[0], labels[1])
+            scans.append(self._scan(draw.split(), patient, motion.on(self.grid), draw.choice(PHASES)))
+        return SyntheticPair(self.grid, scans[0], scans[1])
 
     def patient(self, index: int) -> Patient:
         """The painted patient of a number; its shape is that number modulo the number of shapes."""
@@ -216,16 +225,15 @@ class SyntheticPairs:
             return draw.choice(self.breathing).velocity(moves, self.coarse, draw.uniform(-0.8, 0.8))
         return breathing_velocity(draw, moves, self.coarse, amplitude_mm)
 
-    def _scan(self, draw: Draw, patient: Patient, motion: Motion, phase: str) -> Tensor:
-        return scan(patient, motion, attenuation(draw, phase), self.grid, draw, self.settings.scanner)
+    def _scan(self, draw: Draw, patient: Patient, place: Placement, phase: str) -> SyntheticScan:
+        image = scan(patient, place, attenuation(draw, phase), draw, self.settings.scanner)
+        organ = MAIN_ORGAN[self.settings.anatomy]
+        shares = labels_of(patient, place, (*self.values, organ), unions_of(self.settings.anatomy))
+        return SyntheticScan(image, shares[:-1], shares[-1:])
 
-    def _labels(self, patient: Patient, motion: Motion) -> Tensor:
-        to_reference = fields.resample(motion.forward, self.grid)
-        return labels_of(patient, to_reference, self.values, unions_of(self.settings.anatomy))
-
-    def _points(self, draw: Draw, labels: Tensor) -> Tensor:
-        """Random voxels of the structures, moved within their voxels; always the same number. LPS mm."""
-        weight = labels.amax(dim=0).flatten() + 1e-6
+    def _points(self, draw: Draw, mask: Tensor) -> Tensor:
+        """Random voxels of the organ, moved within their voxels; always the same number. LPS mm."""
+        weight = mask.flatten() + 1e-6
         chosen = torch.multinomial(weight, self.settings.points, replacement=True, generator=draw.fields)
         _, height, width = self.grid.shape
         index = torch.stack([chosen % width, chosen // width % height, chosen // (width * height)], dim=1)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from torch import Tensor
 
 from .draw import Draw, blur, smooth_noise
-from .motion import Motion
+from .motion import Placement
 from .tissues import Tissue, texture_strength
 from .torso import Patient
 
@@ -25,7 +24,7 @@ class ScannerSettings:
 
     Args:
         slice_mm: slice thickness.
-        noise_hu: deviation of the noise.
+        noise_hu: deviation of the noise; little noise is more frequent than much.
         cut: chance of a field of view that misses a part of the anatomy at its upper or lower end, or at a side.
         largest_cut: share of the grid's height or width that may be missing at an end.
         circle: chance of the scanner's circular field of view being visible.
@@ -38,25 +37,20 @@ class ScannerSettings:
     circle: float = 0.3
 
 
-def scan(
-    patient: Patient, motion: Motion, table: Tensor, grid: ImageGrid, draw: Draw, settings: ScannerSettings
-) -> Tensor:
+def scan(patient: Patient, placement: Placement, table: Tensor, draw: Draw, settings: ScannerSettings) -> Tensor:
     """A scan of a deformed patient, ``(1, D, H, W)`` HU.
 
     Args:
         patient: the reference.
-        motion: from the scan to the reference.
+        placement: of the scan in the reference.
         table: HU of each tissue, see :func:`..tissues.attenuation`.
-        grid: of the scan; must lie within the patient's.
         draw: random numbers.
         settings: of the scanner.
     """
-    to_reference = fields.resample(motion.forward, grid)
-    image = deformed(patient, to_reference, table)
-    return acquire(image, grid, draw, settings)
+    return acquire(deformed(patient, placement, table), placement.field.grid, draw, settings)
 
 
-def deformed(patient: Patient, to_reference: DisplacementField, table: Tensor) -> Tensor:
+def deformed(patient: Patient, placement: Placement, table: Tensor) -> Tensor:
     """Attenuation of the deformed patient, ``(D, H, W)`` HU, without the scanner's part.
 
     Lungs keep their mass: where they are compressed they get denser.
@@ -66,10 +60,8 @@ def deformed(patient: Patient, to_reference: DisplacementField, table: Tensor) -
     for overlay in patient.overlays:
         values = torch.lerp(values, table[int(overlay.tissue)].expand_as(values), overlay.share.float())
     lung = (tissues == int(Tissue.LUNG)).float()
-    image, lung = fields.warp(torch.stack([values, lung])[None], patient.grid, to_reference, padding="border")[0]
-    # det J of scan -> reference is the volume that a voxel of the scan had in the reference.
-    density = fields.jacobian_determinant(to_reference)[0, 0].clamp(0.4, 2.5)
-    return torch.where(lung > 0.9, AIR + (image - AIR) * density, image)
+    image, lung = fields.warp(torch.stack([values, lung])[None], patient.grid, placement.field, padding="border")[0]
+    return torch.where(lung > 0.9, AIR + (image - AIR) * placement.volume.clamp(0.4, 2.5), image)
 
 
 def acquire(image: Tensor, grid: ImageGrid, draw: Draw, settings: ScannerSettings) -> Tensor:
@@ -79,7 +71,8 @@ def acquire(image: Tensor, grid: ImageGrid, draw: Draw, settings: ScannerSetting
     slices = max((draw.uniform(*settings.slice_mm) / 2.355) ** 2 - in_plane**2, 0.0) ** 0.5
     # Along z alone: a grid whose other voxels are huge blurs no other axis.
     image = blur(image, slices, ImageGrid.axis_aligned(grid.size, (1e6, 1e6, grid.spacing[2])))
-    level = draw.uniform(*settings.noise_hu)
+    low, high = settings.noise_hu
+    level = low + (high - low) * draw.uniform(0, 1) ** 2
     white = draw.normal(grid.shape)
     colored = smooth_noise(draw, grid, draw.uniform(3.0, 7.0))[0]
     image = image + level * (0.7 * white + 0.7 * colored) + draw.uniform(-6, 6)
@@ -97,16 +90,16 @@ def field_of_view(grid: ImageGrid, draw: Draw, settings: ScannerSettings) -> Ten
             start = 0 if draw.chance(0.5) else length - missing
             seen.narrow(dim, start, missing).fill_(False)
     if draw.chance(settings.circle):
-        x, y, _ = fields.points(grid, draw.device)[0]
-        center = grid.center
+        sizes = zip(grid.size[:2], grid.spacing[:2], strict=True)
+        x, y = ((torch.arange(n, device=draw.device) - (n - 1) / 2) * s for n, s in sizes)
         radius = draw.uniform(0.42, 0.55) * max(grid.extent[:2])
-        seen &= (x - center[0]) ** 2 + (y - center[1]) ** 2 < radius**2
+        seen &= x[None, None, :] ** 2 + y[None, :, None] ** 2 < radius**2
     return seen
 
 
 def labels_of(
     patient: Patient,
-    to_reference: DisplacementField,
+    placement: Placement,
     values: Sequence[int],
     unions: Mapping[int, Sequence[int]],
 ) -> Tensor:
@@ -114,13 +107,13 @@ def labels_of(
 
     Args:
         patient: the reference.
-        to_reference: from the scan to the reference.
+        placement: of the scan in the reference.
         values: structures, in the order of the result.
         unions: structures that consist of others.
     """
     parts = sorted({part for value in values for part in unions.get(value, (value,))})
     one_hot = torch.stack([(patient.labels == part).float() for part in parts])[None]
-    warped = dict(zip(parts, fields.warp(one_hot, patient.grid, to_reference, padding="border")[0], strict=True))
+    warped = dict(zip(parts, fields.warp(one_hot, patient.grid, placement.field, padding="border")[0], strict=True))
     return torch.stack([sum_of(warped[part] for part in unions.get(value, (value,))) for value in values])
 
 

@@ -86,7 +86,7 @@ _BY_PHASE: Mapping[Tissue, tuple[tuple[float, float], ...]] = {
     _T.LUNG_VESSEL: ((0, 50), (60, 200), (50, 120), (30, 90)),
 }
 # What is told apart within the liver by a difference, so that it never vanishes by chance.
-_VESSEL_CONTRAST = ((-18, -5), (5, 35), (20, 65), (8, 25))
+_VESSEL_CONTRAST = ((-22, -6), (8, 45), (25, 85), (10, 40))
 _TUMOR_CONTRAST = ((-25, 5), (-30, 60), (-70, -15), (-45, 10))
 
 _TEXTURE: Mapping[Tissue, float] = {
