@@ -233,6 +233,8 @@ def collect(
         "moving": inputs.moving,
         "fixed_segmentation": _present(inputs.fixed_segmentation),
         "moving_segmentation": _present(inputs.moving_segmentation),
+        "fixed_landmarks": _present(inputs.fixed_landmarks),
+        "moving_landmarks": _present(inputs.moving_landmarks),
     }
     made["transform"] = transforms.read_transform(
         payload["output_transform"],

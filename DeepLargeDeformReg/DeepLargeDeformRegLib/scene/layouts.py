@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,24 @@ def fit_views() -> None:
         manager.sliceWidget(name).sliceLogic().FitSliceToAll()
 
 
+def center_3d_views() -> None:
+    """Bring what is shown into the middle of the 3D views; the box of the whole scene does not count.
+
+    It holds the moving volume as loaded too, which may lie far away.
+    """
+    manager = slicer.app.layoutManager()
+    for index in range(manager.threeDViewCount):
+        view = manager.threeDWidget(index).threeDView()
+        node = view.mrmlViewNode()
+        shown = node.GetBoxVisible(), node.GetAxisLabelsVisible()
+        view.resetFocalPoint()
+        node.SetBoxVisible(False)
+        node.SetAxisLabelsVisible(False)
+        view.resetCamera()
+        node.SetBoxVisible(shown[0])
+        node.SetAxisLabelsVisible(shown[1])
+
+
 def four_up() -> None:
     """The conventional layout of three slice views and a 3D view."""
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
@@ -74,6 +93,8 @@ class Comparison:
         jacobian: volume of det J, if there is one.
         transform: transform node, if there is one.
         fixed_segmentation, warped_segmentation: for the outlines, if there are any.
+        in_moving: segmentations and landmarks that lie where the moving volume lay as loaded; over the fixed volume
+            they would mislead, so they are hidden.
     """
 
     def __init__(
@@ -85,10 +106,12 @@ class Comparison:
         transform: Any = None,
         fixed_segmentation: Any = None,
         warped_segmentation: Any = None,
+        in_moving: Sequence[Any] = (),
     ) -> None:
         self.fixed, self.moving, self.warped = fixed, moving, warped
         self.jacobian, self.transform = jacobian, transform
         self.fixed_segmentation, self.warped_segmentation = fixed_segmentation, warped_segmentation
+        self.in_moving = tuple(in_moving)
         self._derived: dict[str, Any] = {}
 
     def missing(self, view: str) -> str:
@@ -125,6 +148,7 @@ class Comparison:
             show(self.fixed)
             show_outlines(self.fixed_segmentation, FIXED_COLOR)
             show_outlines(self.warped_segmentation, MOVING_COLOR)
+            center_3d_views()
         elif view in ("checkerboard", "difference"):
             show(self._derive(view))
         elif view == "jacobian":
@@ -146,9 +170,9 @@ class Comparison:
     def _clear(self) -> None:
         show_legend(self.jacobian, False)
         self._show_grid(False)
-        for segmentation in (self.fixed_segmentation, self.warped_segmentation):
-            if segmentation is not None and segmentation.GetDisplayNode() is not None:
-                segmentation.GetDisplayNode().SetVisibility(False)
+        for node in (self.fixed_segmentation, self.warped_segmentation, *self.in_moving):
+            if node is not None and node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(False)
 
     def _show_grid(self, visible: bool) -> None:
         if self.transform is None:

@@ -18,6 +18,8 @@ ROLES = (
     "moving",
     "fixed_segmentation",
     "moving_segmentation",
+    "fixed_landmarks",
+    "moving_landmarks",
     "transform",
     "warped",
     "segmentation",
@@ -27,7 +29,7 @@ ROLES = (
     "landmarks",
     "report",
 )
-INPUT_ROLES = ROLES[:4]
+INPUT_ROLES = ROLES[:6]
 
 
 @dataclass

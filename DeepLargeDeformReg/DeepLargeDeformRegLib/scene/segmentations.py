@@ -16,6 +16,8 @@ from vtk.util import numpy_support
 from .errors import SceneError
 from .volumes import RAS_TO_LPS, array_to_matrix, remove_node, volume_from_image
 
+SURFACE_OPACITY = 0.5
+
 
 @dataclass(frozen=True)
 class SegmentLabel:
@@ -232,12 +234,20 @@ def read_label_map(
 
 
 def show_outlines(node: Any, color: tuple[float, float, float] | None = None, width: int = 2) -> None:
-    """Show segments as outlines in slices, all in one color if one is given (the segments keep their own)."""
+    """Show segments as outlines in slices and as surfaces in 3D, all in one color if one is given.
+
+    The segments keep their own colors.
+    """
     display = node.GetDisplayNode()
     display.SetVisibility(True)
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
     display.SetSliceIntersectionThickness(width)
+    converter = slicer.vtkSegmentationConverter
+    display.SetPreferredDisplayRepresentationName2D(converter.GetSegmentationBinaryLabelmapRepresentationName())
+    node.CreateClosedSurfaceRepresentation()
+    display.SetVisibility3D(True)
+    display.SetOpacity3D(SURFACE_OPACITY)
     for identifier in segment_names(node):
         if color is not None:
             display.SetSegmentOverrideColor(identifier, *color)

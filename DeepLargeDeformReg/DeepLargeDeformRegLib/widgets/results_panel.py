@@ -56,6 +56,10 @@ class ResultsPanel:
         ui.exportAllButton.connect("clicked(bool)", self._export_all)
         ui.openReportButton.connect("clicked(bool)", self._open_report)
         ui.applyButton.connect("clicked(bool)", self._apply)
+        ui.metricsView.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        ui.metricsView.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        ui.metricsView.verticalHeader().setVisible(False)
+        ui.metricsView.setWordWrap(False)
         self.refresh()
 
     @property
@@ -112,6 +116,7 @@ class ResultsPanel:
             run.get("transform"),
             run.get("fixed_segmentation"),
             run.get("segmentation"),
+            [run.get(role) for role in ("moving_segmentation", "moving_landmarks", "landmarks")],
         )
         for view, button in self._view_buttons.items():
             reason = self._comparison.missing(view)
