@@ -188,3 +188,31 @@ def test_panel_shows_the_result(outcome: Outcome) -> None:
     if verdict:
         assert verdict["title"] in ui.verdictLabel.text
     assert outcome.node("report").GetText() == (outcome.files / "report.html").read_text(encoding="utf-8")
+
+
+def test_nothing_lies_over_the_fixed_scan_that_is_elsewhere_in_truth(outcome: Outcome) -> None:
+    """After the run the scans are shown registered; what stands where the moving scan stood would mislead."""
+    roles = ["moving_segmentation"]
+    if outcome.case.landmarks is not None:
+        roles += ["moving_landmarks", "landmarks"]
+    for role in roles:
+        assert not outcome.node(role).GetDisplayNode().GetVisibility(), role
+
+
+def test_outlines_are_drawn_in_two_colors_in_slices_and_in_3d(outcome: Outcome) -> None:
+    """Pixels of the real views: cyan and orange outlines, and surfaces where only the background was."""
+    from Testing.slicer_app import start
+
+    layout = start().layout
+    layout.fit((900, 760))
+    slices = [layout.sliceWidget(name) for name in layout.sliceViewNames()]
+    ui = outcome.widget.ui
+    ui.fadeButton.click()
+    empty = layout.threeDWidget(0).pixels().astype(int)
+    ui.outlinesButton.click()
+    for view in slices:
+        red, _, blue = np.moveaxis(view.pixels().astype(int), -1, 0)
+        assert ((blue > 200) & (red < 80)).sum() > 30, "fixed outlines"
+        assert ((red > 200) & (blue < 80)).sum() > 30, "propagated outlines"
+    assert (np.abs(layout.threeDWidget(0).pixels() - empty).max(axis=-1) > 30).mean() > 0.03
+    ui.fadeButton.click()

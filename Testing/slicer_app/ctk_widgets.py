@@ -87,7 +87,7 @@ class ctkCollapsibleButton(base_for("ctkCollapsibleButton")):  # type: ignore[mi
 
 @stands_for
 class ctkCollapsibleGroupBox(base_for("ctkCollapsibleGroupBox")):  # type: ignore[misc]
-    """A group box that folds."""
+    """A group box that folds: a checkable one, as in CTK, whose check mark is drawn as an arrow."""
 
     STANDS_FOR = "ctkCollapsibleGroupBox"
 
@@ -95,6 +95,25 @@ class ctkCollapsibleGroupBox(base_for("ctkCollapsibleGroupBox")):  # type: ignor
         super().__init__(*arguments)
         self._is_collapsed = False
         self._hidden_by_folding: list[Any] = []
+        self.setCheckable(True)
+        QtWidgets.QGroupBox.toggled.__get__(self).connect(lambda opened: self._collapse(not opened))
+
+    def paintEvent(self, event: Any) -> None:
+        painter = QtWidgets.QStylePainter(self)
+        option = QtWidgets.QStyleOptionGroupBox()
+        self.initStyleOption(option)
+        group, style = QtWidgets.QStyle.CC_GroupBox, self.style()
+        box = style.subControlRect(group, option, QtWidgets.QStyle.SC_GroupBoxCheckBox, self)
+        if self._is_collapsed:
+            option.subControls &= ~QtWidgets.QStyle.SC_GroupBoxFrame
+        painter.drawComplexControl(group, option)
+        painter.fillRect(box, self.palette.color(QtGui.QPalette.Window))
+        arrow = QtWidgets.QStyleOption()
+        arrow.initFrom(self)
+        arrow.rect = box
+        pointing = QtWidgets.QStyle.PE_IndicatorArrowRight if self._is_collapsed else None
+        painter.drawPrimitive(pointing or QtWidgets.QStyle.PE_IndicatorArrowDown, arrow)
+        painter.end()
 
     def _collapse(self, collapsed: bool) -> None:
         if collapsed == self._is_collapsed:
@@ -106,6 +125,7 @@ class ctkCollapsibleGroupBox(base_for("ctkCollapsibleGroupBox")):  # type: ignor
         for child in self._hidden_by_folding:
             child.setVisible(not collapsed)
         self.setMaximumHeight(24 if collapsed else 16777215)
+        self.setChecked(not collapsed)
 
     collapsed = _Property(bool, lambda self: self._is_collapsed, _collapse)
     collapsedHeight = stored(int, "collapsedHeight", 14)

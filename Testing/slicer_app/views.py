@@ -46,6 +46,8 @@ class View:
 
     def pixels(self) -> np.ndarray:
         """Render; return the view as (height, width, 3) bytes, top row first."""
+        # After a scene was loaded the displayable managers wait for the view's node to change, as Slicer's views do.
+        self.node.Modified()
         self.window.Render()
         grabber = vtk.vtkWindowToImageFilter()
         grabber.SetInput(self.window)
@@ -133,14 +135,24 @@ class ThreeDView(View):
     def threeDView(self) -> ThreeDView:
         return self
 
+    def cameraNode(self) -> Any:
+        return slicer.modules.cameras.logic().GetViewActiveCameraNode(self.node)
+
     def resetFocalPoint(self) -> None:
+        """As qMRMLThreeDView.cxx: the box and its letters do not count, and take the new bounds afterwards."""
+        shown = self.node.GetBoxVisible(), self.node.GetAxisLabelsVisible()
+        self.node.SetBoxVisible(False)
+        self.node.SetAxisLabelsVisible(False)
         bounds = self.renderer.ComputeVisiblePropBounds()
         if bounds[0] <= bounds[1]:
-            camera = slicer.modules.cameras.logic().GetViewActiveCameraNode(self.node)
-            camera.SetFocalPoint([(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)])
+            self.cameraNode().SetFocalPoint([(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)])
+        self.node.SetBoxVisible(shown[0])
+        self.node.SetAxisLabelsVisible(shown[1])
+        self.node.InvokeEvent(slicer.vtkMRMLViewNode.ResetFocalPointRequestedEvent)
+        self.renderer.ResetCameraClippingRange()
 
-    def resetCamera(self) -> None:
-        self.renderer.ResetCamera()
+    def resetCamera(self, rotation: bool = True, translation: bool = True, distance: bool = True) -> None:
+        self.cameraNode().Reset(rotation, translation, distance, self.renderer)
 
     def forceRender(self) -> None:
         self.window.Render()
@@ -204,6 +216,7 @@ class LayoutManager:
         for view in self._current():
             if isinstance(view, ThreeDView):
                 view.resetFocalPoint()
+                view.resetCamera()
 
     def setRenderPaused(self, paused: bool) -> None:
         """Nothing is rendered but for pictures."""
