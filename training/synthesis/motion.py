@@ -27,7 +27,7 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A map from a scan to the reference and back, both on the reference's grid (mm)."""
+    """A map from a scan to the reference and back (mm), inverse to each other up to a tenth of their voxels."""
 
     forward: DisplacementField
     backward: DisplacementField

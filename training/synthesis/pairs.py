@@ -42,7 +42,7 @@ class SynthesisSettings:
     Args:
         anatomy: ``abdomen`` (from livers with Couinaud segments) or ``thorax`` (from pairs of lungs).
         same_patient: share of pairs of one patient; the others are of two.
-        same_phase: share of one-patient pairs in one contrast phase.
+        same_phase: share of one-patient pairs whose contrast differs little.
         mirrored: share of patients that are mirrored, with the labels of left and right exchanged.
         real_breathing: share of breathing motions that follow real landmarks, where there are any.
         sliding: share of one-patient pairs in which organs slide along the wall besides breathing.
@@ -137,9 +137,8 @@ class SyntheticPairs:
         structures = structures_of(settings.anatomy)
         unknown = [value for value in values if value not in structures.values()]
         if unknown:
-            raise BadInputError(
-                f"The synthetic {settings.anatomy} has no structure {unknown[0]}; it has {structures}."
-            )
+            known = ", ".join(f"{value} {name}" for name, value in structures.items())
+            raise BadInputError(f"The synthetic {settings.anatomy} has no structure {unknown[0]}; it has {known}.")
         if not shapes or (len(shapes) < 2 and settings.same_patient < 1):
             raise BadInputError("Pairs of two patients need the shapes of two patients at least.")
         self.shapes, self.settings, self.values = list(shapes), settings, tuple(values)
@@ -169,11 +168,11 @@ class SyntheticPairs:
         half = tuple((width, 0.7 * size) for width, size in settings.motion.waves)
         gentle = replace(settings.motion, waves=half)
         motions = [self._motion(draw.split(), patient, gentle, breathes=True) for _ in range(2)]
-        phases = [draw.choice(PHASES), draw.choice(PHASES)]
+        tables = [attenuation(draw, draw.choice(PHASES)) for _ in range(2)]
         if draw.chance(settings.same_phase):
-            phases[1] = phases[0]
+            tables[1] = torch.lerp(tables[0], tables[1], draw.uniform(0, 0.3))
         placed = [motion.on(self.grid) for motion in motions]
-        fixed, moving = (self._scan(draw.split(), patient, *each) for each in zip(placed, phases, strict=True))
+        fixed, moving = (self._scan(draw.split(), patient, *each) for each in zip(placed, tables, strict=True))
         truth = true_field(placed[0], motions[1])
         points = self._points(draw, fixed.mask)
         return SyntheticPair(self.grid, fixed, moving, truth, points, fields.transform_points(truth, points))
@@ -186,7 +185,9 @@ class SyntheticPairs:
         for index in (first, second):
             patient = self.patient(index)
             motion = self._motion(draw.split(), patient, self.settings.motion, breathes=draw.chance(0.5))
-            scans.append(self._scan(draw.split(), patient, motion.on(self.grid), draw.choice(PHASES)))
+            scans.append(
+                self._scan(draw.split(), patient, motion.on(self.grid), attenuation(draw, draw.choice(PHASES)))
+            )
         return SyntheticPair(self.grid, scans[0], scans[1])
 
     def patient(self, index: int) -> Patient:
@@ -225,8 +226,8 @@ class SyntheticPairs:
             return draw.choice(self.breathing).velocity(moves, self.coarse, draw.uniform(-0.8, 0.8))
         return breathing_velocity(draw, moves, self.coarse, amplitude_mm)
 
-    def _scan(self, draw: Draw, patient: Patient, place: Placement, phase: str) -> SyntheticScan:
-        image = scan(patient, place, attenuation(draw, phase), draw, self.settings.scanner)
+    def _scan(self, draw: Draw, patient: Patient, place: Placement, table: Tensor) -> SyntheticScan:
+        image = scan(patient, place, table, draw, self.settings.scanner)
         organ = MAIN_ORGAN[self.settings.anatomy]
         shares = labels_of(patient, place, (*self.values, organ), unions_of(self.settings.anatomy))
         return SyntheticScan(image, shares[:-1], shares[-1:])
