@@ -103,8 +103,8 @@ class Case:
     def windows(self) -> tuple[Range, Range]:
         """Gray values that are shown black and white, fixed and moving.
 
-        The 1st to 99th percentile in and around what matters; one window for two scans in Hounsfield units, within
-        the preset's.
+        From a little below the 10th percentile in and around what matters (air beside an organ is no part of it) to
+        the 99th; one window for two scans in Hounsfield units, within the preset's.
         """
         every = _stride(self.focus.array.size)
         near = self.focus.array[::every, ::every, ::every] > 0
@@ -195,7 +195,8 @@ def _cut(labels: LabelMap, value: int) -> Volume:
 
 
 def _percentiles(values: npt.NDArray) -> Range:
-    low, high = (float(value) for value in np.percentile(values, (1, 99)))
+    low, high = (float(value) for value in np.percentile(values, (10, 99)))
+    low -= 0.15 * (high - low)
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .colors import css, jacobian_css, jacobian_points, millimeter_colors
 
 WIDTH = 520
+BARS_WIDTH = 400
 LEGEND = 240
 MOST_BARS = 12
 LOWEST_SHARE = 1e-3  # percent; bars of the histogram start here, on a logarithmic axis
@@ -43,7 +44,7 @@ def structure_bars(metrics: Mapping[str, Any], key: str, title: str, unit: str, 
     direction = "longer is better" if high_is_good else "shorter is better"
     parts = [_bar_pair(row, 38 * i, longest, 3 if high_is_good else 2) for i, row in enumerate(rows)]
     alternative = f"{named} before and after, by structure; the same numbers are in the table."
-    return Chart(f"{named} ({direction})", _svg("".join(parts), 38 * len(rows), alternative), note)
+    return Chart(f"{named} ({direction})", _svg("".join(parts), 38 * len(rows), alternative, BARS_WIDTH), note)
 
 
 def jacobian_histogram(determinant: npt.NDArray[np.floating], where: str) -> Chart | None:
@@ -186,8 +187,8 @@ def _percent(value: float) -> str:
 
 def _bar_pair(row: tuple[str, float | None, float | None], y: float, longest: float, digits: int) -> str:
     name, before, after = row
-    short = name if len(name) <= 22 else name[:21] + "…"
-    left, room = 160.0, WIDTH - 160.0 - 64.0
+    short = name if len(name) <= 18 else name[:17] + "…"
+    left, room = 130.0, BARS_WIDTH - 130.0 - 60.0
     parts = [_text(short, left - 8, y + 21, "end")]
     for value, kind, top in ((before, "before", y + 3), (after, "after", y + 18)):
         if value is None:
@@ -203,6 +204,6 @@ def _text(text: str, x: float, y: float, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _svg(content: str, height: float, alternative: str) -> str:
+def _svg(content: str, height: float, alternative: str, width: int = WIDTH) -> str:
     label = escape(alternative, quote=True)
-    return f'<svg class="chart" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{label}">{content}</svg>'
+    return f'<svg class="chart" viewBox="0 0 {width} {height:g}" role="img" aria-label="{label}">{content}</svg>'

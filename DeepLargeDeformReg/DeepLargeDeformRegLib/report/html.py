@@ -57,6 +57,8 @@ def write_report(
     """
     case = Case.of(request, result)
     scale = scale_of(case)
+    places = _places(case, scale)
+    first_look = "Outlines" if case.structures else "Checkerboard"
     environment = Environment(
         loader=PackageLoader("DeepLargeDeformRegLib", "report"),
         autoescape=select_autoescape(["html"]),
@@ -74,7 +76,8 @@ def write_report(
             _describe("Fixed", request.fixed, request.fixed_labels, case.windows[0]),
             _describe("Moving", request.moving, request.moving_labels, case.windows[1]),
         ],
-        places=_places(case, scale),
+        places=places,
+        glance=[picture for plane in places[-1].planes for picture in plane.pictures if picture.title == first_look],
         jacobian_legend=charts.jacobian_legend(),
         length_legend=charts.millimeter_legend(scale.longest_mm),
         grid_mm=scale.grid_mm,
@@ -129,7 +132,7 @@ def _tiles(metrics: dict[str, Any]) -> list[tuple[str, numbers.Number, numbers.N
     tiles.append(("Folded voxels", numbers.number(metrics, ("jacobian", "fold_percent"), 3), None, "%"))
     consistency = numbers.number(metrics, ("inverse_consistency_mm", "p95"), 3)
     tiles.append(("Inverse consistency, 95 %", consistency, None, "mm"))
-    return [(title, after, before, unit) for title, after, before, unit in tiles if after is not None]
+    return [(title, after, before, unit) for title, after, before, unit in tiles if after and after.value is not None]
 
 
 def _error_chart(case: Case) -> charts.Chart | None:

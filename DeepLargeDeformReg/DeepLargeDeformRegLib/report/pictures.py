@@ -75,6 +75,7 @@ class PlanePictures:
         self._there, self._covered = case.mapped(self._points)
         (self._fixed_window, self._moving_window) = case.windows
         self._shown = case.fixed.grid.contains(self._points)
+        self._loaded = case.moving.grid.contains(self._points)
 
     def all(self) -> list[Picture]:
         """The pictures, in the order of the page."""
@@ -82,8 +83,8 @@ class PlanePictures:
         moved = np.where(self._covered, after, 0)
         pictures = [
             self._picture("Fixed", "the fixed scan", _gray(fixed)),
-            self._picture("Before", "the moving scan as loaded", _gray(before)),
-            self._picture("After", "the moving scan, registered", _gray(moved)),
+            self._picture("Before", "the moving scan as loaded", _gray(before), self._remark(self._loaded)),
+            self._picture("After", "the moving scan, registered", _gray(moved), self._remark(self._covered)),
         ]
         if self._case.structures:
             pictures.append(
@@ -96,8 +97,8 @@ class PlanePictures:
             )
         pictures += [
             self._picture("Checkerboard", "fixed and registered scan in turns, square by square", self._checkerboard),
-            self._picture("Difference before", "moving as loaded minus fixed", self._difference(before, None)),
-            self._picture("Difference after", "registered minus fixed", self._difference(after, self._covered)),
+            self._difference("before", "moving as loaded minus fixed", before, self._loaded),
+            self._difference("after", "registered minus fixed", after, self._covered),
             self._picture("Jacobian", "det J in colors; folds are black with white hatching", self._jacobian),
             self._picture("Deformed grid", "the moving scan's grid on the fixed scan", self._lengths, self._grid),
         ]
@@ -111,7 +112,7 @@ class PlanePictures:
     @cached_property
     def _before(self) -> Plane2D:
         values = _windowed(sample(self._case.moving, self._points), self._moving_window)
-        return np.where(self._case.moving.grid.contains(self._points), values, 0)
+        return np.where(self._loaded, values, 0)
 
     @cached_property
     def _after(self) -> Plane2D:
@@ -124,11 +125,17 @@ class PlanePictures:
         turns = (np.arange(height) // edge)[:, None] + (np.arange(width) // edge)[None]
         return _gray(np.where(turns % 2 == 0, self._fixed, np.where(self._covered, self._after, 0)))
 
-    def _difference(self, values: Plane2D, covered: npt.NDArray[np.bool_] | None) -> Bytes:
+    def _difference(self, when: str, what: str, values: Plane2D, there: npt.NDArray[np.bool_]) -> Picture:
         """Middle gray where equal, or where one of the scans shows nothing."""
-        if covered is None:
-            covered = self._case.moving.grid.contains(self._points)
-        return _gray(np.where(covered & self._shown, 0.5 + 0.5 * (values - self._fixed), 0.5))
+        pixels = _gray(np.where(there & self._shown, 0.5 + 0.5 * (values - self._fixed), 0.5))
+        return self._picture(f"Difference {when}", what, pixels, self._remark(there))
+
+    def _remark(self, there: npt.NDArray[np.bool_]) -> str:
+        """Says so where the moving scan does not reach the plane at all."""
+        if there.any():
+            return ""
+        width, height = self._plane.size
+        return _text("no moving scan here", width / 2, height * 0.4, 0.8 * _unit(self._plane), "middle")
 
     @property
     def _jacobian(self) -> Bytes:
@@ -218,8 +225,8 @@ def _windowed(values: Plane2D, window: tuple[float, float]) -> Plane2D:
 
 
 def _gray(values: Plane2D) -> Bytes:
-    """Gray bytes of values 0..1, in 128 steps: half the file for a difference that no eye sees."""
-    return (np.round(values * 127) * (255 / 127)).round().astype(np.uint8)
+    """Gray bytes of values 0..1, in 127 steps: half the file for a difference that no eye sees; 0.5 is a step."""
+    return (np.round(values * 126) * (255 / 126)).round().astype(np.uint8)
 
 
 def _letters(plane: ViewPlane) -> str:

@@ -1,0 +1,142 @@
+"""What the pictures show: the right anatomy at the right side, the telling places, exact pixels."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.images import Volume
+from DeepLargeDeformRegLib.report import png
+from DeepLargeDeformRegLib.report.case import Case
+from DeepLargeDeformRegLib.report.pictures import PlanePictures, scale_of
+from DeepLargeDeformRegLib.report.places import telling_places
+from DeepLargeDeformRegLib.report.planes import Box, planes_through, sample
+
+from Testing.report.conftest import BUMP, Phantom
+
+
+def decoded(content: bytes, folder: Path) -> np.ndarray:
+    path = folder / "picture.png"
+    path.write_bytes(content)
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (40, 61), (7, 5, 3), (33, 40, 3)])
+def test_png_is_read_by_another_decoder_bit_by_bit(shape: tuple[int, ...], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    smooth = np.cumsum(generator.integers(0, 3, shape), axis=0)
+    for pixels in (generator.integers(0, 256, shape), smooth % 256):
+        pixels = pixels.astype(np.uint8)
+        assert np.array_equal(decoded(png.encode(pixels), tmp_path), pixels)
+
+
+DIRECTIONS = {
+    "LPS": np.eye(3),
+    "RAS": np.diag([-1.0, -1.0, 1.0]),
+    "permuted": np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),
+    "oblique": np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_planes_are_anatomical_whatever_the_axes_of_the_scan(name: str) -> None:
+    """A light at the left, one in front and one at the top of a patient, in a scan with any axes."""
+    direction = DIRECTIONS[name]
+    spacing = np.array([1.0, 1.5, 2.0])
+    size = np.array([61, 41, 31])
+    origin = -direction @ (spacing * (size - 1) / 2)
+    grid = ImageGrid(tuple(size), tuple(spacing), tuple(origin), tuple(direction.ravel()))
+    z, y, x = np.indices(grid.shape)
+    positions = grid.to_physical(np.stack([x, y, z], axis=-1))
+    lights = {"left": (18.0, 0.0, 0.0), "front": (0.0, -18.0, 0.0), "top": (0.0, 0.0, 18.0)}
+    array = sum(np.exp(-((positions - spot) ** 2).sum(axis=-1) / 18.0) for spot in lights.values())
+    scan = Volume(array.astype(np.float32), grid)
+    half = np.full(3, 25.0)
+    planes = {plane.name: plane for plane in planes_through(np.zeros(3), Box(-half, half), 1.0)}
+    expected = {  # plane -> (light, its side in the picture)
+        "axial": (("left", "right"), ("front", "up")),
+        "coronal": (("left", "right"), ("top", "up")),
+        "sagittal": (("front", "left"), ("top", "up")),
+    }
+    steps = {"right": (18, 0), "left": (-18, 0), "up": (0, -18), "down": (0, 18)}
+    letters = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
+    for plane_name, found in expected.items():
+        plane = planes[plane_name]
+        assert plane.letters == letters[plane_name]
+        picture = sample(scan, plane.points())
+        assert picture.shape == (plane.size[1], plane.size[0])
+        x0, y0 = plane.pixel_of(np.zeros(3))
+        for light, side in found:
+            dx, dy = steps[side]
+            column, row = round(x0 + dx / plane.pixel_mm), round(y0 + dy / plane.pixel_mm)
+            assert picture[row, column] > 0.7, (plane_name, light)
+            assert picture[2 * round(y0) - row, 2 * round(x0) - column] < 0.2, (plane_name, light)
+
+
+def test_places_are_where_the_map_deforms_and_folds(phantom: Phantom) -> None:
+    case = Case.of(phantom.request, phantom.result)
+    places = {place.title: place for place in telling_places(case)}
+    assert np.linalg.norm(places["Largest deformation"].point - BUMP) < 2.5
+    worst = places["Worst Jacobian"]
+    determinant = phantom.result.jacobian
+    where = np.unravel_index(determinant.array.argmin(), determinant.array.shape)[::-1]
+    assert np.allclose(worst.point, determinant.grid.to_physical(np.array(where)))
+    assert f"{determinant.array.min():.2f}" in worst.reason
+    assert np.linalg.norm(places["Center of ball"].point) < 2.5
+
+
+def test_a_listed_fold_is_shown(phantom: Phantom) -> None:
+    fold = {"volume_mm3": 24.0, "worst": -0.75, "point_lps": [2.0, -20.0, 4.0], "structure": "ball"}
+    listed = phantom.with_metrics({"folds": [fold]})
+    places = {place.title: place for place in telling_places(Case.of(listed.request, listed.result))}
+    assert np.allclose(places["Deepest fold"].point, fold["point_lps"])
+    assert "-0.75" in places["Deepest fold"].reason
+
+
+def pixels_of(source: str, folder: Path) -> np.ndarray:
+    found = re.search(r"base64,([^']*)'", unquote(source))
+    assert found is not None
+    return decoded(base64.b64decode(found.group(1)), folder)
+
+
+def test_pictures_show_what_they_say(phantom: Phantom, tmp_path: Path) -> None:
+    case = Case.of(phantom.request, phantom.result)
+    plane = planes_through(BUMP, case.box, 1.0)[0]
+    drawn = {p.title: p for p in PlanePictures(case, plane, BUMP, scale_of(case)).all()}
+    pixels = {title: pixels_of(picture.source, tmp_path).astype(int) for title, picture in drawn.items()}
+    # Fixed and moving scan are one, but each is shown in its own window.
+    assert np.abs(pixels["Difference before"] - 128).max() <= 6
+    assert np.abs(pixels["Fixed"][:, :15] - pixels["After"][:, :15]).max() <= 8
+    assert np.abs(pixels["Difference after"] - 128).max() > 20
+    x, y = (round(value) for value in plane.pixel_of(BUMP))
+    assert np.abs(pixels["Deformed grid"][2, 2] - [0, 34, 78]).max() < 20  # hardly a length: the dark end
+    assert pixels["Deformed grid"][y, x].sum() > 400
+    determinant = sample(phantom.result.jacobian, plane.points(), nearest=True)
+    folded, brightness = determinant <= 0, pixels["Jacobian"].sum(axis=-1)
+    assert 10 < folded.sum() < 500
+    hatched = brightness[folded] == 3 * 255
+    assert 0.15 < hatched.mean() < 0.4
+    assert brightness[folded][~hatched].max() < 100
+    assert brightness[~folded].min() > 150
+
+
+def test_outlines_follow_the_structure(phantom: Phantom) -> None:
+    case = Case.of(phantom.request, phantom.result)
+    plane = planes_through(np.zeros(3), case.box, 1.0)[0]
+    picture = PlanePictures(case, plane, np.zeros(3), scale_of(case)).all()[3]
+    assert picture.title == "Outlines"
+    lines = re.findall(r"M(-?\d+) (-?\d+)l([-\d ]+)' fill='none'", unquote(picture.source))
+    points = []
+    for x, y, moves in lines:
+        steps = np.array(moves.split(), dtype=int).reshape(-1, 2)
+        points.append(np.array([int(x), int(y)]) + np.vstack([[0, 0], np.cumsum(steps, axis=0)]))
+    center = np.array(plane.pixel_of(np.zeros(3))) + 0.5
+    radius = np.linalg.norm(points[0] / 10 - center, axis=1) * plane.pixel_mm
+    assert radius.mean() == pytest.approx(26, abs=0.7)  # the fixed ball
+    assert np.ptp(radius) < 3
