@@ -37,7 +37,12 @@ def register(folder: Path, **files: Any) -> Written:
     """Register through the engine, with few steps of refinement: the report is what is looked at."""
     report, metrics, transform = (folder / name for name in ("report.html", "metrics.json", "transform.nrrd"))
     job = RegistrationJob(report=str(report), metrics=str(metrics), output_transform=str(transform), **files)
-    run_job(job, write_report=write_report)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine, threads that wait for each other take ten times as long
+    try:
+        run_job(job, write_report=write_report)
+    finally:
+        torch.set_num_threads(threads)
     return Written(report, json.loads(metrics.read_text(encoding="utf-8")), transform)
 
 
