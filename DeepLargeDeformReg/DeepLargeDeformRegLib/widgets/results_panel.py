@@ -34,6 +34,23 @@ def verdict_html(run: RunResult) -> str:
     return f"<b style='color: {color}'>{sign} {html.escape(str(verdict.get('title', '')))}</b>{items}"
 
 
+def view_legend(view: str) -> str:
+    """What the views show, in a line of HTML with the colors that they use."""
+    fixed, moving = (
+        "<span style='color: rgb({}, {}, {})'>\u25a0</span>".format(*(round(255 * part) for part in color))
+        for color in (layouts.FIXED_COLOR, layouts.MOVING_COLOR)
+    )
+    return {
+        "fade": _("Fixed scan, and over it the registered one."),
+        "outlines": fixed + _(" fixed segments, ") + moving + _(" propagated ones; in 3D too."),
+        "checkerboard": _("Fixed and registered scan in turns: edges must go on across the squares."),
+        "difference": _("Fixed minus registered scan: gray where they agree."),
+        "jacobian": _("Volume change det J: white is 1, 0 and less are folds; the moving scan is larger above 1."),
+        "grid": _("The registered scan, and how the transform bends a regular grid."),
+        "before": _("Fixed scan, and over it the moving one as loaded."),
+    }[view]
+
+
 class ResultsPanel:
     """Binds the widgets of Results, Quality and Export to the runs in the scene."""
 
@@ -44,6 +61,7 @@ class ResultsPanel:
         self._flicker = qt.QTimer()
         self._flicker.setInterval(FLICKER_MILLISECONDS)
         self._flicker.connect("timeout()", self._turn)
+        self._view_tips = {view: getattr(ui, f"{view}Button").toolTip for view in layouts.VIEWS}
         self._view_buttons = {view: getattr(ui, f"{view}Button") for view in layouts.VIEWS}
         for view, button in self._view_buttons.items():
             button.connect("clicked(bool)", lambda checked=False, view=view: self.show_view(view))
@@ -90,6 +108,7 @@ class ResultsPanel:
             return
         try:
             self._comparison.show(view, self._ui.fadeSlider.value)
+            self._ui.viewLabel.setText(view_legend(view))
             if fit:
                 layouts.fit_views()
         except ValueError as error:
@@ -121,7 +140,7 @@ class ResultsPanel:
         for view, button in self._view_buttons.items():
             reason = self._comparison.missing(view)
             button.setEnabled(not reason)
-            button.setToolTip(reason)
+            button.setToolTip(reason or self._view_tips[view])
 
     def _show_quality(self, run: RunResult | None) -> None:
         self._ui.verdictLabel.setText(_("No result yet.") if run is None else verdict_html(run))
@@ -164,6 +183,7 @@ class ResultsPanel:
         self._ui.beforeAfterButton.setText(_("Show after") if before else _("Show before"))
         if self._comparison is not None:
             self._comparison.before_after(after=not before)
+            self._ui.viewLabel.setText(view_legend("before" if before else "fade"))
 
     def _jump(self, row: int) -> None:
         run = self.current
