@@ -1,11 +1,12 @@
 # make demo: register the sample pair and write a report.  make test: check style, types and run all tests.
+# make screenshots: take the pictures of the module's panel anew.  make report-screenshots: those of the report.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAND_IN_TESTS := slicer_app scene widgets end_to_end
 
-.PHONY: demo test lint clean
+.PHONY: demo test screenshots lint report-screenshots clean
 
 demo: $(STAMP)
 	@echo "== Registering the sample case (two CT scans of one lung, 35 mm apart as loaded)"
@@ -20,6 +21,10 @@ test: $(STAMP)
 	@echo "== Tests within the stand-in application (a process of its own: one application a process)"
 	$(BIN)/python -m pytest $(addprefix Testing/,$(STAND_IN_TESTS))
 
+screenshots: $(STAMP)
+	@echo "== Pictures of the panel, from a run on the sample case"
+	$(BIN)/python -m Testing.end_to_end.screenshots
+
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 to 3.13 is needed; install it or run make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "Python 3.10 to 3.13 is needed; run make PYTHON=/path/to/python3.12"; exit 1; }
@@ -27,6 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,training]"
 	@touch $(STAMP)
+
+report-screenshots: $(STAMP)
+	@echo "== Pictures of the report of the sample case"
+	$(BIN)/python -m Testing.report.screenshots
 
 clean:
 	rm -rf $(VENV) demo-output build

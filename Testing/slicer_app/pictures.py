@@ -55,6 +55,11 @@ def panel(
     return grabbed.copy(QtCore.QRect(0, max(0, top), width, height))
 
 
+def views_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height that the views have in a picture of that size."""
+    return size[0] - _PANEL_WIDTH - 4, size[1] - _TITLE_HEIGHT
+
+
 def whole(application: Any, widget: Any, size: tuple[int, int] = (1500, 900), scroll_to: Any = None) -> QtGui.QImage:
     """Return panel and views in one picture, under a bar with the module's title."""
     width, height = size
@@ -62,7 +67,7 @@ def whole(application: Any, widget: Any, size: tuple[int, int] = (1500, 900), sc
     canvas.fill(QtGui.QColor("#e3e3e3"))
     inner = height - _TITLE_HEIGHT
     column = panel(application, widget, inner, scroll_to=scroll_to)
-    shown = views(application, (width - _PANEL_WIDTH - 4, inner))
+    shown = views(application, views_size(size))
     painter = QtGui.QPainter(canvas)
     painter.setFont(QtGui.QFont("DejaVu Sans", 10))
     painter.setPen(QtGui.QColor("#202020"))
@@ -78,6 +83,6 @@ def whole(application: Any, widget: Any, size: tuple[int, int] = (1500, 900), sc
 def save(image: QtGui.QImage, path: str | Path) -> Path:
     """Write a picture; OSError where that fails."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if not image.save(str(path)):
+    if not image.save(str(path), "PNG", 0):  # the smallest file
         raise OSError(f"The picture could not be written: {Path(path).name}")
     return Path(path)
