@@ -181,3 +181,16 @@ def test_module_unloaded_while_running(small: Small) -> None:
     assert not run.folder.path.exists()
     assert nodes_of_scene() == before
     assert not Path(f"/proc/{process_ids[0]}").exists()
+
+
+def test_module_reloaded_while_running(small: Small) -> None:
+    """A developer presses Reload: the run ends, and the new panel registers."""
+    before = nodes_of_scene()
+    run = at_stage(small, "prealign", small.widget.onReload)
+    assert run.error.kind == "cancelled"
+    assert not run.folder.path.exists()
+    assert nodes_of_scene() == before
+    import slicer
+
+    small.widget = slicer.modules.DeepLargeDeformRegWidget
+    assert_ready_for_the_next(small, run)

@@ -9,49 +9,32 @@ from typing import Any
 import slicer
 from PySide6 import QtWidgets
 
+from . import api
 from .mrml_widgets import qSlicerWidget
 from .pythonqt import with_manners
 from .standing import stands_for
+
+# Those of the class itself have setters; of its bases' properties (name, path ...) this one alone has.
+_WRITABLE = frozenset(
+    [*api.table()["qSlicerScriptedLoadableModule"]["properties"], "widgetRepresentationCreationEnabled"]
+)
 
 
 class qSlicerScriptedLoadableModule:
     """The ``parent`` of a ScriptedLoadableModule."""
 
-    _PROPERTIES = frozenset(
-        [
-            "acknowledgementText",
-            "associatedNodeTypes",
-            "categories",
-            "contributors",
-            "defaultDocumentationLink",
-            "dependencies",
-            "helpText",
-            "hidden",
-            "icon",
-            "index",
-            "isBuiltIn",
-            "isInstalled",
-            "name",
-            "path",
-            "slicerWikiUrl",
-            "title",
-            "widgetRepresentationCreationEnabled",
-            "pythonSource",
-            "extensionName",
-            "version",
-        ]
-    )
     made_widget: Any
 
     def __init__(self, path: str) -> None:
-        object.__setattr__(self, "made_widget", None)
-        self.path = path
-        self.name = Path(path).stem
+        # What Slicer itself sets, and Python only reads
+        read_only = {"made_widget": None, "path": path, "name": Path(path).stem, "isBuiltIn": False}
+        for name, value in read_only.items():
+            object.__setattr__(self, name, value)
         self.hidden = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._PROPERTIES:
-            raise AttributeError(f"qSlicerScriptedLoadableModule has no property named '{name}' in real Slicer.")
+        if name not in _WRITABLE:
+            raise AttributeError(f"qSlicerScriptedLoadableModule has no writable property '{name}' in real Slicer.")
         object.__setattr__(self, name, value)
 
     def widgetRepresentation(self) -> Any:

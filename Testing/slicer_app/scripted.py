@@ -177,13 +177,34 @@ class Packaging:
     def pip_check(self, requirements: Any) -> bool:
         return self.fails_with is None
 
-    def pip_ensure(self, requirements: Any, *, requester: str = "", **keywords: Any) -> None:
+    def pip_ensure(
+        self,
+        requirements: Any,
+        constraints: Any = None,
+        skip_packages: list[str] | None = None,
+        prompt_install: bool = True,
+        prompt_restart: bool = True,
+        requester: str | None = None,
+        skip_in_testing: bool = True,
+        show_progress: bool = True,
+    ) -> None:
         """Skipped in testing mode, as in Slicer; else remembered, or failing as a test has said."""
-        if slicer.app.testingEnabled() and keywords.get("skip_in_testing", True):
+        if slicer.app.testingEnabled() and skip_in_testing:
             return
         self.pip_install(requirements)
 
-    def pip_install(self, requirements: Any, **keywords: Any) -> None:
+    def pip_install(
+        self,
+        requirements: Any,
+        constraints: Any = None,
+        no_deps_requirements: Any = None,
+        skip_packages: list[str] | None = None,
+        blocking: bool = True,
+        show_progress: bool = True,
+        requester: str | None = None,
+        logCallback: Callable[[str], None] | None = None,
+        completedCallback: Callable[[int], None] | None = None,
+    ) -> None:
         if self.fails_with is not None:
             raise self.fails_with
         self.asked.append(str(requirements))

@@ -56,6 +56,12 @@ def push_button() -> Any:
     return qt.QPushButton()
 
 
+def scripted_module() -> Any:
+    import slicer
+
+    return slicer.qSlicerScriptedLoadableModule("Some.py")
+
+
 REFUSED: dict[str, Callable[[], Any]] = {
     "method": lambda: node_box().selectNode,
     "property": lambda: setattr(node_box(), "noneAllowed", True),
@@ -68,6 +74,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "class of slicer": lambda: __import__("slicer").qMRMLFancyBox,
     "method of the application": lambda: __import__("slicer").app.fancy,
     "method of the layout manager": lambda: __import__("slicer").app.layoutManager().picture,
+    "property of the module": lambda: setattr(scripted_module(), "subtitle", "1"),
+    "read-only property of the module": lambda: setattr(scripted_module(), "name", "other"),
     "Python signals": lambda: __import__("qt").Signal,
 }
 
@@ -143,6 +151,23 @@ def test_header_is_read_as_pythonqt_shows_it() -> None:
 )
 def test_signature(declaration: str, expected: str | None) -> None:
     assert signature(declaration) == expected
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "class_name", "of_qt"),
+    [
+        ("slicer_app", "qSlicerApplication", {"aboutToQuit()", "lastWindowClosed()"}),
+        ("module_manager", "qSlicerModuleManager", set()),
+    ],
+)
+def test_signals_of_the_application_are_those_of_slicer(
+    application: Any, stand_in: str, class_name: str, of_qt: set[str]
+) -> None:
+    from PySide6 import QtGui
+
+    known = set(getattr(application, stand_in)._handlers)
+    assert known - of_qt <= api.signatures(class_name, "signals")
+    assert all(QtGui.QGuiApplication.staticMetaObject.indexOfSignal(signature) >= 0 for signature in of_qt)
 
 
 def test_every_class_of_the_table_names_its_source() -> None:
