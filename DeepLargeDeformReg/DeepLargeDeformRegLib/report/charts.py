@@ -171,7 +171,7 @@ def millimeter_legend(longest_mm: float) -> str:
 
 def _legend(label: str, gradient: str, content: str) -> str:
     return (
-        f'<svg class="legend" viewBox="0 0 {LEGEND + 20} 34" role="img" aria-label="{label}">'
+        f'<svg class="legend" viewBox="0 0 {LEGEND + 26} 34" role="img" aria-label="{label}">'
         f'<rect class="outlined" x="10" y="2" width="{LEGEND}" height="15" fill="url(#{gradient})"/>{content}</svg>'
     )
 

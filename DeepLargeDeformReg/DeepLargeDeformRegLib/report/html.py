@@ -96,6 +96,7 @@ def _numbers(case: Case) -> dict[str, Any]:
         "metrics": metrics,
         "verdict": verdict,
         "level": LEVELS.get(verdict["level"], (verdict["level"], "")) if verdict else None,
+        "words": LEVELS,
         "tiles": _tiles(metrics),
         "structures": numbers.structure_table(metrics),
         "structure_charts": _present(
@@ -129,7 +130,11 @@ def _tiles(metrics: dict[str, Any]) -> list[tuple[str, numbers.Number, numbers.N
         name = min(worst)[1]
         before, after = (numbers.number(metrics, ("dice", name, when), 3) for when in numbers.WHEN)
         tiles.append((f"Dice, {name}" if len(worst) == 1 else f"Lowest Dice: {name}", after, before, ""))
-    tiles.append(("Folded voxels", numbers.number(metrics, ("jacobian", "fold_percent"), 3), None, "%"))
+    folds = [
+        ("Folded voxels in the structures", numbers.number(metrics, ("jacobian_in_mask", "fold_percent"), 3)),
+        ("Folded voxels", numbers.number(metrics, ("jacobian", "fold_percent"), 3)),
+    ]
+    tiles += [(heading, shown, None, "%") for heading, shown in folds if shown][:1]
     consistency = numbers.number(metrics, ("inverse_consistency_mm", "p95"), 3)
     tiles.append(("Inverse consistency, 95 %", consistency, None, "mm"))
     return [(title, after, before, unit) for title, after, before, unit in tiles if after and after.value is not None]

@@ -99,7 +99,12 @@ class PlanePictures:
             self._picture("Checkerboard", "fixed and registered scan in turns, square by square", self._checkerboard),
             self._difference("before", "moving as loaded minus fixed", before, self._loaded),
             self._difference("after", "registered minus fixed", after, self._covered),
-            self._picture("Jacobian", "det J in colors; folds are black with white hatching", self._jacobian),
+            self._picture(
+                "Jacobian",
+                "det J in colors; folds are black with white hatching",
+                self._jacobian,
+                stroke(self._fixed_contours, "#333", 0.8 * self._line_width),
+            ),
             self._picture("Deformed grid", "the moving scan's grid on the fixed scan", self._lengths, self._grid),
         ]
         return pictures
@@ -160,16 +165,17 @@ class PlanePictures:
             lines += contours(position, np.arange(first, last + 1e-6) * self._scale.grid_mm, step=3)
         return stroke(lines, "#fff", self._line_width * 0.8)
 
+    @cached_property
+    def _fixed_contours(self) -> str:
+        return "".join(contours(_share(fixed, self._points), [0.5]) for fixed, _ in self._case.masks)
+
     @property
     def _outlines(self) -> str:
-        here = there = ""
-        for fixed, moving in self._case.masks:
-            here += contours(_share(fixed, self._points), [0.5])
-            there += contours(_share(moving, self._there), [0.5])
+        propagated = "".join(contours(_share(moving, self._there), [0.5]) for _, moving in self._case.masks)
         width = 1.5 * self._line_width
         dashes = f"{40 * self._line_width:.0f} {30 * self._line_width:.0f}"
-        return stroke(here, FIXED_COLOR, width, casing=self._line_width) + stroke(
-            there, PROPAGATED_COLOR, width, dashes
+        return stroke(self._fixed_contours, FIXED_COLOR, width, casing=self._line_width) + stroke(
+            propagated, PROPAGATED_COLOR, width, dashes
         )
 
     @property

@@ -73,20 +73,21 @@ def _worst_jacobian(case: Case) -> Place | None:
         return Place(
             "Deepest fold", f"det J falls to {folds[0]['worst']:.2f}: the map turns tissue inside out.", point
         )
-    values = case.determinant_in_focus
-    if not np.isfinite(values).any():
+    values = case.determinant_in_focus.ravel()
+    inside = np.flatnonzero(np.isfinite(values))
+    if not len(inside):
         return None
-    with np.errstate(invalid="ignore"):
-        severity = np.where(values > 0, np.abs(np.log(np.maximum(values, 1e-6))), 1e3 - values)
-    severity = np.nan_to_num(severity, nan=-1.0).ravel()
-    candidates = np.argpartition(severity, -min(CANDIDATES, severity.size))[-CANDIDATES:]
-    candidates = candidates[np.argsort(-severity[candidates])]
-    points = grid.to_physical(np.stack(np.unravel_index(candidates, values.shape), axis=-1)[:, ::-1])
-    covered = case.mapped(points)[1] & (severity[candidates] >= 0)
+    values = values[inside].astype(np.float64)
+    severity = np.where(values > 0, np.abs(np.log(np.maximum(values, 1e-6))), 1e3 - values)
+    worst = np.argpartition(severity, -min(CANDIDATES, len(severity)))[-CANDIDATES:]
+    worst = worst[np.argsort(-severity[worst])]
+    index = np.stack(np.unravel_index(inside[worst], grid.shape), axis=-1)[:, ::-1]
+    points = grid.to_physical(index)
+    covered = case.mapped(points)[1]
     if not covered.any():
         return None
     first = int(covered.argmax())
-    value = float(values.flat[candidates[first]])
+    value = float(values[worst[first]])
     if value <= 0:
         text = f"det J is {value:.2f}: the map folds."
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
@@ -14,8 +15,11 @@ TENTHS = 10  # paths are written in whole tenths of a pixel, which is shorter th
 
 
 def data_address(svg: str) -> str:
-    """Address of an SVG picture that carries it whole; base64 parts within stay as short as they are."""
-    return "data:image/svg+xml," + quote(svg, safe=" =:/+,;'()!*@$?[]{}|^`~.-_&")
+    """Address of an SVG picture that carries it whole; pictures in base64 within need no quoting."""
+    parts = re.split(r"(base64,[^']*)", svg)
+    return "data:image/svg+xml," + "".join(
+        part if number % 2 else quote(part, safe=" =:/+,;'()") for number, part in enumerate(parts)
+    )
 
 
 def embedded(png: bytes, width: int, height: int) -> str:
