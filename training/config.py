@@ -290,6 +290,12 @@ class Config:
         return to_plain(self)
 
 
+def find_config(path: Path) -> Path:
+    """A configuration's file; the bare name of one of ``training/configs`` will do."""
+    shipped = ROOT / "training" / "configs" / f"{path.name}.yaml"
+    return shipped if not path.exists() and shipped.is_file() else path
+
+
 def load_config(path: Path) -> Config:
     """Read and check a configuration.
 

@@ -29,7 +29,7 @@ class Synthetic:
         settings = build(SynthesisSettings, config.data.options, "data.options")
         folder, grid = resolve(config.data.folder), training_grid(config.grid)
         self.channels, self.masks = config.channels, config.data.masks
-        self.pairs = open_pairs(settings, folder, grid, config.data.labels, names, device)
+        self.pairs = open_pairs(settings, folder, grid, config.data.labels, names, device, ROOT)
 
     def draw(self, generator: torch.Generator) -> Sample:
         pair = self.pairs.draw(generator)

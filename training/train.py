@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from . import sources
 from .checkpoint import Progress as RunProgress
 from .checkpoint import latest, load_checkpoint
-from .config import ROOT, CardConfig, Config, load_config, smaller
+from .config import ROOT, CardConfig, Config, find_config, load_config, smaller
 from .phantom import PhantomPairs
 from .samples import PairSource, Sample
 from .schema import build
@@ -60,7 +60,7 @@ def main(
         level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s", handlers=[handler]
     )
     try:
-        settings = load_config(_find(config))
+        settings = load_config(find_config(config))
         settings = smaller(settings) if smoke else settings
         if fill and max_minutes is None:
             raise BadInputError("--fill needs --max-minutes: the time to fill.")
@@ -128,11 +128,6 @@ def describe_machine(fabric: Fabric) -> str:
     else:
         what = f"{fabric.world_size * torch.get_num_threads()} processor core(s)"
     return f"{what}, {fabric.strategy.precision.precision}"
-
-
-def _find(config: Path) -> Path:
-    shipped = ROOT / "training" / "configs" / f"{config.name}.yaml"
-    return shipped if not config.exists() and shipped.is_file() else config
 
 
 def _prepare(
