@@ -27,10 +27,11 @@ from .motion import (
     true_field,
 )
 from .scanner import ScannerSettings, labels_of, scan
-from .shapes import Breathing, Shape, breathing_motions, liver_shapes, lung_shapes
+from .shapes import Breathing, RealScan, Shape, breathing_motions, liver_shapes, lung_shapes
 from .tissues import PHASES, attenuation
-from .torso import Patient
+from .torso import Patient, ScannedPatient
 
+AnyPatient = Patient | ScannedPatient
 ANATOMIES = ("abdomen", "thorax")
 MAIN_ORGAN = {"abdomen": abdomen.STRUCTURES["liver"], "thorax": thorax.STRUCTURES["lungs"]}
 
@@ -49,6 +50,8 @@ class SynthesisSettings:
         reach_mm: how far beyond the grid a patient is painted, so that shifts bring in anatomy and not air.
         patients: how many different patients are painted; each is painted once and kept, as far as memory goes.
         kept: how many of them are kept in memory.
+        real_scans: real scans for pairs with themselves, besides the painted ones.
+        real: share of one-patient pairs that are of real scans, if there are any.
         points: corresponding points for one-patient pairs, drawn within the structures.
         motion: of each scan to its reference.
         scanner: of each scan.
@@ -63,6 +66,8 @@ class SynthesisSettings:
     reach_mm: float = 18.0
     patients: int = 2000
     kept: int = 64
+    real_scans: tuple[RealScan, ...] = ()
+    real: float = 0.25
     points: int = 512
     motion: MotionSettings = field(default_factory=MotionSettings)
     scanner: ScannerSettings = field(default_factory=ScannerSettings)
@@ -123,6 +128,7 @@ class SyntheticPairs:
         values: structures of the anatomy whose labels are wanted, in this order.
         breathing: real breathing motions, for the thorax.
         device: where pairs are made and stay.
+        root: where the paths of real scans begin.
     """
 
     def __init__(
@@ -133,6 +139,7 @@ class SyntheticPairs:
         values: Sequence[int],
         breathing: Sequence[Breathing] = (),
         device: torch.device | str = "cpu",
+        root: Path = Path(),
     ) -> None:
         structures = structures_of(settings.anatomy)
         unknown = [value for value in values if value not in structures.values()]
@@ -149,6 +156,7 @@ class SyntheticPairs:
         reach = [round(settings.reach_mm / spacing) for spacing in grid.spacing]
         self.reference = self.grid.padded(reach, reach)
         # Motions are smooth; on half the lattice they cost an eighth.
+        self._real = [one.on(self.reference, root, self.device) for one in settings.real_scans]
         self.coarse = self.reference.with_spacing([2 * spacing for spacing in grid.spacing])
 
     def draw(self, generator: torch.Generator) -> SyntheticPair:
@@ -163,7 +171,8 @@ class SyntheticPairs:
 
     def _one_patient(self, draw: Draw) -> SyntheticPair:
         settings = self.settings
-        patient = self.patient(draw.integer(settings.patients))
+        is_real = bool(self._real) and draw.chance(settings.real)
+        patient = draw.choice(self._real) if is_real else self.patient(draw.integer(settings.patients))
         # Each scan takes half of the deformation between them, so that neither is sharper than the other.
         half = tuple((width, 0.7 * size) for width, size in settings.motion.waves)
         gentle = replace(settings.motion, waves=half)
@@ -211,7 +220,7 @@ class SyntheticPairs:
         patient = abdomen.paint_abdomen(draw, segments, self.reference)
         return mirror(patient, abdomen.EXCHANGED) if mirrored else patient
 
-    def _motion(self, draw: Draw, patient: Patient, settings: MotionSettings, breathes: bool) -> Motion:
+    def _motion(self, draw: Draw, patient: AnyPatient, settings: MotionSettings, breathes: bool) -> Motion:
         velocity = random_velocity(draw, self.coarse, settings.waves)
         if breathes:
             still = fields.identity(self.coarse, device=self.device)
@@ -226,7 +235,7 @@ class SyntheticPairs:
             return draw.choice(self.breathing).velocity(moves, self.coarse, draw.uniform(-0.8, 0.8))
         return breathing_velocity(draw, moves, self.coarse, amplitude_mm)
 
-    def _scan(self, draw: Draw, patient: Patient, place: Placement, table: Tensor) -> SyntheticScan:
+    def _scan(self, draw: Draw, patient: AnyPatient, place: Placement, table: Tensor) -> SyntheticScan:
         image = scan(patient, place, table, draw, self.settings.scanner)
         organ = MAIN_ORGAN[self.settings.anatomy]
         shares = labels_of(patient, place, (*self.values, organ), unions_of(self.settings.anatomy))
@@ -277,6 +286,7 @@ def open_pairs(
     values: Sequence[int],
     names: Sequence[str] = (),
     device: torch.device | str = "cpu",
+    root: Path = Path(),
 ) -> SyntheticPairs:
     """Pairs from a folder of shapes: livers with segments, or lung masks and landmarks as in DIR-Lab COPDgene's.
 
@@ -287,14 +297,15 @@ def open_pairs(
         values: structures whose labels are wanted.
         names: shapes to use; all that fit by default.
         device: where pairs are made.
+        root: where the paths of real scans begin.
 
     Raises:
         BadInputError: if there are no such shapes.
     """
     if settings.anatomy == "abdomen":
-        return SyntheticPairs(liver_shapes(folder, names), settings, grid, values, (), device)
+        return SyntheticPairs(liver_shapes(folder, names), settings, grid, values, (), device, root)
     breathing = breathing_motions(folder) if list(folder.glob("case*_landmarks.csv")) else []
-    return SyntheticPairs(lung_shapes(folder, names), settings, grid, values, breathing, device)
+    return SyntheticPairs(lung_shapes(folder, names), settings, grid, values, breathing, device, root)
 
 
 def _origin(grid: ImageGrid) -> list[float]:

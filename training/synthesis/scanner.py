@@ -12,8 +12,7 @@ from torch import Tensor
 
 from .draw import Draw, blur, smooth_noise
 from .motion import Placement
-from .tissues import Tissue, texture_strength
-from .torso import Patient
+from .torso import Patient, ScannedPatient
 
 AIR = -1000.0
 
@@ -37,7 +36,9 @@ class ScannerSettings:
     circle: float = 0.3
 
 
-def scan(patient: Patient, placement: Placement, table: Tensor, draw: Draw, settings: ScannerSettings) -> Tensor:
+def scan(
+    patient: Patient | ScannedPatient, placement: Placement, table: Tensor, draw: Draw, settings: ScannerSettings
+) -> Tensor:
     """A scan of a deformed patient, ``(1, D, H, W)`` HU.
 
     Args:
@@ -50,16 +51,12 @@ def scan(patient: Patient, placement: Placement, table: Tensor, draw: Draw, sett
     return acquire(deformed(patient, placement, table), placement.field.grid, draw, settings)
 
 
-def deformed(patient: Patient, placement: Placement, table: Tensor) -> Tensor:
+def deformed(patient: Patient | ScannedPatient, placement: Placement, table: Tensor) -> Tensor:
     """Attenuation of the deformed patient, ``(D, H, W)`` HU, without the scanner's part.
 
     Lungs keep their mass: where they are compressed they get denser.
     """
-    tissues = patient.tissues.long()
-    values = table[tissues] + texture_strength(tissues.device)[tissues] * patient.texture
-    for overlay in patient.overlays:
-        values = torch.lerp(values, table[int(overlay.tissue)].expand_as(values), overlay.share.float())
-    lung = (tissues == int(Tissue.LUNG)).float()
+    values, lung = patient.attenuation(table), patient.lung().float()
     image, lung = fields.warp(torch.stack([values, lung])[None], patient.grid, placement.field, padding="border")[0]
     return torch.where(lung > 0.9, AIR + (image - AIR) * placement.volume.clamp(0.4, 2.5), image)
 
@@ -98,7 +95,7 @@ def field_of_view(grid: ImageGrid, draw: Draw, settings: ScannerSettings) -> Ten
 
 
 def labels_of(
-    patient: Patient,
+    patient: Patient | ScannedPatient,
     placement: Placement,
     values: Sequence[int],
     unions: Mapping[int, Sequence[int]],
@@ -111,15 +108,9 @@ def labels_of(
         values: structures, in the order of the result.
         unions: structures that consist of others.
     """
-    parts = sorted({part for value in values for part in unions.get(value, (value,))})
+    # A real scan may know a union, such as the liver, without its parts.
+    members = {value: (value, *unions.get(value, ())) for value in values}
+    parts = sorted({part for value in values for part in members[value]})
     one_hot = torch.stack([(patient.labels == part).float() for part in parts])[None]
     warped = dict(zip(parts, fields.warp(one_hot, patient.grid, placement.field, padding="border")[0], strict=True))
-    return torch.stack([sum_of(warped[part] for part in unions.get(value, (value,))) for value in values])
-
-
-def sum_of(shares) -> Tensor:  # type: ignore[no-untyped-def]
-    """Sum of several tensors."""
-    first, *others = shares
-    for other in others:
-        first = first + other
-    return first
+    return torch.stack([torch.stack([warped[part] for part in members[value]]).sum(dim=0) for value in values])

@@ -7,7 +7,7 @@ LiTS, about 20 are mirrored with a wrong spacing (left out); the masks of COPDge
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import torch
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.field import DisplacementField
+from DeepLargeDeformRegLib.engine.files import read_label_map, read_volume
 from DeepLargeDeformRegLib.engine.files.volumes import read_image
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from scipy import ndimage
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from ..data.subjects import volume_files
 from .draw import blur
+from .torso import ScannedPatient
 
 LATTICE = 9
 """Nodes along each axis on which a breathing motion is kept."""
@@ -172,6 +174,45 @@ class Breathing:
         size = torch.tensor(edges, device=lungs.device).reshape(1, 3, 1, 1, 1)
         weight = blur(lungs.float(), 0.7 * max(grid.spacing), grid)
         return DisplacementField(strength * shares * size * weight, grid)
+
+
+@dataclass(frozen=True)
+class RealScan:
+    """A real scan that may be used for training, deformed into pairs with itself.
+
+    Args:
+        image: its file, HU.
+        labels: its label map.
+        structures: value in the synthetic anatomy of each value of the label map that is used, such as ``{5: 9}``.
+    """
+
+    image: str
+    labels: str
+    structures: Mapping[int, int]
+
+    def on(self, grid: ImageGrid, root: Path, device: torch.device) -> ScannedPatient:
+        """The scan on a grid whose middle is laid on that of its structures.
+
+        Raises:
+            BadInputError: if a file cannot be read or the label map has none of the structures.
+        """
+        volume = read_volume(root / self.image)
+        labels = read_label_map(root / self.labels, volume.grid)
+        where = np.argwhere(np.isin(labels.array, list(self.structures)))
+        if len(where) == 0:
+            raise BadInputError(f"{Path(self.labels).name} has none of the labels {list(self.structures)}.")
+        ends = labels.grid.to_physical(np.stack([where.min(axis=0), where.max(axis=0)])[:, ::-1])
+        matrix = np.eye(4)
+        matrix[:3, 3] = ends.mean(axis=0) - grid.center
+        place = fields.from_affine(matrix, grid, device)
+        image = fields.warp(volume.tensor(device), volume.grid, place, fill=-1000.0)[0, 0]
+        structures = np.zeros(labels.array.shape, np.float32)
+        for value, target in self.structures.items():
+            structures[labels.array == value] = target
+        maps = torch.from_numpy(structures).to(device)[None, None]
+        target_labels = fields.warp(maps, labels.grid, place, mode="nearest")[0, 0].to(torch.uint8)
+        body = blur((image > -300).float(), 15.0, grid) > 0.6
+        return ScannedPatient(grid, image, target_labels, body)
 
 
 def breathing_motions(folder: Path) -> list[Breathing]:

@@ -11,7 +11,7 @@ from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from torch import Tensor
 
 from .draw import Draw, blur, grain, smooth_noise
-from .tissues import Tissue
+from .tissues import Tissue, texture_strength
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,43 @@ class Patient:
     texture: Tensor
     overlays: tuple[Overlay, ...]
     breathing: Tensor
+
+    def attenuation(self, table: Tensor) -> Tensor:
+        """HU of each voxel ``(D, H, W)``, given those of each tissue (see :func:`..tissues.attenuation`)."""
+        tissues = self.tissues.long()
+        values = table[tissues] + texture_strength(tissues.device)[tissues] * self.texture
+        for overlay in self.overlays:
+            values = torch.lerp(values, table[int(overlay.tissue)].expand_as(values), overlay.share.float())
+        return values
+
+    def lung(self) -> Tensor:
+        """Where there is lung, ``(D, H, W)`` bool."""
+        return self.tissues == int(Tissue.LUNG)
+
+
+@dataclass(frozen=True, eq=False)
+class ScannedPatient:
+    """A patient of whom there is a real scan: deformed like a painted one, but its attenuation is as it was.
+
+    Args:
+        grid: axis-aligned LPS.
+        image: HU, ``(D, H, W)``.
+        labels: structure of each voxel, ``(D, H, W)`` uint8.
+        breathing: what moves with the diaphragm, ``(D, H, W)`` bool.
+    """
+
+    grid: ImageGrid
+    image: Tensor
+    labels: Tensor
+    breathing: Tensor
+
+    def attenuation(self, table: Tensor) -> Tensor:
+        """HU of each voxel ``(D, H, W)``; the table of tissues has no say."""
+        return self.image
+
+    def lung(self) -> Tensor:
+        """Where there is lung, ``(D, H, W)`` bool: unknown, so nowhere."""
+        return torch.zeros_like(self.breathing)
 
 
 @dataclass(eq=False)

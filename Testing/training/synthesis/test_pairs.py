@@ -6,17 +6,22 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 import torch
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.errors import BadInputError
+from typer import Typer
+from typer.testing import CliRunner
 
+from training.schema import build
 from training.synthesis import (
     SynthesisSettings,
     SyntheticPair,
     SyntheticPairs,
     abdomen,
     open_pairs,
+    preview,
     structures_of,
     thorax,
 )
@@ -24,7 +29,7 @@ from training.synthesis.draw import Draw
 from training.synthesis.motion import true_field
 from training.synthesis.pairs import mirror
 from training.synthesis.scanner import deformed
-from training.synthesis.shapes import Shape
+from training.synthesis.shapes import RealScan, Shape
 from training.synthesis.tissues import attenuation
 
 from .conftest import GRID, PLAIN
@@ -222,3 +227,65 @@ def test_a_kept_patient_is_not_painted_again(livers: list[Shape]) -> None:
     begin = time.perf_counter()
     assert pairs.patient(1) is first
     assert time.perf_counter() - begin < 0.1 * painted
+
+
+def test_real_scans_are_deformed_into_pairs(livers: list[Shape], shared_data: Path) -> None:
+    folder = "abdomen-ct/totalsegmentator-example"
+    structures = {5: LIVER, 1: abdomen.STRUCTURES["spleen"]}
+    real = RealScan(f"{folder}/image.nii.gz", f"{folder}/labels.nii.gz", structures)
+    settings = replace(ABDOMEN, real_scans=(real,), real=1.0, scanner=PLAIN)
+    pair = SyntheticPairs(livers, settings, GRID, (LIVER, 10, 1), root=shared_data).pair(0)
+    assert pair.field is not None
+    volume = float(pair.fixed.labels[0].sum()) * GRID.voxel_volume / 1000
+    assert volume == pytest.approx(1126, rel=0.35)  # ml, as its label map has, but for the deformation
+    assert float(pair.fixed.labels[2].sum()) == 0  # its segments are not known
+    assert float(pair.fixed.image[pair.fixed.mask > 0.99].median()) == pytest.approx(46, abs=15)
+    warped = fields.warp(pair.moving.mask[None], pair.grid, pair.field)[0]
+    assert error(pair.fixed.mask, warped) < 0.5 * error(pair.fixed.mask, pair.moving.mask)
+    with pytest.raises(BadInputError, match="none of the labels"):
+        SyntheticPairs(
+            livers, replace(settings, real_scans=(replace(real, structures={200: 9}),)), GRID, (9,), root=shared_data
+        )
+
+
+def test_preview_is_a_picture(shared_data: Path, tmp_path: Path) -> None:
+    app = Typer()
+    app.command()(preview.main)
+    folder = str(shared_data / "lung-shapes" / "copdgene-masks-landmarks")
+    scan = str(shared_data / "lung-pair" / "fixed.nii.gz")
+    output = tmp_path / "preview.png"
+    wishes = [
+        "--output",
+        str(output),
+        "--count",
+        "1",
+        "--spacing",
+        "8",
+        "--name",
+        "case02_exp_mask",
+        "--name",
+        "case03_insp_mask",
+        "--real",
+        scan,
+        "--device",
+        "cpu",
+    ]
+    result = CliRunner().invoke(app, ["thorax", folder, *wishes])
+    assert result.exit_code == 0, result.output
+    height, width, _ = matplotlib.image.imread(output).shape
+    assert width > 1000
+    assert height > 250
+    result = CliRunner().invoke(app, ["abdomen", str(tmp_path / "nowhere"), "--output", str(output)])
+    assert result.exit_code == 2
+    assert "no folder nowhere" in result.output
+
+
+def test_settings_come_from_a_configuration() -> None:
+    options = {
+        "anatomy": "abdomen",
+        "motion": {"shift_mm": 20.0},
+        "real_scans": [{"image": "a.nii.gz", "labels": "b.nii.gz", "structures": {5: 9}}],
+    }
+    settings = build(SynthesisSettings, options, "data.options")
+    assert settings.motion.shift_mm == 20
+    assert settings.real_scans[0].structures == {5: 9}
