@@ -81,22 +81,30 @@ class Case:
         labels, region = self.request.fixed_labels, self.request.region
         if self.structures and labels is not None:
             inside = np.isin(labels.array, [structure.fixed_value for structure in self.structures])
-            return Volume(inside.astype(np.float32), labels.grid)
-        if region is not None:
+            if inside.any():
+                return Volume(inside.astype(np.float32), labels.grid)
+        if region is not None and region.array.any():
             return Volume((region.array != 0).astype(np.float32), region.grid)
         return Volume(_body(self.fixed.array).astype(np.float32), self.fixed.grid)
 
+    @property
+    def focus_name(self) -> str:
+        """What matters, in words that follow a noun."""
+        if self.structures:
+            return "in the structures"
+        return "in the body" if self.request.region is None else "in the region of interest"
+
     @cached_property
     def box(self) -> Box:
-        """What the pictures show: the structures or the region with a frame, within the fixed scan."""
+        """What the pictures show: what matters with a frame around, within the fixed scan."""
         grid = self.fixed.grid
         size = np.array(grid.size)
         ends = np.array([[-0.5, -0.5, -0.5], size - 0.5])
         edges = np.array([[ends[i, 0], ends[j, 1], ends[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
         whole = Box.around(grid.to_physical(edges))
-        if not self.structures and self.request.region is None:
-            return whole
-        indices = np.argwhere(self.focus.array > 0)[:, ::-1]
+        box = ndimage.find_objects(self.focus.array.astype(np.uint8))[0]
+        ends = np.array([[part.start, part.stop - 1] for part in box])[::-1]
+        indices = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
         return Box.around(self.focus.grid.to_physical(indices), FRAME_MM).within(whole)
 
     @cached_property

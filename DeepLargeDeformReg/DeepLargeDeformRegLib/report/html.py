@@ -107,9 +107,7 @@ def _numbers(case: Case) -> dict[str, Any]:
         "errors": numbers.error_table(metrics),
         "error_chart": _error_chart(case),
         "jacobian": numbers.jacobian_table(metrics),
-        "histogram": charts.jacobian_histogram(
-            case.determinant_in_focus, "in the structures" if case.structures else "in what matters"
-        ),
+        "histogram": charts.jacobian_histogram(case.determinant_in_focus, case.focus_name),
         "consistency": numbers.consistency_table(metrics),
         "similarity": numbers.similarity_table(metrics),
         "folds": metrics.get("folds"),

@@ -17,6 +17,7 @@ from .vector import contours, stroke
 
 SQUARES = 8  # of the checkerboard, along the longer side
 GRID_LINES = 18  # of the deformed grid, along the longer side
+GRID_LENGTHS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0)
 ROUND_LENGTHS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 Bytes = npt.NDArray[np.uint8]
 
@@ -56,7 +57,7 @@ def scale_of(case: Case) -> Scale:
         longest = max(float(case.beyond_affine(points, case.mapped(points)[0]).max()), 1.0)
         longest = next((length for length in ROUND_LENGTHS if length >= longest), longest)
     extent = float((case.box.high - case.box.low).max())
-    return Scale(longest, next((length for length in ROUND_LENGTHS if extent / length <= GRID_LINES), 200.0))
+    return Scale(longest, next((length for length in GRID_LENGTHS if extent / length <= GRID_LINES), 100.0))
 
 
 class PlanePictures:

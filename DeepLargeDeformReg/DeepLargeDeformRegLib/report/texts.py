@@ -55,7 +55,10 @@ _GLOSSARY = (
 )
 _PICTURES = (
     ("Before, after", "The moving scan as it was loaded, and through the transform; black where it has no data."),
-    ("Difference", "Moving minus fixed scan: middle gray is equal, white brighter, black darker."),
+    (
+        "Difference",
+        "Moving minus fixed scan: middle gray is equal, white brighter, black darker; of no use between modalities.",
+    ),
     ("Checkerboard", "Fixed and registered scan in turns: edges should run on across the squares."),
     (
         "Deformed grid",
