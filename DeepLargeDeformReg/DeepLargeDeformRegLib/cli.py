@@ -86,7 +86,9 @@ def register(
     preset: Annotated[str, typer.Option(help="lung-ct, liver-ct, mr-hippocampus or any.")] = "any",
     model: Annotated[str | None, typer.Option(help="A model's name, or none; the preset's by default.")] = None,
     refine: Annotated[bool, typer.Option("--refine/--no-refine")] = True,
-    fold_free: Annotated[bool, typer.Option("--fold-free", help="det J > 0 at every voxel.")] = False,
+    fold_free: Annotated[
+        bool, typer.Option("--fold-free/--allow-folds", help="Repair the transform until det J > 0 at every voxel.")
+    ] = True,
     guide: Annotated[bool, typer.Option("--guide/--no-guide", help="Let segmentations guide.")] = True,
     guide_with_landmarks: Annotated[bool, typer.Option("--guide-with-landmarks")] = False,
     prealign: Annotated[str, typer.Option(help="auto, none, translation, rigid or affine.")] = "auto",

@@ -19,10 +19,10 @@ from .geometry import ImageGrid
 from .images import LabelMap, LandmarkPairs, Volume
 from .losses.mind import mind_ssc
 from .models import RegistrationModel
-from .presets import GlobalStart, Preset
+from .presets import Preset
 from .progress import Monitor
 from .refine import AlignedPair, RefinementLevel, RefinementPlan, refine
-from .start import coupled_convex
+from .start import global_search
 
 BYTES_PER_VOXEL = 250  # measured peak of refinement: 2 x 13 feature channels, their making, the warped scan
 MARGIN_MM = 15.0  # around an organ: what its surface needs to see of its surroundings
@@ -81,6 +81,14 @@ class Deformed:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A field to refine, in mm, and where it comes from."""
+
+    origin: str
+    field: DisplacementField
+
+
 def voxels_that_fit(free_bytes: float) -> int:
     """Voxels of a working grid that leave a quarter of the memory free."""
     return max(int(0.75 * free_bytes / BYTES_PER_VOXEL), 32**3)
@@ -114,28 +122,60 @@ def deform(
     clock = time.perf_counter()
     grid = given.region.with_spacing(plan.spacing_mm)
     pair = _aligned_pair(given, grid, plan.preset, device)
-    candidates: list[tuple[str, DisplacementField]] = []
+    candidates = [Start("linear alignment", fields.identity(grid, device=device))]
     if given.start is not None:
-        candidates.append(("given transform", given.start.to(device)))
-    else:
-        candidates.append(("linear alignment", fields.identity(grid, device=device)))
-        if model is not None:
-            monitor.report("network", 0.0, "Running the network")
-            candidates.append((model.card.name, _predict(given, grid, model, monitor.span(0.0, 0.2)).to(device)))
+        candidates = [Start("given transform", given.start.to(device))]
+    elif model is not None:
+        monitor.report("network", 0.0, "Running the network")
+        candidates.append(Start(model.card.name, _predict(given, grid, model, monitor.span(0.0, 0.2)).to(device)))
     seconds["network"] = time.perf_counter() - clock
+
     clock = time.perf_counter()
     features = _features(pair, plan.preset)
-    if plan.preset.start is not None and given.start is None and plan.refine:
-        candidates.append(("global search", _search(features, grid, plan.preset.start, monitor.span(0.2, 0.35))))
-    origin, field = _best_start(features, pair, candidates)
+    start = _best_start(features, pair, candidates)
+    if start is candidates[0] and given.start is None and plan.refine:
+        # Without a network that fits these scans the search finds what refinement alone would not reach.
+        found = global_search(*features, grid, plan.preset.search, monitor.span(0.2, 0.35))
+        start = _best_start(features, pair, [start, Start("global search", found)])
     seconds["start"] = time.perf_counter() - clock
+
     clock = time.perf_counter()
-    steps: tuple[int, ...] = ()
+    field, steps = start.field, ()
     if plan.refine:
-        refined = refine(pair, field, _refinement(plan, given), monitor.span(0.35, 1.0))
-        field, steps = refined.field, refined.steps
+        field, steps = _refined(pair, start, _refinement(plan, given), monitor.span(0.35, 1.0))
     seconds["refine"] = time.perf_counter() - clock
-    return Deformed(DisplacementField(field.displacement.detach().cpu(), field.grid), origin, steps, seconds)
+    return Deformed(DisplacementField(field.displacement.detach().cpu(), field.grid), start.origin, steps, seconds)
+
+
+def _refined(
+    pair: AlignedPair, start: Start, plan: RefinementPlan, monitor: Monitor
+) -> tuple[DisplacementField, tuple[int, ...]]:
+    """The start with its refinement.
+
+    A search finds displacements cell by cell, so refinement replaces its field by a smoother one. What a network or
+    the user gives is smooth and more than the images show, so refinement adds to it: ``start(update(x))``, where the
+    update alone pays for its roughness.
+    """
+    if start.origin in ("linear alignment", "global search"):
+        refined = refine(pair, start.field, plan, monitor)
+        return refined.field, refined.steps
+    given = fields.resample(start.field, pair.grid)
+    refined = refine(_warped(pair, given), fields.identity(pair.grid, device=pair.fixed.device), plan, monitor)
+    return fields.compose(given, fields.resample(refined.field, pair.grid)), refined.steps
+
+
+def _warped(pair: AlignedPair, field: DisplacementField) -> AlignedPair:
+    """The pair with its moving side seen through a field."""
+    masks, landmarks = pair.moving_masks, pair.moving_landmarks
+    return dataclasses.replace(
+        pair,
+        moving=fields.warp(pair.moving, pair.grid, field, padding="border"),
+        valid=fields.warp(pair.valid, pair.grid, field),
+        moving_masks=None if masks is None else fields.warp(masks, pair.grid, field),
+        moving_landmarks=None
+        if landmarks is None
+        else fields.transform_points(fields.invert(field).field, landmarks),
+    )
 
 
 def _refinement(plan: DeformPlan, given: DeformInput) -> RefinementPlan:
@@ -209,17 +249,7 @@ def _features(pair: AlignedPair, preset: Preset) -> tuple[Tensor, Tensor]:
     return mind_ssc(pair.fixed, radius, dilation), mind_ssc(pair.moving, radius, dilation)
 
 
-def _search(
-    features: tuple[Tensor, Tensor], grid: ImageGrid, plan: GlobalStart, monitor: Monitor
-) -> DisplacementField:
-    factor = min(plan.factor, *grid.size)
-    fixed, moving = (F.avg_pool3d(tensor, factor) for tensor in features)
-    return coupled_convex(fixed, moving, grid.coarser(factor), plan.radius, monitor)
-
-
-def _best_start(
-    features: tuple[Tensor, Tensor], pair: AlignedPair, candidates: list[tuple[str, DisplacementField]]
-) -> tuple[str, DisplacementField]:
+def _best_start(features: tuple[Tensor, Tensor], pair: AlignedPair, candidates: Sequence[Start]) -> Start:
     """The candidate under which the self-similarities agree best where both scans have data."""
     if len(candidates) == 1:
         return candidates[0]
@@ -227,8 +257,8 @@ def _best_start(
     inside, valid = F.avg_pool3d(pair.inside, 2), F.avg_pool3d(pair.valid, 2)
     coarse = pair.grid.coarser(2)
 
-    def mismatch(candidate: tuple[str, DisplacementField]) -> float:
-        field = fields.resample(candidate[1], coarse)
+    def mismatch(candidate: Start) -> float:
+        field = fields.resample(candidate.field, coarse)
         weight = inside * fields.warp(valid, coarse, field)
         difference = (fields.warp(moving, coarse, field, padding="border") - fixed).square().mean(dim=1, keepdim=True)
         return float((difference * weight).sum() / weight.sum().clamp(min=1.0))

@@ -65,3 +65,16 @@ class OutputError(RegistrationError):
 
     kind = "output"
     exit_code = 1
+
+
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if memory ran out, of the GPU or of the machine.
+
+    torch has an exception of its own for a GPU alone; on a CPU it raises a RuntimeError, as SimpleITK always does.
+    """
+    if isinstance(error, MemoryError | MemoryExhaustedError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .geometry import ImageGrid
+from .progress import Monitor
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +189,7 @@ def invert(
     grid: ImageGrid | None = None,
     iterations: int = 50,
     tolerance_mm: float = 0.01,
+    monitor: Monitor | None = None,
 ) -> Inverse:
     """Inverse map by the fixed point ``v <- -u(x + v)`` (Chen et al., Med. Phys. 2008).
 
@@ -196,6 +198,7 @@ def invert(
         grid: where the inverse is wanted (the moving scan's grid); the field's own by default.
         iterations: most fixed-point steps.
         tolerance_mm: the iteration ends when no voxel is moved farther than this by a step.
+        monitor: asked for cancellation at every step.
 
     Returns:
         The inverse, and the distance by which the map misses each voxel when applied after it. Where the map folds
@@ -205,6 +208,8 @@ def invert(
     inverse = identity(target, field.displacement.shape[0], field.displacement.device, field.displacement.dtype)
     residual = inverse.displacement[:, :1]
     for _ in range(max(iterations, 1)):
+        if monitor is not None:
+            monitor.check()
         moved = warp(field.displacement, field.grid, inverse, padding="border")
         error = inverse.displacement + moved
         residual = error.norm(dim=1, keepdim=True)

@@ -131,14 +131,16 @@ def run_job(
     result.metrics["warnings"] = [*warnings, *result.metrics["warnings"]]
     monitor.report("write", 0.95, "Writing the results")
     clock = time.perf_counter()
-    _write(job, request, result, compress)
+    _write(job, request, result, compress, monitor)
     result.metrics["seconds"] = {
         "read": reading,
         **result.metrics["seconds"],
         "write": time.perf_counter() - clock,
     }
     if job.report is not None and write_report is not None:
+        monitor.report("write", 0.98, "Writing the report")
         write_report(Path(job.report), request, result, job.report_title)
+    monitor.check()
     if job.metrics is not None:
         write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
     monitor.report("write", 1.0, "Done")
@@ -281,15 +283,23 @@ def _field(path: str, grid: ImageGrid) -> DisplacementField:
     return files.to_field(files.read_transform(path), grid)
 
 
-def _write(job: RegistrationJob, request: RegistrationRequest, result: RegistrationResult, compress: bool) -> None:
+def _write(
+    job: RegistrationJob, request: RegistrationRequest, result: RegistrationResult, compress: bool, monitor: Monitor
+) -> None:
     if job.output_transform:
         files.write_transform(result.field, job.output_transform, compress)
+        monitor.check()
     if job.output_inverse:
-        inverse = fields.invert(result.field, request.moving.grid)
+        inverse = fields.invert(result.field, request.moving.grid, monitor=monitor)
+        monitor.check()
         files.write_transform(inverse.field, job.output_inverse, compress)
+        monitor.check()
     if job.output_volume:
         files.write_volume(result.warped, job.output_volume, compress)
+        monitor.check()
     if job.output_jacobian:
         files.write_volume(result.jacobian, job.output_jacobian, compress)
+        monitor.check()
     if job.output_segmentation and result.warped_labels is not None:
         files.write_label_map(result.warped_labels, job.output_segmentation)
+        monitor.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import time
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from . import field as fields
 from . import metrics
 from .deform import MARGIN_MM, Deformed, DeformInput, DeformPlan, deform, voxels_that_fit, working_spacing
 from .device import choose_device, describe_device, free_bytes
-from .errors import BadInputError, MemoryExhaustedError
+from .errors import BadInputError, MemoryExhaustedError, is_out_of_memory
 from .field import DisplacementField
 from .files import linear_matrix, to_field
 from .folding import repair_folds
@@ -270,14 +271,24 @@ def _deform(
     for target in dict.fromkeys((device, torch.device("cpu"))):
         spacing = working_spacing(given.region, preset.spacing_mm, voxels_that_fit(limit or free_bytes(target)))
         for _ in range(ATTEMPTS):
-            if spacing > preset.spacing_mm * 1.01:
-                warnings.append(f"Computed at {spacing:.1f} mm instead of {preset.spacing_mm:g} mm to save memory.")
             plan = DeformPlan(preset, spacing, refine, settings.iterations, settings.regularity)
-            usable = model if model is None or model.device == target else warm_model(model.card.name, target)
             try:
-                return deform(given, plan, usable, target, monitor), target
-            except (torch.OutOfMemoryError, MemoryError):
-                spacing *= COARSER
+                usable = model if model is None or model.device == target else warm_model(model.card.name, target)
+                deformed = deform(given, plan, usable, target, monitor)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                if spacing > preset.spacing_mm * 1.01:
+                    coarser = f"Computed at {spacing:.1f} mm instead of {preset.spacing_mm:g} mm to save memory."
+                    warnings.append(coarser)
+                return deformed, target
+            # Only now, as the traceback is gone, do the tensors of the failed plan go.
+            gc.collect()
+            if target.type == "cuda":
+                torch.cuda.empty_cache()
+            spacing *= COARSER
+            monitor.report("start", 0.0, "The memory was not enough; trying again with a smaller plan")
         warnings.append(f"The memory of {describe_device(target)} was not enough.")
     raise MemoryExhaustedError(
         "The scans do not fit into memory even at a coarse resolution; close other programs or choose a region "
@@ -297,11 +308,13 @@ def _measured(
     numbers: dict[str, Any] = {"jacobian": metrics.jacobian_statistics(jacobian.array)}
     monitor.report("measure", 0.3, "Measuring the result")
     numbers["inverse_consistency_mm"] = metrics.inverse_consistency(field)
+    monitor.check()
     warped_labels = None
     if request.moving_labels is not None:
         warped_labels = warp_labels(request.moving_labels, field, grid)
         if request.fixed_labels is not None and shared:
             as_loaded = warp_labels(request.moving_labels, fields.identity(grid), grid)
+            monitor.check()
             numbers.update(metrics.label_overlap(request.fixed_labels, as_loaded, warped_labels, shared))
     if request.landmarks is not None:
         before = np.linalg.norm(request.landmarks.fixed - request.landmarks.moving, axis=1)

@@ -93,8 +93,7 @@ def prealign(
     monitor.report("prealign", 0.0, "Searching for the position of the scans")
     shifts = _mask_shift(fixed_mask, moving_mask)
     for window in windows:
-        shifts += translation_candidates(fixed, moving, window)
-        monitor.check()
+        shifts += translation_candidates(fixed, moving, window, monitor=monitor)
     if not shifts:
         raise BadInputError("The two scans have nothing in common that could be aligned; check the selection.")
     fixed_features = _features(fixed, windows[0], fixed_mask)
@@ -103,7 +102,7 @@ def prealign(
     best_cost = np.inf
     for number, shift in enumerate(_distinct(shifts)):
         monitor.report("prealign", 0.3 + 0.6 * number / len(shifts), "Aligning position and size")
-        found, cost = _refine(fixed_features, moving_features, shift, kind)
+        found, cost = _refine(fixed_features, moving_features, shift, kind, monitor)
         if cost < best_cost:
             best, best_cost = found, cost
     assert best is not None
@@ -111,7 +110,9 @@ def prealign(
     return best
 
 
-def translation_candidates(fixed: Volume, moving: Volume, window: Window, count: int = 3) -> list[npt.NDArray]:
+def translation_candidates(
+    fixed: Volume, moving: Volume, window: Window, count: int = 3, monitor: Monitor | None = None
+) -> list[npt.NDArray]:
     """The ``count`` best shifts (LPS mm, fixed to moving) by overlap-aware correlation of all translations.
 
     The correlation is normalized over each shift's own overlap; shifts that overlap in less than a quarter of the
@@ -126,6 +127,7 @@ def translation_candidates(fixed: Volume, moving: Volume, window: Window, count:
         fixed_valid[0, 0].double(),
         moving_image[0, 0].double(),
         moving_valid[0, 0].double(),
+        monitor or Monitor(),
     )
     score = torch.where(overlap >= MINIMAL_OVERLAP, correlation * overlap.clamp(0, 1).sqrt(), -1.0).numpy()
     offset = np.array(moving_grid.origin) - np.array(fixed_grid.origin)
@@ -144,14 +146,18 @@ def translation_candidates(fixed: Volume, moving: Volume, window: Window, count:
     return shifts
 
 
-def _masked_correlation(f: Tensor, f_valid: Tensor, g: Tensor, g_valid: Tensor) -> tuple[Tensor, Tensor]:
+def _masked_correlation(
+    f: Tensor, f_valid: Tensor, g: Tensor, g_valid: Tensor, monitor: Monitor
+) -> tuple[Tensor, Tensor]:
     """Normalized cross-correlation and overlap fraction for all lags; index i holds f(x + i) against g(x)."""
     shape = [scipy.fft.next_fast_len(a + b - 1, real=True) for a, b in zip(f.shape, g.shape, strict=True)]
 
     def forward(values: Tensor) -> Tensor:
+        monitor.check()
         return torch.fft.rfftn(values, shape)
 
     def backward(values: Tensor) -> Tensor:
+        monitor.check()
         return torch.fft.irfftn(values, shape)
 
     f, g = f * f_valid, g * g_valid
@@ -169,7 +175,7 @@ def _masked_correlation(f: Tensor, f_valid: Tensor, g: Tensor, g_valid: Tensor) 
 
 
 def _refine(
-    fixed: _Features, moving: _Features, shift: npt.NDArray, kind: str, steps: int = 50
+    fixed: _Features, moving: _Features, shift: npt.NDArray, kind: str, monitor: Monitor, steps: int = 50
 ) -> tuple[LinearAlignment, float]:
     """Refine one shift to a linear map by Adam; returns it with its cost (lower is better)."""
     selected, fixed_values, fixed_inside = _points_of(fixed)
@@ -184,6 +190,7 @@ def _refine(
     start = torch.as_tensor(shift)
     smaller = min(1.0, _volume(moving) / _volume(fixed))
     for _ in range(steps + 1):
+        monitor.check()
         linear, translation = _linear_map(parameters * active, radius)
         mapped = (selected - center) @ linear.T + center + start + translation
         loss, overlap, mask_loss = _compare(moving, mapped, fixed_values, fixed_inside)

@@ -6,20 +6,14 @@ All numbers were chosen on development scans alone (the sample lung pair, the ab
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from .errors import BadInputError
 from .refine import RefinementLevel, RefinementPlan
+from .start import SearchLevel
 
 Window = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class GlobalStart:
-    """Exhaustive search before refinement: cells of ``factor`` voxels, ``radius`` cells in each direction."""
-
-    factor: int = 4
-    radius: int = 4
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Preset:
         linear: kind of linear pre-alignment.
         spacing_mm: working resolution of search and refinement.
         model: model card that gives the start, if it is installed.
-        start: exhaustive search for a start, or None.
+        search: exhaustive searches for a start where no network gives one, coarse to fine; none if empty.
         refinement: instance optimization.
         organ: True if the segmentation outlines the organ that matters, so that similarity counts in it alone
             (sliding at its surface then costs nothing); False if it only marks structures within the scan.
@@ -50,15 +44,25 @@ class Preset:
     linear: str
     spacing_mm: float
     model: str | None
-    start: GlobalStart | None
+    search: tuple[SearchLevel, ...]
     refinement: RefinementPlan
     organ: bool = False
-    guided_masks: float = 0.3
+    guided_masks: float = 2.0
     guided_landmarks: float = 0.002
 
 
 LUNG_WINDOW = (-1000.0, 600.0)
 SOFT_TISSUE_WINDOW = (-150.0, 250.0)
+
+# Cells of 4, 3 and 2 voxels; at 2 mm the three reach 32 + 18 + 8 mm in each direction.
+GLOBAL_SEARCH = (SearchLevel(4, 4), SearchLevel(3, 3), SearchLevel(2, 2))
+# Little diffusion lets organs slide past each other; the volume change barrier keeps the field from folding instead.
+LARGE_DEFORMATION = RefinementPlan(
+    levels=(RefinementLevel(4, 30, 1.0), RefinementLevel(2, 60, 1.0)),
+    diffusion=0.03,
+    volume_change=0.01,
+    mind_dilation=2,
+)
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -71,12 +75,8 @@ PRESETS: dict[str, Preset] = {
             linear="affine",
             spacing_mm=1.75,
             model=None,
-            start=GlobalStart(),
-            refinement=RefinementPlan(
-                levels=(RefinementLevel(4, 30, 1.0), RefinementLevel(2, 60, 1.0)),
-                diffusion=0.1,
-                curvature=1.0,
-            ),
+            search=GLOBAL_SEARCH,
+            refinement=LARGE_DEFORMATION,
             organ=True,
         ),
         Preset(
@@ -87,11 +87,8 @@ PRESETS: dict[str, Preset] = {
             linear="affine",
             spacing_mm=3.0,
             model="liver-ct-trial",
-            start=GlobalStart(),
-            refinement=RefinementPlan(
-                levels=(RefinementLevel(4, 30, 1.0), RefinementLevel(2, 50, 1.0)),
-                diffusion=0.3,
-            ),
+            search=GLOBAL_SEARCH,
+            refinement=dataclasses.replace(LARGE_DEFORMATION, levels=(RefinementLevel(2, 50, 0.8),), diffusion=0.1),
         ),
         Preset(
             name="mr-hippocampus",
@@ -101,7 +98,7 @@ PRESETS: dict[str, Preset] = {
             linear="affine",
             spacing_mm=1.0,
             model=None,
-            start=GlobalStart(factor=2, radius=3),
+            search=(SearchLevel(2, 3), SearchLevel(1, 2)),
             refinement=RefinementPlan(
                 levels=(RefinementLevel(2, 60, 0.5),),
                 diffusion=0.3,
@@ -115,11 +112,8 @@ PRESETS: dict[str, Preset] = {
             linear="affine",
             spacing_mm=2.0,
             model=None,
-            start=GlobalStart(),
-            refinement=RefinementPlan(
-                levels=(RefinementLevel(4, 30, 1.0), RefinementLevel(2, 60, 1.0)),
-                diffusion=0.3,
-            ),
+            search=GLOBAL_SEARCH,
+            refinement=dataclasses.replace(LARGE_DEFORMATION, diffusion=0.02),
         ),
     )
 }

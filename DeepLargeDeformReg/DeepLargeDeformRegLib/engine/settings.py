@@ -20,7 +20,7 @@ class RegistrationSettings:
         preset: name of a preset in :mod:`presets`.
         model: name of a model card; None takes the preset's model, ``"none"`` runs without a network.
         refine: instance optimization after the start; None takes the preset's choice.
-        fold_free: repair the field until det J > 0 at every voxel of the output grid.
+        fold_free: repair the field until det J > 0 at every voxel of the output grid; what folds is no anatomy.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         prealign: linear pre-alignment: ``"auto"`` (the preset's), ``"none"``, ``"translation"``, ``"rigid"`` or
             ``"affine"``.
@@ -35,7 +35,7 @@ class RegistrationSettings:
     preset: str = "any"
     model: str | None = None
     refine: bool | None = None
-    fold_free: bool = False
+    fold_free: bool = True
     device: str = "auto"
     prealign: str = "auto"
     guide_with_segmentations: bool = True

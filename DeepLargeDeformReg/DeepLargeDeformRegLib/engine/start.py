@@ -3,10 +3,14 @@
 After Siebert, Hansen and Heinrich, "Fast 3D registration with accurate optimisation and little learning for
 Learn2Reg 2021" (convexAdam), which follows Steinbruecker et al. (ICCV 2009): every displacement of a dense lattice
 of candidates is scored at every coarse voxel; then the best candidate near a smooth field and the smooth field near
-the best candidates are found in turn, with a coupling that closes.
+the best candidates are found in turn, with a coupling that closes. Searched again on finer cells, over
+what the coarser search left, as deeds does (Heinrich et al., IEEE TMI 2013).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +22,47 @@ from .geometry import ImageGrid
 from .progress import Monitor
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # times a typical cost, per squared voxel
+
+
+@dataclass(frozen=True)
+class SearchLevel:
+    """One exhaustive search: cells of ``factor`` voxels, ``radius`` cells in each direction."""
+
+    factor: int
+    radius: int
+
+
+def global_search(
+    fixed: Tensor,
+    moving: Tensor,
+    grid: ImageGrid,
+    levels: Sequence[SearchLevel],
+    monitor: Monitor | None = None,
+) -> DisplacementField:
+    """Displacement field by coupled-convex searches, coarse to fine, each on the moving features warped so far.
+
+    Args:
+        fixed: features ``(1, C, D, H, W)`` on ``grid``.
+        moving: features of the linearly aligned moving scan on the same grid.
+        grid: working grid.
+        levels: coarse to fine.
+        monitor: progress and cancellation.
+
+    Returns:
+        Field in mm on the cells of the last level.
+    """
+    monitor = monitor or Monitor()
+    found: DisplacementField | None = None
+    for number, level in enumerate(levels):
+        factor = min(level.factor, *grid.size)
+        warped = moving
+        if found is not None:
+            warped = fields.warp(moving, grid, fields.resample(found, grid), padding="border")
+        pooled = F.avg_pool3d(fixed, factor), F.avg_pool3d(warped, factor)
+        span = monitor.span(number / len(levels), (number + 1) / len(levels))
+        step = coupled_convex(*pooled, grid.coarser(factor), level.radius, span)
+        found = step if found is None else fields.compose(found, step)
+    return found if found is not None else fields.identity(grid, device=fixed.device)
 
 
 def coupled_convex(
