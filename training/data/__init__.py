@@ -14,7 +14,7 @@ from typing import Any
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 
 from .dirlab import dirlab_4dct, dirlab_copdgene
-from .folders import class_folders, image_label_folders
+from .folders import class_folders, image_label_folders, subject_folders
 from .learn2reg import learn2reg
 from .splits import read_names, read_pair_names
 from .subjects import DataSet, Pair, Subject
@@ -26,6 +26,7 @@ READERS: dict[str, Callable[..., DataSet]] = {
     "dirlab-copdgene": dirlab_copdgene,
     "image-label": image_label_folders,
     "learn2reg": learn2reg,
+    "subject-folders": subject_folders,
     "totalsegmentator": class_folders,
 }
 

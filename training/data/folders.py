@@ -53,6 +53,32 @@ def image_label_folders(
     return _with_own_splits(folder, subjects)
 
 
+def subject_folders(
+    folder: Path, image: str = "image.nii.gz", labels: str = "labels.nii.gz", mask: str = "mask.nii.gz"
+) -> DataSet:
+    """A folder a subject with files of the same names in each, as neurite-OASIS has (``aligned_norm.nii.gz`` ...).
+
+    Args:
+        folder: the data set.
+        image: name of the scan in each subject's folder; folders without it are passed over.
+        labels: name of its label map, if it has one.
+        mask: name of its mask, if it has one.
+
+    Raises:
+        BadInputError: if no subject is found.
+    """
+    _check_folder(folder)
+    subjects = {}
+    for root in sorted(folder.iterdir()):
+        files = [root / name for name in (image, labels, mask)]
+        if files[0].is_file():
+            others = [file if file.is_file() else None for file in files[1:]]
+            subjects[root.name] = subject_of_files(root.name, files[0], *others)
+    if not subjects:
+        raise BadInputError(f"{folder.name} holds no folder with a file {image}; see training/data/README.md.")
+    return _with_own_splits(folder, subjects)
+
+
 def class_folders(
     folder: Path,
     image: str = "ct.nii.gz",

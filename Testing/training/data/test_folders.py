@@ -78,6 +78,19 @@ def test_missing_parts_are_named(tmp_path: Path, sample_case: Path) -> None:
         open_data_set("image-label", tmp_path)
 
 
+def test_a_folder_a_subject(shared_data: Path) -> None:
+    data_set = open_data_set("subject-folders", shared_data / "lung-mr-lobes", mask="lungs.nii.gz")
+    assert sorted(data_set.subjects) == ["0004", "0006", "0007"]
+    subject = data_set.subject("0006")
+    labels, mask = subject.labels(), subject.mask()
+    assert labels is not None
+    assert mask is not None
+    assert [label.value for label in labels.labels] == [1, 2, 3, 4, 5]
+    assert np.mean(mask.mask()[labels.mask()]) > 0.95
+    with pytest.raises(BadInputError, match="no folder with a file scan.nii.gz"):
+        open_data_set("subject-folders", shared_data / "lung-mr-lobes", image="scan.nii.gz")
+
+
 @pytest.fixture
 def class_files(shared_data: Path, tmp_path: Path) -> Path:
     """The TotalSegmentator example as the TotalSegmentator data set lays out its subjects, and a second subject."""
