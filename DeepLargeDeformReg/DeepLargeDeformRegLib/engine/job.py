@@ -19,9 +19,10 @@ from .field import DisplacementField
 from .files.common import write_text
 from .geometry import ImageGrid
 from .images import LandmarkPairs, Volume
-from .pipeline import RegistrationRequest, RegistrationResult, register, warp_labels, warp_volume
+from .pipeline import RegistrationRequest, RegistrationResult, register
 from .progress import Monitor
 from .settings import RegistrationSettings
+from .warping import warp_labels, warp_volume
 
 JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
 ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult, str | None], None]
@@ -185,31 +186,23 @@ def run_evaluate(
     fixed = files.read_volume(job.fixed)
     grid = fixed.grid
     deformation = _field(job.transform, grid)
-    determinant = fields.jacobian_determinant(deformation)[0, 0].numpy()
-    numbers: dict[str, Any] = {
-        "jacobian": metrics.jacobian_statistics(determinant),
-        "inverse_consistency_mm": metrics.inverse_consistency(deformation),
-    }
-    fixed_labels = moving_labels = after = None
-    if job.fixed_segmentation and job.moving_segmentation:
-        fixed_labels = files.read_label_map(job.fixed_segmentation, grid)
-        moving_labels = files.read_label_map(job.moving_segmentation)
-        before = warp_labels(moving_labels, fields.identity(grid), grid)
-        after = warp_labels(moving_labels, deformation, grid)
-        pairs = metrics.match_labels(fixed_labels, moving_labels)
-        numbers.update(metrics.label_overlap(fixed_labels, before, after, pairs))
-    landmarks = _landmarks(job, grid, None)
-    if landmarks is not None:
-        start = np.linalg.norm(landmarks.fixed - landmarks.moving, axis=1)
-        end = metrics.landmark_errors(deformation, landmarks)
-        numbers["tre_mm"] = {"before": metrics.summarize_errors(start), "after": metrics.summarize_errors(end)}
-    if job.report is not None and job.moving is not None and write_report is not None:
-        moving = files.read_volume(job.moving)
+    moving = files.read_volume(job.moving) if job.moving else None
+    fixed_labels = files.read_label_map(job.fixed_segmentation, grid) if job.fixed_segmentation else None
+    moving_labels = None
+    if job.moving_segmentation:
+        moving_labels = files.read_label_map(job.moving_segmentation, moving.grid if moving else None)
+    landmarks = _landmarks(job, grid, moving.grid if moving else None)
+    measured = metrics.measure(
+        metrics.MeasureInput(deformation, fixed, moving, fixed_labels, moving_labels, landmarks), monitor
+    )
+    numbers = measured.numbers
+    if job.report is not None and moving is not None and measured.warped is not None and write_report is not None:
         request = RegistrationRequest(
             fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, landmarks=landmarks
         )
-        warped, jacobian = warp_volume(moving, deformation, grid), Volume(determinant, grid)
-        result = RegistrationResult(deformation, np.eye(4), warped, after, jacobian, numbers)
+        result = RegistrationResult(
+            deformation, np.eye(4), measured.warped, measured.warped_labels, measured.jacobian, numbers
+        )
         write_report(Path(job.report), request, result, job.report_title)
     if job.metrics is not None:
         write_text(json.dumps(numbers, indent=2) + "\n", job.metrics)

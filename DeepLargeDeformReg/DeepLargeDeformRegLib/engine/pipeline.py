@@ -122,7 +122,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
 
     monitor.report("measure", 0.9, "Measuring the result")
     clock = time.perf_counter()
-    result = _measured(request, field, linear, shared, monitor.span(0.9, 1.0))
+    result = _measured(request, field, linear, monitor.span(0.9, 1.0))
     seconds["measure"] = time.perf_counter() - clock
     used = deformed.origin if model is not None and deformed.origin == model.card.name else None
     result.metrics.update(
@@ -134,25 +134,6 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     )
     monitor.report("measure", 1.0, "Done")
     return result
-
-
-def warp_volume(moving: Volume, field: DisplacementField, grid: ImageGrid) -> Volume:
-    """Moving scan on a grid through a field, trilinear; outside of the scan its smallest intensity."""
-    on_grid = fields.resample(field, grid)
-    fill = float(moving.array.min())
-    warped = fields.warp(moving.tensor(), moving.grid, on_grid, fill=fill)
-    return Volume(warped[0, 0].numpy(), grid)
-
-
-def warp_labels(labels: LabelMap, field: DisplacementField, grid: ImageGrid) -> LabelMap:
-    """Label map on a grid through a field, nearest neighbor; names and colors are kept."""
-    on_grid = fields.resample(field, grid)
-    # Label values above 2^24 would be rounded by float32; positions among the labels are small.
-    values = np.array(sorted({0, *(label.value for label in labels.labels)}))
-    positions = np.searchsorted(values, labels.array).clip(0, len(values) - 1).astype(np.float32)
-    warped = fields.warp(torch.from_numpy(positions)[None, None], labels.grid, on_grid, mode="nearest")
-    array = values[warped[0, 0].numpy().astype(int)].astype(labels.array.dtype)
-    return LabelMap(array, grid, labels.labels)
 
 
 def _check(request: RegistrationRequest) -> None:
@@ -297,32 +278,26 @@ def _deform(
 
 
 def _measured(
-    request: RegistrationRequest,
-    field: DisplacementField,
-    linear: npt.NDArray[np.float64],
-    shared: tuple[tuple[int, int], ...],
-    monitor: Monitor,
+    request: RegistrationRequest, field: DisplacementField, linear: npt.NDArray[np.float64], monitor: Monitor
 ) -> RegistrationResult:
-    grid = request.fixed.grid
-    jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), field.grid)
-    numbers: dict[str, Any] = {"jacobian": metrics.jacobian_statistics(jacobian.array)}
-    monitor.report("measure", 0.3, "Measuring the result")
-    numbers["inverse_consistency_mm"] = metrics.inverse_consistency(field)
-    monitor.check()
-    warped_labels = None
-    if request.moving_labels is not None:
-        warped_labels = warp_labels(request.moving_labels, field, grid)
-        if request.fixed_labels is not None and shared:
-            as_loaded = warp_labels(request.moving_labels, fields.identity(grid), grid)
-            monitor.check()
-            numbers.update(metrics.label_overlap(request.fixed_labels, as_loaded, warped_labels, shared))
-    if request.landmarks is not None:
-        before = np.linalg.norm(request.landmarks.fixed - request.landmarks.moving, axis=1)
-        after = metrics.landmark_errors(field, request.landmarks)
-        numbers["tre_mm"] = {"before": metrics.summarize_errors(before), "after": metrics.summarize_errors(after)}
-    monitor.report("measure", 0.7, "Resampling the moving scan")
-    warped = warp_volume(request.moving, field, grid)
-    return RegistrationResult(field, linear, warped, warped_labels, jacobian, numbers)
+    settings = request.settings
+    measured = metrics.measure(
+        metrics.MeasureInput(
+            field,
+            request.fixed,
+            request.moving,
+            request.fixed_labels,
+            request.moving_labels,
+            request.landmarks,
+            guided_by_labels=settings.guide_with_segmentations,
+            guided_by_landmarks=settings.guide_with_landmarks,
+        ),
+        monitor,
+    )
+    assert measured.warped is not None
+    return RegistrationResult(
+        field, linear, measured.warped, measured.warped_labels, measured.jacobian, measured.numbers
+    )
 
 
 def _provenance(

@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import Any
 
 from .. import __version__
-from ..engine.errors import CancelledError, RegistrationError
+from ..engine.errors import CancelledError, RegistrationError, is_out_of_memory
 from ..engine.progress import Monitor, ProgressEvent
 from . import protocol
 from .job_folder import remove_abandoned
@@ -44,6 +44,7 @@ PROGRESS_SECONDS = 0.05
 GRACE_SECONDS = 2.0
 """What a running job may take to end when the parent is gone."""
 PARENT_SECONDS = 0.5
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class Channel:
@@ -227,11 +228,11 @@ def failure(request: protocol.Request, error: Exception) -> protocol.Failure:
     """What the client is told of an exception, without paths or names of the job's files in the detail."""
     if isinstance(error, RegistrationError):
         kind, message, detail = error.kind, error.message, error.detail
-    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    elif is_out_of_memory(error):
         kind = "out_of_memory"
         message = "The memory ran out; close other programs, choose a coarser setting or the CPU."
         detail = "".join(traceback.format_exception(error))
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+    elif isinstance(error, OSError) and error.errno in NO_ROOM:
         kind = "output"
         message = "The result could not be written: the disk is full or the folder is not writable."
         detail = "".join(traceback.format_exception(error))
