@@ -1,0 +1,138 @@
+"""Whether a map is plausible: its Jacobian determinant, its folds, its inverse consistency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+
+from .. import field as fields
+from ..field import DisplacementField
+from ..geometry import ImageGrid
+from ..images import LabelMap, Volume
+
+CONSISTENCY_VOXELS = 500_000  # inverse consistency is smooth; a coarser grid measures it in a second
+LISTED_FOLDS = 20
+
+
+def jacobian_statistics(
+    determinant: npt.NDArray[np.floating], mask: npt.NDArray[np.bool_] | None = None
+) -> dict[str, float | None]:
+    """Statistics of det J over a grid ``(D, H, W)``, or over its voxels in a mask: no unit.
+
+    ``fold_percent`` is the share of voxels with det J <= 0, in percent; ``p1`` and ``p99`` are percentiles.
+    ``sdlogj`` is the standard deviation of log det J over det J > 0 (Leow et al., TMI 2007). ``sdlogj_learn2reg`` is
+    the one of the Learn2Reg challenge: of ``log(clip(det J + 3, 1e-9, 1e9))`` without a border of two voxels (Hering
+    et al., TMI 2022); the two are never comparable. None where no voxel is left to count.
+    """
+    keys = ("min", "max", "std", "p1", "p99", "fold_percent", "sdlogj", "sdlogj_learn2reg")
+    values = (determinant if mask is None else determinant[mask]).astype(np.float64)
+    if not values.size:
+        return dict.fromkeys(keys)
+    positive = values[values > 0]
+    inner = determinant[2:-2, 2:-2, 2:-2]
+    if mask is not None:
+        inner = inner[mask[2:-2, 2:-2, 2:-2]]
+    low, high = np.percentile(values, (1, 99))
+    numbers = (
+        float(values.min()),
+        float(values.max()),
+        float(values.std()),
+        float(low),
+        float(high),
+        100.0 * float((values <= 0).mean()),
+        float(np.log(positive).std()) if positive.size else None,
+        float(np.log(np.clip(inner.astype(np.float64) + 3, 1e-9, 1e9)).std()) if inner.size else None,
+    )
+    return dict(zip(keys, numbers, strict=True))
+
+
+def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[list[dict[str, Any]], int]:
+    """Connected regions of det J <= 0 (voxels that share a face, an edge or a corner), largest first.
+
+    Args:
+        jacobian: det J.
+        labels: fixed segmentation, to name the structure that a region lies in.
+
+    Returns:
+        The largest ones, at most 20, each with ``volume_mm3``, ``worst`` (its smallest det J), ``point_lps`` (where
+        that is, mm) and ``structure`` (the fixed structure there, or None); and how many regions there are in all.
+    """
+    folded = jacobian.array <= 0
+    if not folded.any():
+        return [], 0
+    regions, count = ndimage.label(folded, structure=np.ones((3, 3, 3)))
+    voxels = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+    listed = np.argsort(-voxels, kind="stable")[:LISTED_FOLDS] + 1
+    places = ndimage.minimum_position(jacobian.array, regions, listed)
+    rows = []
+    for region, place in zip(listed, places, strict=True):
+        point = jacobian.grid.to_physical(np.array(place)[::-1])
+        rows.append(
+            {
+                "volume_mm3": float(voxels[region - 1]) * jacobian.grid.voxel_volume,
+                "worst": float(jacobian.array[place]),
+                "point_lps": [float(value) for value in point],
+                "structure": None if labels is None else structure_at(labels, point),
+            }
+        )
+    return rows, int(count)
+
+
+def structure_at(labels: LabelMap, point: npt.NDArray[np.float64]) -> str | None:
+    """Name of the structure at an LPS point; None on the background and outside of the label map."""
+    index = np.round(labels.grid.to_index(point)).astype(int)
+    if np.any(index < 0) or np.any(index >= labels.grid.size):
+        return None
+    value = int(labels.array[index[2], index[1], index[0]])
+    return next((label.name for label in labels.labels if label.value == value), None) if value else None
+
+
+def inverse_consistency(field: DisplacementField, backward: DisplacementField | None = None) -> dict[str, Any]:
+    """How far a point misses itself after the way there and back, mm (Christensen and Johnson, TMI 2001).
+
+    Without a backward map, its numerical inverse takes the place: the error is then that of the inversion, large
+    where the map folds, since no inverse exists there, and it says nothing about accuracy. Measured on a grid of
+    about half a million voxels, where the way leads out of the other box and back left out.
+
+    Args:
+        field: fixed to moving.
+        backward: moving to fixed, from a registration of its own in that direction.
+
+    Returns:
+        ``mean``, ``p95``, ``max`` in mm (None if no voxel counts) and ``source``: ``"numerical inverse"`` or
+        ``"backward run"``.
+    """
+    error = consistency_map(field, backward)
+    counted = error.array[np.isfinite(error.array)]
+    source = "numerical inverse" if backward is None else "backward run"
+    if not counted.size:
+        return {"mean": None, "p95": None, "max": None, "source": source}
+    p95 = float(np.percentile(counted, 95))
+    return {"mean": float(counted.mean()), "p95": p95, "max": float(counted.max()), "source": source}
+
+
+def consistency_map(field: DisplacementField, backward: DisplacementField | None = None) -> Volume:
+    """Inverse consistency error in mm on a coarse grid, NaN where it is not defined."""
+    grid = coarse_grid(field.grid, CONSISTENCY_VOXELS)
+    if backward is None:
+        inverse = fields.invert(fields.resample(field, grid))
+        landed, residual = inverse.field, inverse.residual_mm[0, 0]
+        box = grid
+    else:
+        landed = fields.resample(field, grid)
+        residual = fields.compose(backward, landed).displacement.norm(dim=1)[0]
+        box = backward.grid
+    positions = (fields.points(grid) + landed.displacement)[0]
+    outside = ~torch.from_numpy(box.contains(np.moveaxis(positions.numpy(), 0, -1)))
+    return Volume(residual.masked_fill(outside, float("nan")).numpy(), grid)
+
+
+def coarse_grid(grid: ImageGrid, voxels: int) -> ImageGrid:
+    """The grid itself, or a coarser one of the same box with at most so many voxels."""
+    while np.prod(grid.size) > voxels:
+        grid = grid.with_spacing([spacing * 1.26 for spacing in grid.spacing])
+    return grid

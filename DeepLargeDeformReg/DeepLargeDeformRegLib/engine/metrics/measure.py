@@ -1,0 +1,99 @@
+"""All that is measured on one registration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import field as fields
+from ..field import DisplacementField
+from ..images import LabelMap, LandmarkPairs, Volume
+from ..progress import Monitor
+from ..warping import warp_labels, warp_volume
+from .deformation import fold_regions, inverse_consistency, jacobian_statistics
+from .landmarks import landmark_table
+from .overlap import label_overlap, match_labels
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureInput:
+    """What is measured, and on what.
+
+    Args:
+        field: fixed to moving, mm, linear part included; from whatever registration.
+        fixed: fixed scan.
+        moving: moving scan; None if it is not at hand.
+        fixed_labels: fixed segmentation.
+        moving_labels: moving segmentation.
+        landmarks: corresponding points.
+        backward: moving to fixed, if a registration of its own was run in that direction.
+        uncertainty: standard deviation of the displacement, mm, on any grid, if it was estimated.
+        guided_by_labels: the segmentations guided the registration, so their overlap is no independent evidence.
+        guided_by_landmarks: likewise the landmarks.
+    """
+
+    field: DisplacementField
+    fixed: Volume
+    moving: Volume | None = None
+    fixed_labels: LabelMap | None = None
+    moving_labels: LabelMap | None = None
+    landmarks: LandmarkPairs | None = None
+    backward: DisplacementField | None = None
+    uncertainty: Volume | None = None
+    guided_by_labels: bool = False
+    guided_by_landmarks: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The numbers (JSON-safe, as in docs/metrics.md), and what was computed on the way.
+
+    Args:
+        numbers: the metrics.
+        jacobian: det J on the field's grid.
+        warped: moving scan on the fixed grid; None without one.
+        warped_labels: moving segmentation on the fixed grid; None without one.
+    """
+
+    numbers: dict[str, Any]
+    jacobian: Volume
+    warped: Volume | None
+    warped_labels: LabelMap | None
+
+
+def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
+    """Measure a registration on its field, its scans, and the segmentations and landmarks that there are."""
+    monitor = monitor or Monitor()
+    field, grid = given.field, given.fixed.grid
+    jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), field.grid)
+    folds, count = fold_regions(jacobian, given.fixed_labels)
+    numbers: dict[str, Any] = {
+        "jacobian": jacobian_statistics(jacobian.array),
+        "jacobian_in_mask": _jacobian_in_mask(jacobian, given.fixed_labels),
+        "folds": folds,
+        "fold_count": count,
+    }
+    monitor.report("measure", 0.2, "Measuring the result")
+    numbers["inverse_consistency_mm"] = inverse_consistency(field, given.backward)
+    monitor.report("measure", 0.4, "Measuring the structures")
+    warped_labels = None
+    if given.moving_labels is not None:
+        warped_labels = warp_labels(given.moving_labels, field, grid)
+        shared = match_labels(given.fixed_labels, given.moving_labels) if given.fixed_labels is not None else ()
+        if given.fixed_labels is not None and shared:
+            as_loaded = warp_labels(given.moving_labels, fields.identity(grid), grid)
+            numbers |= label_overlap(given.fixed_labels, as_loaded, warped_labels, given.moving_labels, shared)
+    if given.landmarks is not None and len(given.landmarks):
+        numbers["tre_mm"] = landmark_table(field, given.landmarks)
+    monitor.report("measure", 0.7, "Resampling the moving scan")
+    warped = None if given.moving is None else warp_volume(given.moving, field, grid)
+    return Measured(numbers, jacobian, warped, warped_labels)
+
+
+def _jacobian_in_mask(jacobian: Volume, labels: LabelMap | None) -> dict[str, float | None] | None:
+    """Statistics of det J in the fixed structures; None without a segmentation."""
+    if labels is None:
+        return None
+    if labels.grid != jacobian.grid:
+        labels = warp_labels(labels, fields.identity(jacobian.grid), jacobian.grid)
+    return jacobian_statistics(jacobian.array, labels.mask())
