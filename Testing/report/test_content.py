@@ -21,7 +21,7 @@ METRICS: dict[str, Any] = {
     "dice": {"ball": {"before": 0.5, "after": 0.912345}},
     "hd95_mm": {"ball": {"before": None, "after": 1.25}},
     "jacobian": {"min": -0.25, "max": 1.5, "std": 0.25, "fold_percent": 0.125, "sdlogj": None},
-    "inverse_consistency_mm": {"mean": 0.5, "p95": 1.5, "method": "backward run"},
+    "inverse_consistency_mm": {"mean": 0.5, "p95": 1.5, "source": "backward run"},
 }
 
 
@@ -67,8 +67,20 @@ def test_folds_are_listed_with_place_and_structure(phantom: Phantom, tmp_path: P
     ]
     page = text_of(written(phantom, tmp_path, {**METRICS, "folds": folds}))
     assert "20 of 23" in page
+    counted = written(phantom, tmp_path, {**METRICS, "folds": folds[:20], "fold_count": 51})
+    assert "20 of 51" in text_of(counted)
     assert "39.0 -0.500 1.2 -2.0 3.0 ball" in page
     assert "None: det J is above 0" in text_of(written(phantom, tmp_path, {**METRICS, "folds": []}))
+
+
+def test_landmarks_are_listed_the_worst_first(phantom: Phantom, tmp_path: Path) -> None:
+    listed = [{"name": f"L{i}", "before": 9.0, "after": 0.5 * i, "point_lps": [1.0 * i, 2.0, -3.0]} for i in range(8)]
+    summary = {"mean": 1.75, "p50": 1.75, "max": 3.5}
+    page = written(phantom, tmp_path, {"tre_mm": {"before": summary, "after": summary, "landmarks": listed}})
+    assert "L7 9.00 3.50 7.0 2.0 -3.0 L6" in text_of(page)
+    assert "L2 " not in text_of(page)
+    assert "Median 1.75 1.75" in text_of(page)
+    assert "of 8 landmarks" in page  # the curve is of the listed ones
 
 
 def test_a_title_is_shown_and_nothing_in_it_is_run(phantom: Phantom, tmp_path: Path) -> None:
@@ -86,13 +98,13 @@ def test_structures_of_any_name_and_number_are_shown(phantom: Phantom, tmp_path:
 
 
 def test_histogram_counts_what_folds() -> None:
-    values = np.array([-0.5] * 3 + [0.9] * 57 + [1.1] * 40 + [np.nan] * 50)
+    values = np.array([-0.5] * 3 + [0.9] * 57 + [1.1] * 40)
     chart = charts.jacobian_histogram(values, "here")
     assert chart is not None
     assert "3 %" in chart.markup
     assert chart.markup.count("url(#hatching)") == 1
     assert chart.markup.count("<rect") == 3 + 1
-    assert charts.jacobian_histogram(np.full(4, np.nan), "nowhere") is None
+    assert charts.jacobian_histogram(np.zeros(0), "nowhere") is None
 
 
 def test_error_curve_ends_at_all_landmarks() -> None:

@@ -89,9 +89,9 @@ class Case:
 
     @property
     def focus_name(self) -> str:
-        """What matters, in words that follow a noun."""
-        if self.structures:
-            return "in the structures"
+        """Where :attr:`determinants` are, in words that follow a noun."""
+        if self.request.fixed_labels is not None:
+            return "in the fixed segmentation"
         return "in the body" if self.request.region is None else "in the region of interest"
 
     @cached_property
@@ -175,16 +175,19 @@ class Case:
         return points[self.mapped(points)[1]]
 
     @cached_property
-    def determinant_in_focus(self) -> npt.NDArray[np.float32]:
-        """det J, on its own grid, NaN outside of what matters."""
-        jacobian = self.result.jacobian
-        if jacobian.grid == self.focus.grid:
-            inside = self.focus.array > 0
-        else:
-            shape = (*jacobian.grid.shape, 3)
-            points = fields.points(jacobian.grid, dtype=torch.float64)[0].movedim(0, -1).numpy().reshape(shape)
-            inside = (sample(self.focus, points, nearest=True) > 0) & self.focus.grid.contains(points)
-        return np.where(inside, jacobian.array, np.nan).astype(np.float32)
+    def determinants(self) -> npt.NDArray[np.float32]:
+        """det J of the voxels of the fixed segmentation, or of what matters without one, ``(n,)``."""
+        labels = self.request.fixed_labels
+        where = self.focus if labels is None else Volume(labels.mask().astype(np.float32), labels.grid)
+        return self.result.jacobian.array[self.inside(where)]
+
+    def inside(self, where: Volume) -> npt.NDArray[np.bool_]:
+        """Which voxels of det J's grid ``(D, H, W)`` lie in a mask, on whatever grid it is."""
+        grid = self.result.jacobian.grid
+        if grid == where.grid:
+            return where.array > 0
+        points = fields.points(grid, dtype=torch.float64)[0].movedim(0, -1).numpy()
+        return (sample(where, points, nearest=True) > 0) & where.grid.contains(points)
 
 
 def _stride(voxels: int) -> int:

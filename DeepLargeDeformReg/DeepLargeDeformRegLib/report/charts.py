@@ -51,10 +51,10 @@ def jacobian_histogram(determinant: npt.NDArray[np.floating], where: str) -> Cha
     """How often each det J occurs; the folded part hatched and counted.
 
     Args:
-        determinant: det J; NaN where it does not count.
+        determinant: det J of the voxels that count.
         where: what the voxels are that count.
     """
-    values = determinant[np.isfinite(determinant)]
+    values = determinant.ravel()
     if not values.size:
         return None
     low, high = (float(end) for end in jacobian_points()[[0, -1], 0])

@@ -105,16 +105,24 @@ def _numbers(case: Case) -> dict[str, Any]:
             charts.structure_bars(metrics, "asd_mm", "ASD", "mm", False),
         ),
         "errors": numbers.error_table(metrics),
+        "worst_landmarks": numbers.landmark_table(metrics),
         "error_chart": _error_chart(case),
         "jacobian": numbers.jacobian_table(metrics),
-        "histogram": charts.jacobian_histogram(case.determinant_in_focus, case.focus_name),
+        "histogram": charts.jacobian_histogram(case.determinants, case.focus_name),
         "consistency": numbers.consistency_table(metrics),
         "similarity": numbers.similarity_table(metrics),
         "folds": metrics.get("folds"),
+        "fold_count": metrics.get("fold_count", len(metrics.get("folds") or ())),
+        "consistency_source": _consistency_source(metrics),
         "times": numbers.time_table(metrics),
         "provenance": _provenance(metrics),
         "glossary": glossary(metrics),
     }
+
+
+def _consistency_source(metrics: dict[str, Any]) -> str:
+    found = metrics.get("inverse_consistency_mm") or {}
+    return found.get("source") or found.get("method") or "numerical inverse"
 
 
 def _tiles(metrics: dict[str, Any]) -> list[tuple[str, numbers.Number, numbers.Number | None, str]]:
@@ -129,7 +137,7 @@ def _tiles(metrics: dict[str, Any]) -> list[tuple[str, numbers.Number, numbers.N
         before, after = (numbers.number(metrics, ("dice", name, when), 3) for when in numbers.WHEN)
         tiles.append((f"Dice, {name}" if len(worst) == 1 else f"Lowest Dice: {name}", after, before, ""))
     folds = [
-        ("Folded voxels in the structures", numbers.number(metrics, ("jacobian_in_mask", "fold_percent"), 3)),
+        ("Folded voxels, fixed segmentation", numbers.number(metrics, ("jacobian_in_mask", "fold_percent"), 3)),
         ("Folded voxels", numbers.number(metrics, ("jacobian", "fold_percent"), 3)),
     ]
     tiles += [(heading, shown, None, "%") for heading, shown in folds if shown][:1]
@@ -139,6 +147,10 @@ def _tiles(metrics: dict[str, Any]) -> list[tuple[str, numbers.Number, numbers.N
 
 
 def _error_chart(case: Case) -> charts.Chart | None:
+    """From the errors that the metrics list, else from the landmarks themselves."""
+    listed = (case.result.metrics.get("tre_mm") or {}).get("landmarks")
+    if listed:
+        return charts.cumulative_errors(*([row[when] for row in listed] for when in numbers.WHEN))
     landmarks = case.request.landmarks
     if landmarks is None:
         return None

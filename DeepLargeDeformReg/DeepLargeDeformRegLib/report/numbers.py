@@ -18,7 +18,8 @@ STRUCTURE_MEASURES = (
 ERROR_ROWS = (
     ("mean", "Mean"),
     ("std", "Standard deviation"),
-    ("median", "Median"),
+    ("p25", "25th percentile"),
+    ("p50", "Median"),
     ("p75", "75th percentile"),
     ("p95", "95th percentile"),
     ("max", "Largest"),
@@ -26,6 +27,8 @@ ERROR_ROWS = (
 JACOBIAN_ROWS = (
     ("min", "Smallest det J", "", 3),
     ("max", "Largest det J", "", 3),
+    ("p1", "1st percentile", "", 3),
+    ("p99", "99th percentile", "", 3),
     ("std", "Standard deviation", "", 3),
     ("fold_percent", "Folded voxels", "%", 3),
     ("sdlogj", "SDlogJ", "", 3),
@@ -71,11 +74,11 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def number(metrics: Mapping[str, Any], path: tuple[str, ...], digits: int, unit: str = "") -> Number | None:
+def number(metrics: Mapping[str, Any], path: tuple[str | int, ...], digits: int, unit: str = "") -> Number | None:
     """The number at a path of the metrics; None where the path does not lead to a number or to null."""
     value: Any = metrics
     for key in path:
-        if not isinstance(value, Mapping) or key not in value:
+        if isinstance(key, str) and not (isinstance(value, Mapping) and key in value):
             return None
         value = value[key]
     if value is not None and not isinstance(value, int | float):
@@ -93,6 +96,8 @@ def structure_table(metrics: Mapping[str, Any]) -> Table | None:
     volumes = _volume_columns(metrics)
     if volumes:
         groups.append(("Volume", "ml", tuple(title for _, title in volumes)))
+    if metrics.get("volume_change_percent"):
+        groups.append(("Change", "%", ("moving / fixed",)))
     rows = []
     for name in names:
         cells = [
@@ -101,6 +106,8 @@ def structure_table(metrics: Mapping[str, Any]) -> Table | None:
             for when in ("before", "after")
         ]
         cells += [number(metrics, ("volume_ml", name, key), 1) for key, _ in volumes]
+        if metrics.get("volume_change_percent"):
+            cells.append(number(metrics, ("volume_change_percent", name), 1))
         rows.append(Row(name, tuple(cells)))
     return Table(tuple(groups), tuple(rows))
 
@@ -116,9 +123,23 @@ def error_table(metrics: Mapping[str, Any]) -> Table | None:
     return Table((("Landmark error", "mm", ("before", "after")),), _with_numbers(rows))
 
 
+def landmark_table(metrics: Mapping[str, Any]) -> Table | None:
+    """The landmarks that are off the most after registration; None where they were not listed one by one."""
+    listed = (metrics.get("tre_mm") or {}).get("landmarks") or []
+    worst = sorted(range(len(listed)), key=lambda i: -listed[i]["after"])[:WORST_LANDMARKS]
+    rows = []
+    for index in worst:
+        path = ("tre_mm", "landmarks", index)
+        errors = [number(metrics, (*path, when), 2) for when in WHEN]
+        position = [number(metrics, (*path, "point_lps", axis), 1) for axis in range(3)]
+        rows.append(Row(str(listed[index]["name"]), (*errors, *position)))
+    columns = (("Error", "mm", WHEN), ("Position in the fixed scan", "mm", ("left", "posterior", "superior")))
+    return Table(columns, tuple(rows)) if rows else None
+
+
 def jacobian_table(metrics: Mapping[str, Any]) -> Table | None:
     """Statistics of det J, in the structures (if measured there) and in the whole volume."""
-    columns = [("jacobian_in_mask", "in the structures"), ("jacobian", "whole volume")]
+    columns = [("jacobian_in_mask", "in the fixed segmentation"), ("jacobian", "whole volume")]
     columns = [(key, title) for key, title in columns if metrics.get(key)]
     if not columns:
         return None
@@ -174,13 +195,8 @@ STAGES = {
     "measure": "Measuring",
     "write": "Writing",
 }
-_VOLUMES = (
-    ("fixed", "fixed"),
-    ("moving", "moving"),
-    ("before", "before"),
-    ("propagated", "propagated"),
-    ("after", "after"),
-)
+_VOLUMES = (("fixed", "fixed"), ("moving", "moving"), ("warped", "propagated"))
+WORST_LANDMARKS = 5
 
 
 def _volume_columns(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -73,11 +73,10 @@ def _worst_jacobian(case: Case) -> Place | None:
         return Place(
             "Deepest fold", f"det J falls to {folds[0]['worst']:.2f}: the map turns tissue inside out.", point
         )
-    values = case.determinant_in_focus.ravel()
-    inside = np.flatnonzero(np.isfinite(values))
+    inside = np.flatnonzero(case.inside(case.focus))
     if not len(inside):
         return None
-    values = values[inside].astype(np.float64)
+    values = case.result.jacobian.array.ravel()[inside].astype(np.float64)
     severity = np.where(values > 0, np.abs(np.log(np.maximum(values, 1e-6))), 1e3 - values)
     worst = np.argpartition(severity, -min(CANDIDATES, len(severity)))[-CANDIDATES:]
     worst = worst[np.argsort(-severity[worst])]
