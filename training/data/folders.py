@@ -70,10 +70,14 @@ def subject_folders(
     _check_folder(folder)
     subjects = {}
     for root in sorted(folder.iterdir()):
-        files = [root / name for name in (image, labels, mask)]
-        if files[0].is_file():
-            others = [file if file.is_file() else None for file in files[1:]]
-            subjects[root.name] = subject_of_files(root.name, files[0], *others)
+        scan, label_map, region = (root / name for name in (image, labels, mask))
+        if scan.is_file():
+            subjects[root.name] = subject_of_files(
+                root.name,
+                scan,
+                label_map if label_map.is_file() else None,
+                region if region.is_file() else None,
+            )
     if not subjects:
         raise BadInputError(f"{folder.name} holds no folder with a file {image}; see training/data/README.md.")
     return _with_own_splits(folder, subjects)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.errors import BadInputError
@@ -26,7 +28,7 @@ from .motion import (
     sliding_velocity,
     true_field,
 )
-from .scanner import ScannerSettings, labels_of, scan
+from .scanner import AIR, ScannerSettings, labels_of, scan
 from .shapes import Breathing, RealScan, Shape, breathing_motions, liver_shapes, lung_shapes
 from .tissues import PHASES, attenuation
 from .torso import Patient, ScannedPatient
@@ -47,6 +49,7 @@ class SynthesisSettings:
         mirrored: share of patients that are mirrored, with the labels of left and right exchanged.
         real_breathing: share of breathing motions that follow real landmarks, where there are any.
         sliding: share of one-patient pairs in which organs slide along the wall besides breathing.
+        one_lung: share of one-patient pairs of the thorax whose scans are cropped to one lung, in the middle.
         reach_mm: how far beyond the grid a patient is painted, so that shifts bring in anatomy and not air.
         patients: how many different patients are painted; each is painted once and kept, as far as memory goes.
         kept: how many of them are kept in memory.
@@ -63,6 +66,7 @@ class SynthesisSettings:
     mirrored: float = 0.0
     real_breathing: float = 0.7
     sliding: float = 0.3
+    one_lung: float = 0.15
     reach_mm: float = 18.0
     patients: int = 2000
     kept: int = 64
@@ -116,6 +120,30 @@ class SyntheticPair:
     def same_patient(self) -> bool:
         """True if both scans are of one patient."""
         return self.field is not None
+
+
+@dataclass(frozen=True, eq=False)
+class OneLung:
+    """A pair of scans that are cropped to one lung, as archives of nodules and elastix's test data have.
+
+    Args:
+        value: of the lung among the structures of the thorax.
+        center: of its box in the reference, LPS mm.
+        margin_mm: around it, from side to side.
+    """
+
+    value: int
+    center: npt.NDArray[np.float64]
+    margin_mm: float
+
+    def seen(self, share: Tensor, grid: ImageGrid) -> Tensor:
+        """What a crop to the lung's share ``(D, H, W)`` of a scan shows, ``(W,)`` bool."""
+        columns = torch.nonzero((share > 0.5).any(dim=0).any(dim=0)).flatten()
+        index = torch.arange(share.shape[2], device=share.device)
+        margin = self.margin_mm / grid.spacing[0]
+        if len(columns) == 0:
+            return index >= 0
+        return (index >= columns[0] - margin) & (index <= columns[-1] + margin)
 
 
 class SyntheticPairs:
@@ -176,12 +204,13 @@ class SyntheticPairs:
         # Each scan takes half of the deformation between them, so that neither is sharper than the other.
         half = tuple((width, 0.7 * size) for width, size in settings.motion.waves)
         gentle = replace(settings.motion, waves=half)
-        motions = [self._motion(draw.split(), patient, gentle, breathes=True) for _ in range(2)]
+        lung = self._one_lung(draw, patient)
+        motions = [self._motion(draw.split(), patient, gentle, True, lung) for _ in range(2)]
         tables = [attenuation(draw, draw.choice(PHASES)) for _ in range(2)]
         if draw.chance(settings.same_phase):
             tables[1] = torch.lerp(tables[0], tables[1], draw.uniform(0, 0.3))
         placed = [motion.on(self.grid) for motion in motions]
-        fixed, moving = (self._scan(draw.split(), patient, *each) for each in zip(placed, tables, strict=True))
+        fixed, moving = (self._scan(draw.split(), patient, *each, lung) for each in zip(placed, tables, strict=True))
         truth = true_field(placed[0], motions[1])
         points = self._points(draw, fixed.mask)
         return SyntheticPair(self.grid, fixed, moving, truth, points, fields.transform_points(truth, points))
@@ -220,7 +249,25 @@ class SyntheticPairs:
         patient = abdomen.paint_abdomen(draw, segments, self.reference)
         return mirror(patient, abdomen.EXCHANGED) if mirrored else patient
 
-    def _motion(self, draw: Draw, patient: AnyPatient, settings: MotionSettings, breathes: bool) -> Motion:
+    def _one_lung(self, draw: Draw, patient: AnyPatient) -> OneLung | None:
+        if self.settings.anatomy != "thorax" or not draw.chance(self.settings.one_lung):
+            return None
+        value = thorax.STRUCTURES[draw.choice(("left lung", "right lung"))]
+        parts = torch.tensor(thorax.UNIONS[value], device=patient.labels.device)
+        where = torch.nonzero(torch.isin(patient.labels, parts.to(patient.labels.dtype))).float()
+        if len(where) == 0:
+            return None
+        middle = ((where.amin(dim=0) + where.amax(dim=0)) / 2).flip(0).tolist()
+        return OneLung(value, self.reference.to_physical(middle), draw.uniform(5, 30))
+
+    def _motion(
+        self,
+        draw: Draw,
+        patient: AnyPatient,
+        settings: MotionSettings,
+        breathes: bool,
+        lung: OneLung | None = None,
+    ) -> Motion:
         velocity = random_velocity(draw, self.coarse, settings.waves)
         if breathes:
             still = fields.identity(self.coarse, device=self.device)
@@ -228,17 +275,26 @@ class SyntheticPairs:
             velocity = add(velocity, self._breathing(draw, moves, settings.breathing_mm / 2))
             if draw.chance(self.settings.sliding):
                 velocity = add(velocity, sliding_velocity(draw, moves, self.coarse, draw.uniform(0, 10)))
-        return Motion.of(velocity, random_affine(draw, self.coarse, settings))
+        matrix = random_affine(draw, self.coarse, settings)
+        if lung is not None:
+            matrix[:3, 3] += lung.center
+        return Motion.of(velocity, matrix)
 
     def _breathing(self, draw: Draw, moves: Tensor, amplitude_mm: float) -> DisplacementField:
         if self.breathing and draw.chance(self.settings.real_breathing):
             return draw.choice(self.breathing).velocity(moves, self.coarse, draw.uniform(-0.8, 0.8))
         return breathing_velocity(draw, moves, self.coarse, amplitude_mm)
 
-    def _scan(self, draw: Draw, patient: AnyPatient, place: Placement, table: Tensor) -> SyntheticScan:
+    def _scan(
+        self, draw: Draw, patient: AnyPatient, place: Placement, table: Tensor, lung: OneLung | None = None
+    ) -> SyntheticScan:
+        unions = unions_of(self.settings.anatomy)
         image = scan(patient, place, table, draw, self.settings.scanner)
         organ = MAIN_ORGAN[self.settings.anatomy]
-        shares = labels_of(patient, place, (*self.values, organ), unions_of(self.settings.anatomy))
+        shares = labels_of(patient, place, (*self.values, organ), unions)
+        if lung is not None:
+            seen = lung.seen(labels_of(patient, place, (lung.value,), unions)[0], self.grid)
+            image, shares = torch.where(seen, image, AIR), shares * seen
         return SyntheticScan(image, shares[:-1], shares[-1:])
 
     def _points(self, draw: Draw, mask: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from .conftest import GRID, PLAIN
 
 LIVER, LUNGS = abdomen.STRUCTURES["liver"], thorax.STRUCTURES["lungs"]
 ABDOMEN = SynthesisSettings("abdomen", same_patient=1.0, patients=3)
-THORAX = SynthesisSettings("thorax", same_patient=1.0, patients=3)
+THORAX = SynthesisSettings("thorax", same_patient=1.0, patients=3, one_lung=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -289,3 +289,24 @@ def test_settings_come_from_a_configuration() -> None:
     settings = build(SynthesisSettings, options, "data.options")
     assert settings.motion.shift_mm == 20
     assert settings.real_scans[0].structures == {5: 9}
+
+
+def test_crops_to_one_lung(lungs: list[Shape]) -> None:
+    settings = replace(THORAX, scanner=PLAIN, one_lung=1.0)
+    pairs = SyntheticPairs(lungs, settings, GRID, (6, 7))
+    sides = set()
+    for seed in range(5):
+        pair = pairs.pair(seed)
+        present = [[bool(share.sum() > 20) for share in scan.labels] for scan in (pair.fixed, pair.moving)]
+        assert present[0] == present[1]  # both scans show the same lung, and that alone
+        assert sum(present[0]) == 1
+        sides.add(present[0].index(True))
+        for scan in (pair.fixed, pair.moving):
+            columns = torch.nonzero((scan.image[0] > -990).any(dim=0).any(dim=0)).flatten()
+            middle = float(columns[0] + columns[-1]) / 2
+            assert abs(middle - (GRID.size[0] - 1) / 2) < 6
+            assert len(columns) < 0.6 * GRID.size[0]
+        assert pair.field is not None
+        warped = fields.warp(pair.moving.mask[None], pair.grid, pair.field)[0]
+        assert error(pair.fixed.mask, warped) < 0.12
+    assert sides == {0, 1}
