@@ -124,7 +124,7 @@ class SyntheticPair:
 
 @dataclass(frozen=True, eq=False)
 class OneLung:
-    """A pair of scans that are cropped to one lung, as archives of nodules and elastix's test data have.
+    """A pair of scans that are cropped to one lung, as elastix's test data are; other structures lose their labels.
 
     Args:
         value: of the lung among the structures of the thorax.
@@ -293,19 +293,20 @@ class SyntheticPairs:
         organ = MAIN_ORGAN[self.settings.anatomy]
         shares = labels_of(patient, place, (*self.values, organ), unions)
         if lung is not None:
-            seen = lung.seen(labels_of(patient, place, (lung.value,), unions)[0], self.grid)
-            image, shares = torch.where(seen, image, AIR), shares * seen
+            own = labels_of(patient, place, (lung.value,), unions)
+            seen = lung.seen(own[0], self.grid)
+            image, shares = torch.where(seen, image, AIR), torch.minimum(shares * seen, own)
         return SyntheticScan(image, shares[:-1], shares[-1:])
 
     def _points(self, draw: Draw, mask: Tensor) -> Tensor:
         """Random voxels of the organ, moved within their voxels; always the same number. LPS mm."""
-        weight = mask.flatten() + 1e-6
-        chosen = torch.multinomial(weight, self.settings.points, replacement=True, generator=draw.fields)
-        _, height, width = self.grid.shape
-        index = torch.stack([chosen % width, chosen // width % height, chosen // (width * height)], dim=1)
-        jitter = torch.rand(index.shape, generator=draw.fields, device=self.device) - 0.5
+        inside = torch.nonzero(mask[0] > 0.5)
+        if len(inside) == 0:  # the organ lies outside of the grid
+            inside = torch.nonzero(torch.ones_like(mask[0]))
+        chosen = torch.randint(len(inside), (self.settings.points,), generator=draw.fields, device=self.device)
+        jitter = torch.rand((self.settings.points, 3), generator=draw.fields, device=self.device) - 0.5
         spacing, origin = (torch.tensor(v, device=self.device) for v in (self.grid.spacing, self.grid.origin))
-        return (index + jitter) * spacing + origin
+        return (inside[chosen].flip(1) + jitter) * spacing + origin
 
 
 def mirror(patient: Patient, exchange: Mapping[int, int]) -> Patient:
