@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,31 @@ from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, Limits, WorkerClient, WorkerError, WorkerState
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class ListeningTransport(process.SubprocessTransport):
+    """Notes when the worker acknowledged a cancellation, which the client has no use for."""
+
+    def __init__(self, acknowledged: list[tuple[str, float]]) -> None:
+        super().__init__()
+        self._acknowledged = acknowledged
+        self._decoder = protocol.Decoder()
+
+    def start(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        on_output: Callable[[bytes], None],
+        on_log: Callable[[bytes], None],
+        on_exit: Callable[[int, bool], None],
+    ) -> None:
+        def listen(data: bytes) -> None:
+            for item in self._decoder.feed(data):
+                if isinstance(item, protocol.Cancelling):
+                    self._acknowledged.append((item.job, time.monotonic()))
+            on_output(data)
+
+        super().start(command, environment, listen, on_log, on_exit)
 
 
 class Desk:
@@ -25,6 +50,7 @@ class Desk:
         self.errors: dict[str, WorkerError] = {}
         self.states: list[tuple[WorkerState, str, float]] = []
         self.log: list[str] = []
+        self.acknowledged: list[tuple[str, float]] = []
         self.transports: list[process.SubprocessTransport] = []
         self._changed = threading.Condition()
         library = process.server_environment()
@@ -83,7 +109,7 @@ class Desk:
         self._ticker.join()
 
     def _transport(self) -> process.SubprocessTransport:
-        self.transports.append(process.SubprocessTransport())
+        self.transports.append(ListeningTransport(self.acknowledged))
         return self.transports[-1]
 
     def _tick(self) -> None:

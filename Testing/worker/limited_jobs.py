@@ -1,7 +1,7 @@
 """The worker's real jobs in a process with less memory or smaller files than the machine has.
 
 ``DLDR_TEST_MEMORY_MB`` is what may be allocated once the engine is imported (RLIMIT_AS: allocations then fail for
-real); ``DLDR_TEST_FILE_BYTES`` is the longest file that may be written (RLIMIT_FSIZE: EFBIG in the middle of a write).
+real); ``DLDR_TEST_FILE_BYTES`` is the longest file that may be written (RLIMIT_FSIZE: EFBIG within a write).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ PathLike = str | os.PathLike[str]
 
 VOLUME_ENDINGS = (".nrrd", ".nii", ".nii.gz", ".mha")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_BYTES = 1 << 16
 _DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".mrk.json")
 
 
@@ -67,7 +68,9 @@ def written_whole(path: PathLike, size: int = 0) -> Iterator[Path]:
     except RegistrationError:
         raise
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"{path.name} could not be written: {_reason(error)}.", detail=str(error)) from error
+        raise OutputError(
+            f"{path.name} could not be written: {_write_reason(error, path)}.", detail=str(error)
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -122,6 +125,14 @@ def _reserve(path: Path, size: int) -> None:
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise
+
+
+def _write_reason(error: Exception, path: Path) -> str:
+    """ITK tells no reason; while its unfinished file is still there, a full disk shows."""
+    with suppress(OSError):
+        if isinstance(error, RuntimeError) and shutil.disk_usage(path.absolute().parent).free < _FULL_BYTES:
+            return "the disk is full"
+    return _reason(error)
 
 
 def _reason(error: Exception) -> str:
