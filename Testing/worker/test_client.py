@@ -378,6 +378,39 @@ def test_exit_codes_of_all_systems(code: int, crashed: bool, kind: str) -> None:
     assert process.describe_exit(code, crashed)[0] == kind
 
 
+def test_windows_kills_the_tree_of_both_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command alone: it has never run on Windows."""
+    commands: list[list[str]] = []
+    options: list[dict[str, object]] = []
+
+    def run(command: list[str], **given: object) -> None:
+        commands.append(command)
+        options.append(given)
+
+    monkeypatch.setattr(process.sys, "platform", "win32")
+    monkeypatch.setattr(process.subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
+    monkeypatch.setattr(process.subprocess, "run", run)
+    monkeypatch.setenv("SYSTEMROOT", "C:\\Windows")
+    process.kill_process_tree(4711, None, 4712, 4711)
+    assert len(commands) == 2
+    for command, number in zip(sorted(commands, key=str), ("4711", "4712"), strict=True):
+        assert command[0].endswith("taskkill.exe")
+        assert command[0].startswith("C:\\Windows")  # not what lies in the current folder
+        assert command[1:] == ["/F", "/T", "/PID", number]
+    assert all(given["creationflags"] == 0x08000000 for given in options)
+    assert all(given["timeout"] for given in options)  # a kill that hangs must not hang the application
+
+
+def test_a_kill_that_cannot_be_started_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(process.sys, "platform", "win32")
+    monkeypatch.setattr(process.subprocess, "CREATE_NO_WINDOW", 0, raising=False)
+    monkeypatch.setattr(process.subprocess, "run", run)
+    process.kill_process_tree(4711)
+
+
 def test_orderly_shutdown(desk: MakeDesk, tmp_path: Path) -> None:
     one = desk()
     one.do("echo")

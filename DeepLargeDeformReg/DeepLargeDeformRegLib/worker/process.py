@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 PIECE_BYTES = 1 << 16
+TASKKILL_SECONDS = 2.0
 
 
 def server_command(python: str | None = None, *arguments: str) -> list[str]:
@@ -48,14 +49,7 @@ def kill_process_tree(*process_ids: int | None) -> None:
     """
     for process_id in {identifier for identifier in process_ids if identifier}:
         if sys.platform == "win32":
-            subprocess.run(
-                ["taskkill", "/F", "/T", "/PID", str(process_id)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                creationflags=subprocess.CREATE_NO_WINDOW,
-                check=False,
-            )
+            _kill_windows_tree(process_id)
             continue
         for kill in (os.killpg, os.kill):
             try:
@@ -63,6 +57,21 @@ def kill_process_tree(*process_ids: int | None) -> None:
                 break
             except (ProcessLookupError, PermissionError):
                 continue
+
+
+def _kill_windows_tree(process_id: int) -> None:
+    # By its full path: Windows would look for it in the current folder first.
+    program = Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "taskkill.exe"
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [str(program), "/F", "/T", "/PID", str(process_id)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            creationflags=subprocess.CREATE_NO_WINDOW,  # type: ignore[attr-defined, unused-ignore]
+            timeout=TASKKILL_SECONDS,
+            check=False,
+        )
 
 
 def describe_exit(code: int, crashed: bool) -> tuple[str, str]:
@@ -155,6 +164,8 @@ class SubprocessTransport:
         """Kill the process and all that it started."""
         if self._process is not None and not self._gone.is_set():
             kill_process_tree(self._process.pid, process_id)
+            if sys.platform == "win32":
+                self._process.kill()  # should taskkill be missing or late; the handle cannot mean another process
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the process is gone and its last output was delivered; False if it is still there."""
