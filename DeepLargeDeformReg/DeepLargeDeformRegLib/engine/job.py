@@ -14,11 +14,12 @@ import numpy as np
 
 from . import field as fields
 from . import files, metrics
-from .errors import BadInputError
+from .errors import BadInputError, OutputError
 from .field import DisplacementField
 from .files.common import write_text
 from .geometry import ImageGrid
 from .images import LandmarkPairs, Volume
+from .maps import TITLES, all_maps
 from .pipeline import RegistrationRequest, RegistrationResult, register
 from .progress import Monitor
 from .settings import RegistrationSettings
@@ -49,6 +50,7 @@ class RegistrationJob:
     output_volume: str | None = None
     output_segmentation: str | None = None
     output_jacobian: str | None = None
+    output_maps: str | None = None  # folder for the maps of maps.TITLES, each NAME.nrrd; made if it is not there
     metrics: str | None = None
     report: str | None = None
     report_title: str | None = None  # what the user calls the case; by itself the report names nobody
@@ -219,7 +221,7 @@ def _from_json(kind: type[JobT], entries: dict[str, Any]) -> JobT:
 
 
 def _check_outputs(job: RegistrationJob) -> None:
-    checks = (
+    checks: tuple[tuple[str | None, tuple[str, ...]], ...] = (
         (job.output_transform, files.TRANSFORM_ENDINGS),
         (job.output_inverse, files.TRANSFORM_ENDINGS),
         (job.output_volume, files.VOLUME_ENDINGS),
@@ -229,6 +231,8 @@ def _check_outputs(job: RegistrationJob) -> None:
         (job.report, REPORT_ENDINGS),
     )
     inputs = {Path(path).resolve() for path in (job.fixed, job.moving, job.fixed_segmentation) if path}
+    if job.output_maps is not None:
+        checks += tuple((path, files.VOLUME_ENDINGS) for path in _map_paths(job.output_maps).values())
     for path, endings in checks:
         if path is None:
             continue
@@ -237,6 +241,18 @@ def _check_outputs(job: RegistrationJob) -> None:
             raise BadInputError(f"The output {Path(path).name} would overwrite an input; choose another name.")
     if job.output_segmentation and not job.moving_segmentation:
         raise BadInputError("A propagated segmentation was asked for, but no moving segmentation was given.")
+
+
+def _map_paths(folder: str) -> dict[str, str]:
+    """Where each map goes; makes the folder."""
+    try:
+        Path(folder).mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {Path(folder).name} for the maps cannot be made; create it first, or choose another one.",
+            str(error),
+        ) from error
+    return {name: str(Path(folder) / f"{name}.nrrd") for name in TITLES}
 
 
 def _read(job: RegistrationJob, warnings: list[str]) -> RegistrationRequest:
@@ -293,6 +309,11 @@ def _write(
     if job.output_jacobian:
         files.write_volume(result.jacobian, job.output_jacobian, compress)
         monitor.check()
+    if job.output_maps:
+        paths = _map_paths(job.output_maps)
+        for name, volume in all_maps(result.field, result.maps, request.fixed.grid).items():
+            files.write_volume(volume, paths[name], compress)
+            monitor.check()
     if job.output_segmentation and result.warped_labels is not None:
         files.write_label_map(result.warped_labels, job.output_segmentation)
         monitor.check()

@@ -60,7 +60,8 @@ class RegistrationResult:
         warped: moving scan on the fixed grid.
         warped_labels: moving segmentation on the fixed grid, nearest neighbor; None without one.
         jacobian: det J on the output grid.
-        metrics: JSON-safe numbers; see :mod:`metrics`.
+        metrics: JSON-safe numbers; see docs/metrics.md.
+        maps: what was measured at each place, on grids of their own, for :func:`.maps.all_maps`.
     """
 
     field: DisplacementField
@@ -69,6 +70,7 @@ class RegistrationResult:
     warped_labels: LabelMap | None
     jacobian: Volume
     metrics: dict[str, Any]
+    maps: dict[str, Volume] = field(default_factory=dict)
 
 
 def register(request: RegistrationRequest, monitor: Monitor | None = None) -> RegistrationResult:
@@ -296,7 +298,7 @@ def _measured(
     )
     assert measured.warped is not None
     return RegistrationResult(
-        field, linear, measured.warped, measured.warped_labels, measured.jacobian, measured.numbers
+        field, linear, measured.warped, measured.warped_labels, measured.jacobian, measured.numbers, measured.maps
     )
 
 

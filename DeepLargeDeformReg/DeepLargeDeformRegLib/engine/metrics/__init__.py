@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from .deformation import fold_regions, inverse_consistency, jacobian_statistics
 from .landmarks import landmark_errors, landmark_table, summarize_errors
+from .limits import SITE_TABLE, Limits, load_limits
 from .measure import Measured, MeasureInput, measure
 from .overlap import SurfaceDistances, dice, dice30, label_overlap, match_labels, surface_distances
+from .similarity import Similarity, similarity
+from .verdict import judge
 
 __all__ = [
+    "SITE_TABLE",
+    "Limits",
     "MeasureInput",
     "Measured",
+    "Similarity",
     "SurfaceDistances",
     "dice",
     "dice30",
     "fold_regions",
     "inverse_consistency",
     "jacobian_statistics",
+    "judge",
     "label_overlap",
     "landmark_errors",
     "landmark_table",
+    "load_limits",
     "match_labels",
     "measure",
+    "similarity",
     "summarize_errors",
     "surface_distances",
 ]

@@ -106,9 +106,13 @@ def inverse_consistency(field: DisplacementField, backward: DisplacementField | 
         ``mean``, ``p95``, ``max`` in mm (None if no voxel counts) and ``source``: ``"numerical inverse"`` or
         ``"backward run"``.
     """
-    error = consistency_map(field, backward)
+    return summarize_consistency(consistency_map(field, backward), backward is not None)
+
+
+def summarize_consistency(error: Volume, backward_run: bool) -> dict[str, Any]:
+    """What :func:`inverse_consistency` returns, of a map of the error."""
     counted = error.array[np.isfinite(error.array)]
-    source = "numerical inverse" if backward is None else "backward run"
+    source = "backward run" if backward_run else "numerical inverse"
     if not counted.size:
         return {"mean": None, "p95": None, "max": None, "source": source}
     p95 = float(np.percentile(counted, 95))

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .. import field as fields
 from ..field import DisplacementField
 from ..images import LabelMap, LandmarkPairs, Volume
 from ..progress import Monitor
 from ..warping import warp_labels, warp_volume
-from .deformation import fold_regions, inverse_consistency, jacobian_statistics
+from .deformation import consistency_map, fold_regions, jacobian_statistics, summarize_consistency
 from .landmarks import landmark_table
 from .overlap import label_overlap, match_labels
+from .similarity import similarity_table
+from .verdict import judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +57,15 @@ class Measured:
         jacobian: det J on the field's grid.
         warped: moving scan on the fixed grid; None without one.
         warped_labels: moving segmentation on the fixed grid; None without one.
+        maps: ``inverse_consistency_mm``, ``local_similarity`` and ``uncertainty_mm``, those that there are, on coarse
+            grids of their own, NaN where they are not defined; :mod:`..maps` puts them on the fixed grid.
     """
 
     numbers: dict[str, Any]
     jacobian: Volume
     warped: Volume | None
     warped_labels: LabelMap | None
+    maps: dict[str, Volume]
 
 
 def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
@@ -74,7 +81,9 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
         "fold_count": count,
     }
     monitor.report("measure", 0.2, "Measuring the result")
-    numbers["inverse_consistency_mm"] = inverse_consistency(field, given.backward)
+    error = consistency_map(field, given.backward)
+    numbers["inverse_consistency_mm"] = summarize_consistency(error, given.backward is not None)
+    maps = {"inverse_consistency_mm": error}
     monitor.report("measure", 0.4, "Measuring the structures")
     warped_labels = None
     if given.moving_labels is not None:
@@ -86,8 +95,25 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
     if given.landmarks is not None and len(given.landmarks):
         numbers["tre_mm"] = landmark_table(field, given.landmarks)
     monitor.report("measure", 0.7, "Resampling the moving scan")
-    warped = None if given.moving is None else warp_volume(given.moving, field, grid)
-    return Measured(numbers, jacobian, warped, warped_labels)
+    warped = None
+    if given.moving is not None:
+        warped = warp_volume(given.moving, field, grid)
+        table, similarity = similarity_table(given.fixed, given.moving, field)
+        numbers |= table
+        maps["local_similarity"] = similarity.local
+    if given.uncertainty is not None:
+        numbers["uncertainty_mm"] = summarize_uncertainty(given.uncertainty)
+        maps["uncertainty_mm"] = given.uncertainty
+    numbers["verdict"] = judge(numbers, given.guided_by_labels, given.guided_by_landmarks)
+    return Measured(numbers, jacobian, warped, warped_labels, maps)
+
+
+def summarize_uncertainty(uncertainty: Volume) -> dict[str, float | None]:
+    """Mean, 95th percentile and maximum of the displacement's standard deviation, mm; NaN voxels do not count."""
+    values = uncertainty.array[np.isfinite(uncertainty.array)]
+    if not values.size:
+        return {"mean": None, "p95": None, "max": None}
+    return {"mean": float(values.mean()), "p95": float(np.percentile(values, 95)), "max": float(values.max())}
 
 
 def _jacobian_in_mask(jacobian: Volume, labels: LabelMap | None) -> dict[str, float | None] | None:

@@ -1,0 +1,114 @@
+"""The limits of the verdict: one table, Resources/verdict_limits.json, that a site can override."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInputError
+
+TABLE = Path(__file__).resolve().parents[3] / "Resources" / "verdict_limits.json"
+SITE_TABLE = "DEEPLARGEDEFORMREG_VERDICT_LIMITS"
+"""Environment variable with the path of a site's own table; what it does not name keeps the limit that ships."""
+
+_ENTRIES = {"accept", "reject", "unit", "better", "what", "source"}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where a number is good, and where it forbids use; in between it is to be looked at.
+
+    Args:
+        accept: the worst value that is good.
+        reject: values worse than this forbid use; None if none does.
+        unit: unit, may be empty.
+        lower_is_better: else higher is.
+        what: the number's name in words.
+        source: where the limit is from.
+    """
+
+    accept: float
+    reject: float | None
+    unit: str
+    lower_is_better: bool
+    what: str
+    source: str
+
+    def severity(self, value: float) -> str:
+        """``"accept"``, ``"look"`` or ``"reject"``; a value that is not a number is to be looked at."""
+        sign = 1.0 if self.lower_is_better else -1.0
+        if sign * value <= sign * self.accept:
+            return "accept"
+        return "reject" if self.reject is not None and sign * value > sign * self.reject else "look"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The table: its name, and a limit for each number that the verdict knows."""
+
+    name: str
+    table: Mapping[str, Limit]
+
+    def __getitem__(self, key: str) -> Limit:
+        return self.table[key]
+
+
+def load_limits(path: Path | str | None = None) -> Limits:
+    """The limits that ship, overridden by a site's table.
+
+    Args:
+        path: the site's table; by default the one that the environment variable :data:`SITE_TABLE` names, if any.
+
+    Raises:
+        BadInputError: if a table cannot be read or holds what is not a limit.
+    """
+    entries = _read(TABLE)
+    name, table = str(entries["name"]), dict(entries["limits"])
+    chosen = path if path is not None else os.environ.get(SITE_TABLE) or None
+    if chosen is not None:
+        site = _read(Path(chosen))
+        unknown = sorted(set(site["limits"]) - set(table))
+        if unknown:
+            raise BadInputError(f"The site's table of limits names what the verdict does not know: {unknown}.")
+        for key, values in site["limits"].items():
+            if not isinstance(values, Mapping):
+                raise BadInputError(f"The limit '{key}' of the site's table is not an object with accept and reject.")
+            table[key] = {**table[key], **values}
+        name = f"{site['name']} (site, over {name})"
+    return Limits(name, {key: _limit(key, values) for key, values in table.items()})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            f"The table of limits {path.name} cannot be read; correct it, or unset {SITE_TABLE} to use the limits "
+            "that ship.",
+            str(error),
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get("limits"), dict) or not content.get("name"):
+        raise BadInputError(f"The table of limits {path.name} needs a 'name' and 'limits'; see docs/metrics.md.")
+    return content
+
+
+def _limit(key: str, values: Mapping[str, Any]) -> Limit:
+    unknown = sorted(set(values) - _ENTRIES)
+    if unknown or set(values) != _ENTRIES:
+        raise BadInputError(f"The limit '{key}' needs {sorted(_ENTRIES)}, and nothing else; it has {sorted(values)}.")
+    accept, reject = values["accept"], values["reject"]
+    numbers = [accept] if reject is None else [accept, reject]
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        raise BadInputError(f"The limit '{key}' must be numbers; reject may be null.")
+    if values["better"] not in ("lower", "higher"):
+        raise BadInputError(f"The limit '{key}' says 'better': it must be 'lower' or 'higher'.")
+    lower = values["better"] == "lower"
+    if reject is not None and (reject < accept if lower else reject > accept):
+        raise BadInputError(f"The limit '{key}' rejects what it accepts; exchange 'accept' and 'reject'.")
+    texts = (str(values[name]) for name in ("unit", "what", "source"))
+    unit, what, source = texts
+    return Limit(float(accept), None if reject is None else float(reject), unit, lower, what, source)
