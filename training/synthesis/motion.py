@@ -64,13 +64,13 @@ class Placement:
 
 @dataclass(frozen=True)
 class MotionSettings:
-    """How far scans are deformed. Lengths in mm are one standard deviation of the displacement, unless said.
+    """How far scans are deformed at most; each pair takes a part of it, see :meth:`scaled`.
 
     Args:
         rotation_deg: largest rotation about each axis.
         shift_mm: largest shift along each axis.
         scale: largest change of size along each axis, as a share.
-        waves: pairs of a feature's width and its displacement, both mm.
+        waves: pairs of a feature's width and the standard deviation of its displacement, both mm.
         breathing_mm: largest motion of the diaphragm, as an amplitude.
     """
 
@@ -79,6 +79,16 @@ class MotionSettings:
     scale: float = 0.08
     waves: tuple[tuple[float, float], ...] = ((160.0, 7.0), (80.0, 4.0), (40.0, 1.2))
     breathing_mm: float = 30.0
+
+    def scaled(self, factor: float, of_waves: float = 1.0) -> MotionSettings:
+        """All of it times a factor, waves times another one besides."""
+        return MotionSettings(
+            self.rotation_deg * factor,
+            self.shift_mm * factor,
+            self.scale * factor,
+            tuple((width, factor * of_waves * size) for width, size in self.waves),
+            self.breathing_mm * factor,
+        )
 
 
 def true_field(fixed: Placement, moving: Motion) -> DisplacementField:

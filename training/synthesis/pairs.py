@@ -56,7 +56,8 @@ class SynthesisSettings:
         real_scans: real scans for pairs with themselves, besides the painted ones.
         real: share of one-patient pairs that are of real scans, if there are any.
         points: corresponding points for one-patient pairs, drawn within the structures.
-        motion: of each scan to its reference.
+        motion: of each scan to its reference, at its strongest.
+        strength: which part of it pairs take, from and to; easy pairs are as needed as hard ones.
         scanner: of each scan.
     """
 
@@ -74,6 +75,7 @@ class SynthesisSettings:
     real: float = 0.25
     points: int = 512
     motion: MotionSettings = field(default_factory=MotionSettings)
+    strength: tuple[float, float] = (0.25, 1.0)
     scanner: ScannerSettings = field(default_factory=ScannerSettings)
 
     def __post_init__(self) -> None:
@@ -202,8 +204,7 @@ class SyntheticPairs:
         is_real = bool(self._real) and draw.chance(settings.real)
         patient = draw.choice(self._real) if is_real else self.patient(draw.integer(settings.patients))
         # Each scan takes half of the deformation between them, so that neither is sharper than the other.
-        half = tuple((width, 0.7 * size) for width, size in settings.motion.waves)
-        gentle = replace(settings.motion, waves=half)
+        gentle = settings.motion.scaled(draw.uniform(*settings.strength), of_waves=0.7)
         lung = self._one_lung(draw, patient)
         motions = [self._motion(draw.split(), patient, gentle, True, lung) for _ in range(2)]
         tables = [attenuation(draw, draw.choice(PHASES)) for _ in range(2)]
@@ -219,10 +220,11 @@ class SyntheticPairs:
         first = draw.integer(self.settings.patients)
         # Two numbers that differ by no multiple of the number of shapes are patients with different shapes.
         second = first + 1 + draw.integer(len(self.shapes) - 1)
+        strength = self.settings.motion.scaled(draw.uniform(*self.settings.strength))
         scans = []
         for index in (first, second):
             patient = self.patient(index)
-            motion = self._motion(draw.split(), patient, self.settings.motion, breathes=draw.chance(0.5))
+            motion = self._motion(draw.split(), patient, strength, breathes=draw.chance(0.5))
             scans.append(
                 self._scan(draw.split(), patient, motion.on(self.grid), attenuation(draw, draw.choice(PHASES)))
             )

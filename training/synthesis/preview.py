@@ -5,6 +5,7 @@ Look at them before training on them.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -94,11 +95,13 @@ def main(
         grid = ImageGrid.axis_aligned([round(mm / spacing / 8) * 8 for mm in SIZES_MM[anatomy]], [spacing] * 3)
         values = [value for value in structures_of(anatomy).values() if value not in unions_of(anatomy)]
         source = open_pairs(settings, shapes, grid, values, name or (), device)
+        start = time.perf_counter()
         pairs = [source.pair(seed + number) for number in range(count)]
+        seconds = time.perf_counter() - start
         figure = figure_of(pairs, anatomy, real or [])
         with written_whole(output) as temporary:
             figure.savefig(temporary, dpi=70)
-        _console.print(f"{count} pairs of the {anatomy} -> {output.name}")
+        _console.print(f"{count} pairs of the {anatomy} in {seconds:.1f} s -> {output.name}")
     except RegistrationError as error:
         _console.print(f"[red]{error.message}[/red]")
         raise typer.Exit(error.exit_code) from error

@@ -35,8 +35,8 @@ from training.synthesis.tissues import attenuation
 from .conftest import GRID, PLAIN
 
 LIVER, LUNGS = abdomen.STRUCTURES["liver"], thorax.STRUCTURES["lungs"]
-ABDOMEN = SynthesisSettings("abdomen", same_patient=1.0, patients=3)
-THORAX = SynthesisSettings("thorax", same_patient=1.0, patients=3, one_lung=0.0)
+ABDOMEN = SynthesisSettings("abdomen", same_patient=1.0, patients=3, strength=(1.0, 1.0))
+THORAX = SynthesisSettings("thorax", same_patient=1.0, patients=3, one_lung=0.0, strength=(1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +310,14 @@ def test_crops_to_one_lung(lungs: list[Shape]) -> None:
         warped = fields.warp(pair.moving.mask[None], pair.grid, pair.field)[0]
         assert error(pair.fixed.mask, warped) < 0.12
     assert sides == {0, 1}
+
+
+def test_strength_says_how_far(livers: list[Shape]) -> None:
+    moved = []
+    for strength in (0.1, 1.0):
+        settings = replace(ABDOMEN, strength=(strength, strength), scanner=PLAIN, sliding=0.0)
+        pair = SyntheticPairs(livers, settings, GRID, (LIVER,)).pair(2)
+        assert pair.fixed_points is not None
+        assert pair.moving_points is not None
+        moved.append(float((pair.moving_points - pair.fixed_points).norm(dim=1).mean()))
+    assert 4 < moved[1] / moved[0] < 20
