@@ -30,6 +30,7 @@ from ..field import DisplacementField, compose, from_affine, identity
 from ..geometry import ImageGrid
 from .common import PathLike, check_output, ending, quiet_itk, written_whole
 from .headers import check_file
+from .nrrd import write_raw_nrrd
 from .volumes import check_written, execute, open_image, write_image
 
 FIELD_ENDINGS = (".nrrd", ".mha", ".nii.gz", ".nii")
@@ -60,6 +61,9 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
             raise BadInputError(f"{Path(path).name}: an image file holds a displacement field only; use .h5 or .tfm.")
         if kind in (".nii", ".nii.gz"):
             _write_nifti(transform, path)
+        elif kind == ".nrrd" and not compress:
+            with written_whole(path) as temporary:
+                write_raw_nrrd(_vectors(transform), transform.grid, temporary)
         else:
             write_image(_field_image(transform), path, compress)
         return
@@ -172,11 +176,15 @@ def _applied(pending: list[sitk.Transform], field: DisplacementField) -> Displac
     return _field_of(image)
 
 
-def _field_image(field: DisplacementField) -> sitk.Image:
+def _vectors(field: DisplacementField) -> npt.NDArray[np.float32]:
+    """View of a batch of one as ``(D, H, W, 3)``."""
     if field.displacement.shape[0] != 1:
         raise ValueError(f"one field can be written, not a batch of {field.displacement.shape[0]}")
-    array = field.displacement[0].detach().to("cpu", torch.float32).permute(1, 2, 3, 0).numpy()
-    return field.grid.to_image(np.ascontiguousarray(array), is_vector=True)
+    return field.displacement[0].detach().to("cpu", torch.float32).permute(1, 2, 3, 0).numpy()
+
+
+def _field_image(field: DisplacementField) -> sitk.Image:
+    return field.grid.to_image(np.ascontiguousarray(_vectors(field)), is_vector=True)
 
 
 def _field_of(image: sitk.Image) -> DisplacementField:

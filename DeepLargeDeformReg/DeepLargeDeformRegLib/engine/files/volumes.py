@@ -11,9 +11,10 @@ import SimpleITK as sitk
 from ..errors import BadInputError, MemoryExhaustedError
 from ..geometry import ImageGrid
 from ..images import Volume
-from .common import VOLUME_ENDINGS, PathLike, check_output, quiet_itk, written_whole
+from .common import VOLUME_ENDINGS, PathLike, check_output, ending, quiet_itk, written_whole
 from .dicom import read_series, split_series
 from .headers import check_file, not_finite
+from .nrrd import write_raw_nrrd
 
 MINIMUM_VOXELS = 8  # per axis; fewer hold no deformation that could be told from noise
 
@@ -63,6 +64,10 @@ def write_volume(volume: Volume, path: PathLike, compress: bool = True) -> None:
         BadInputError: if the ending is none of these.
         OutputError: if it could not be written.
     """
+    if not compress and ending(path) == ".nrrd":
+        with written_whole(path) as temporary:
+            write_raw_nrrd(volume.array, volume.grid, temporary)
+        return
     write_image(volume.to_image(), path, compress)
 
 
