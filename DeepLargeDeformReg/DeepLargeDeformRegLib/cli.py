@@ -89,6 +89,12 @@ def register(
     fold_free: Annotated[
         bool, typer.Option("--fold-free/--allow-folds", help="Repair the transform until det J > 0 at every voxel.")
     ] = True,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="Register in both directions and let them agree; twice the time.")
+    ] = False,
+    output_uncertainty: Annotated[
+        str | None, typer.Option(help="Map of where independent solutions disagree, mm; three times the time.")
+    ] = None,
     guide: Annotated[bool, typer.Option("--guide/--no-guide", help="Let segmentations guide.")] = True,
     guide_with_landmarks: Annotated[bool, typer.Option("--guide-with-landmarks")] = False,
     prealign: Annotated[str, typer.Option(help="auto, none, translation, rigid or affine.")] = "auto",
@@ -109,6 +115,8 @@ def register(
                 model=model,
                 refine=refine,
                 fold_free=fold_free,
+                symmetric=symmetric,
+                uncertainty=output_uncertainty is not None,
                 device=device,
                 prealign=prealign,
                 guide_with_segmentations=guide,
@@ -126,6 +134,7 @@ def register(
             output_volume=output_volume,
             output_segmentation=output_segmentation,
             output_jacobian=output_jacobian,
+            output_uncertainty=output_uncertainty,
             metrics=metrics,
             report=report,
             report_title=report_title,

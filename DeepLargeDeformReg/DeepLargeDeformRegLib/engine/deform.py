@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import field as fields
+from .agreement import disagreement, symmetrized
 from .field import DisplacementField
 from .geometry import ImageGrid
 from .images import LabelMap, LandmarkPairs, Volume
-from .losses.mind import mind_ssc
 from .models import RegistrationModel
 from .presets import Preset
 from .progress import Monitor
-from .refine import AlignedPair, RefinementLevel, RefinementPlan, refine
-from .start import global_search
+from .refine import AlignedPair, RefinementLevel, RefinementPlan
+from .solve import LINEAR, Start, solve
 
 BYTES_PER_VOXEL = 250  # measured peak of refinement: 2 x 13 feature channels, their making, the warped scan
 MARGIN_MM = 15.0  # around an organ: what its surface needs to see of its surroundings
@@ -67,26 +67,32 @@ class DeformPlan:
     preset: Preset
     spacing_mm: float
     refine: bool
-    iterations: int | None
-    regularity: float
+    iterations: int | None = None
+    regularity: float = 1.0
+    symmetric: bool = False
+    uncertainty: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Deformed:
-    """Field in mm (linear part not included), where it started from, refinement steps, seconds per stage."""
+    """What the deformable part found.
+
+    Args:
+        field: in mm, on the CPU, linear part not included.
+        origin: where it started from.
+        steps: refinement steps of each level.
+        seconds: per stage.
+        spread: how far independent solutions lie apart, mm, ``(1, 1, D, H, W)`` on the field's grid; or None.
+        round_trip_mm: mean distance by which forward and backward run missed each other before they were made to
+            agree; None without a symmetric run.
+    """
 
     field: DisplacementField
     origin: str
     steps: tuple[int, ...]
     seconds: dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A field to refine, in mm, and where it comes from."""
-
-    origin: str
-    field: DisplacementField
+    spread: Tensor | None = None
+    round_trip_mm: float | None = None
 
 
 def voxels_that_fit(free_bytes: float) -> int:
@@ -118,64 +124,62 @@ def deform(
         device: where to compute.
         monitor: progress and cancellation.
     """
-    seconds: dict[str, float] = {}
-    clock = time.perf_counter()
     grid = given.region.with_spacing(plan.spacing_mm)
     pair = _aligned_pair(given, grid, plan.preset, device)
-    candidates = [Start("linear alignment", fields.identity(grid, device=device))]
-    if given.start is not None:
-        candidates = [Start("given transform", given.start.to(device))]
-    elif model is not None:
-        monitor.report("network", 0.0, "Running the network")
-        candidates.append(Start(model.card.name, _predict(given, grid, model, monitor.span(0.0, 0.2)).to(device)))
-    seconds["network"] = time.perf_counter() - clock
+    refinement = _refinement(plan, given)
+    runs = 1 + (plan.symmetric or plan.uncertainty) + plan.uncertainty
+    spans = [monitor.span(number / runs, (number + 1) / runs) for number in range(runs)]
 
     clock = time.perf_counter()
-    features = _features(pair, plan.preset)
-    start = _best_start(features, pair, candidates)
-    if start is candidates[0] and given.start is None and plan.refine:
-        # Without a network that fits these scans the search finds what refinement alone would not reach.
-        found = global_search(*features, grid, plan.preset.search, monitor.span(0.2, 0.35))
-        start = _best_start(features, pair, [start, Start("global search", found)])
-    seconds["start"] = time.perf_counter() - clock
-
-    clock = time.perf_counter()
-    field, steps = start.field, ()
-    if plan.refine:
-        field, steps = _refined(pair, start, _refinement(plan, given), monitor.span(0.35, 1.0))
-    seconds["refine"] = time.perf_counter() - clock
-    return Deformed(DisplacementField(field.displacement.detach().cpu(), field.grid), start.origin, steps, seconds)
-
-
-def _refined(
-    pair: AlignedPair, start: Start, plan: RefinementPlan, monitor: Monitor
-) -> tuple[DisplacementField, tuple[int, ...]]:
-    """The start with its refinement.
-
-    A search finds displacements cell by cell, so refinement replaces its field by a smoother one. What a network or
-    the user gives is smooth and more than the images show, so refinement adds to it: ``start(update(x))``, where the
-    update alone pays for its roughness.
-    """
-    if start.origin in ("linear alignment", "global search"):
-        refined = refine(pair, start.field, plan, monitor)
-        return refined.field, refined.steps
-    given = fields.resample(start.field, pair.grid)
-    refined = refine(_warped(pair, given), fields.identity(pair.grid, device=pair.fixed.device), plan, monitor)
-    return fields.compose(given, fields.resample(refined.field, pair.grid)), refined.steps
-
-
-def _warped(pair: AlignedPair, field: DisplacementField) -> AlignedPair:
-    """The pair with its moving side seen through a field."""
-    masks, landmarks = pair.moving_masks, pair.moving_landmarks
-    return dataclasses.replace(
-        pair,
-        moving=fields.warp(pair.moving, pair.grid, field, padding="border"),
-        valid=fields.warp(pair.valid, pair.grid, field),
-        moving_masks=None if masks is None else fields.warp(masks, pair.grid, field),
-        moving_landmarks=None
-        if landmarks is None
-        else fields.transform_points(fields.invert(field).field, landmarks),
+    starts = _starts(given, grid, model, device, spans[0].span(0.0, 0.2))
+    seconds = {"network": time.perf_counter() - clock}
+    forward = solve(pair, starts, plan.preset.search, refinement, plan.refine, spans[0].span(0.2, 1.0))
+    seconds.update(forward.seconds)
+    field, spread, round_trip = fields.resample(forward.field, grid), None, None
+    if runs > 1:
+        clock = time.perf_counter()
+        opposite = _aligned_pair(given, grid, plan.preset, device, reverse=True)
+        starts = _starts(given, grid, model, device, spans[1].span(0.0, 0.2), reverse=True)
+        solved = solve(opposite, starts, plan.preset.search, refinement, plan.refine, spans[1].span(0.2, 1.0))
+        backward = fields.resample(solved.field, grid)
+        seconds["backward"] = time.perf_counter() - clock
+        if plan.uncertainty:
+            clock = time.perf_counter()
+            other = dataclasses.replace(refinement, mind_dilation=3 - min(refinement.mind_dilation, 2))
+            only_search = [Start(LINEAR, fields.identity(grid, device=device))]
+            solved = solve(pair, only_search, plan.preset.search, other, True, spans[2])
+            spread = disagreement([field, fields.invert(backward).field, fields.resample(solved.field, grid)])
+            seconds["uncertainty"] = time.perf_counter() - clock
+        if plan.symmetric:
+            round_trip = float(fields.compose(backward, field).displacement.norm(dim=1).mean())
+            field = symmetrized(field, backward)
+    return Deformed(
+        DisplacementField(field.displacement.detach().cpu(), field.grid),
+        forward.origin,
+        forward.steps,
+        seconds,
+        None if spread is None else spread.cpu(),
+        round_trip,
     )
+
+
+def _starts(
+    given: DeformInput,
+    grid: ImageGrid,
+    model: RegistrationModel | None,
+    device: torch.device,
+    monitor: Monitor,
+    reverse: bool = False,
+) -> list[Start]:
+    """The field that the user gave; or else the linear alignment, and the network's field."""
+    if given.start is not None:
+        known = given.start.to(device)
+        return [Start("given transform", fields.invert(known).field if reverse else known)]
+    starts = [Start(LINEAR, fields.identity(grid, device=device))]
+    if model is not None:
+        monitor.report("network", 0.0, "Running the network")
+        starts.append(Start(model.card.name, _predict(given, grid, model, monitor, reverse).to(device)))
+    return starts
 
 
 def _refinement(plan: DeformPlan, given: DeformInput) -> RefinementPlan:
@@ -194,28 +198,34 @@ def _refinement(plan: DeformPlan, given: DeformInput) -> RefinementPlan:
     )
 
 
-def _aligned_pair(given: DeformInput, grid: ImageGrid, preset: Preset, device: torch.device) -> AlignedPair:
+def _aligned_pair(
+    given: DeformInput, grid: ImageGrid, preset: Preset, device: torch.device, reverse: bool = False
+) -> AlignedPair:
+    """Both scans on the working grid, the moving one seen through the linear alignment; ``reverse`` swaps them."""
     still = fields.identity(grid, device=device)
     aligned = fields.from_affine(given.linear, grid, device=device)
-    fixed = fields.warp(given.fixed.tensor(device), given.fixed.grid, still, padding="border")
-    moving_source = given.moving.tensor(device)
-    moving = fields.warp(moving_source, given.moving.grid, aligned, padding="border")
-    inside = fields.warp(torch.ones_like(given.fixed.tensor(device)), given.fixed.grid, still)
-    valid = (fields.warp(torch.ones_like(moving_source), given.moving.grid, aligned) > 0.99).float()
-    fixed_masks = moving_masks = None
+    images, covered = [], []
+    for volume, map_ in ((given.fixed, still), (given.moving, aligned)):
+        source = volume.tensor(device)
+        images.append(fields.warp(source, volume.grid, map_, padding="border"))
+        covered.append((fields.warp(torch.ones_like(source), volume.grid, map_) > 0.99).float())
+    masks: list[Tensor | None] = [None, None]
     if given.shared_labels and given.fixed_labels is not None and given.moving_labels is not None:
-        fixed_masks = _masks(given.fixed_labels, [pair[0] for pair in given.shared_labels], still)
-        moving_masks = _masks(given.moving_labels, [pair[1] for pair in given.shared_labels], aligned)
-        if preset.organ:
-            organ = (fixed_masks.amax(dim=1, keepdim=True) > 0.5).float()
-            inside = inside * F.max_pool3d(organ, 5, 1, 2)
-    fixed_points = moving_points = None
+        masks = [
+            _masks(given.fixed_labels, [pair[0] for pair in given.shared_labels], still),
+            _masks(given.moving_labels, [pair[1] for pair in given.shared_labels], aligned),
+        ]
+    points: list[Tensor | None] = [None, None]
     if given.landmarks is not None:
         inverse = np.linalg.inv(given.linear)
         back = given.landmarks.moving @ inverse[:3, :3].T + inverse[:3, 3]
-        fixed_points = torch.as_tensor(given.landmarks.fixed, dtype=torch.float32, device=device)
-        moving_points = torch.as_tensor(back, dtype=torch.float32, device=device)
-    return AlignedPair(grid, fixed, moving, inside, valid, fixed_masks, moving_masks, fixed_points, moving_points)
+        both = (given.landmarks.fixed, back)
+        points = [torch.as_tensor(some, dtype=torch.float32, device=device) for some in both]
+    f, m = (1, 0) if reverse else (0, 1)
+    inside, organ = covered[f], masks[f]
+    if preset.organ and organ is not None:
+        inside = inside * F.max_pool3d((organ.amax(dim=1, keepdim=True) > 0.5).float(), 5, 1, 2)
+    return AlignedPair(grid, images[f], images[m], inside, covered[m], masks[f], masks[m], points[f], points[m])
 
 
 def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) -> Tensor:
@@ -227,7 +237,9 @@ def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) ->
     return torch.cat(channels, dim=1)
 
 
-def _predict(given: DeformInput, region: ImageGrid, model: RegistrationModel, monitor: Monitor) -> DisplacementField:
+def _predict(
+    given: DeformInput, region: ImageGrid, model: RegistrationModel, monitor: Monitor, reverse: bool
+) -> DisplacementField:
     """The network's field; its input is axis-aligned at the card's spacing and covers the working region."""
     spacing = np.array(model.card.spacing_mm)
     corners = region.corners
@@ -241,26 +253,5 @@ def _predict(given: DeformInput, region: ImageGrid, model: RegistrationModel, mo
         (given.moving_raw, fields.from_affine(given.linear, grid)),
     ):
         inputs.append(fields.warp(volume.tensor(), volume.grid, field, fill=model.card.outside))
-    return model.predict(inputs[0], inputs[1], grid, monitor)
-
-
-def _features(pair: AlignedPair, preset: Preset) -> tuple[Tensor, Tensor]:
-    radius, dilation = preset.refinement.mind_radius, preset.refinement.mind_dilation
-    return mind_ssc(pair.fixed, radius, dilation), mind_ssc(pair.moving, radius, dilation)
-
-
-def _best_start(features: tuple[Tensor, Tensor], pair: AlignedPair, candidates: Sequence[Start]) -> Start:
-    """The candidate under which the self-similarities agree best where both scans have data."""
-    if len(candidates) == 1:
-        return candidates[0]
-    fixed, moving = (F.avg_pool3d(tensor, 2) for tensor in features)
-    inside, valid = F.avg_pool3d(pair.inside, 2), F.avg_pool3d(pair.valid, 2)
-    coarse = pair.grid.coarser(2)
-
-    def mismatch(candidate: Start) -> float:
-        field = fields.resample(candidate.field, coarse)
-        weight = inside * fields.warp(valid, coarse, field)
-        difference = (fields.warp(moving, coarse, field, padding="border") - fixed).square().mean(dim=1, keepdim=True)
-        return float((difference * weight).sum() / weight.sum().clamp(min=1.0))
-
-    return min(candidates, key=mismatch)
+    fixed, moving = reversed(inputs) if reverse else inputs
+    return model.predict(fixed, moving, grid, monitor)

@@ -51,6 +51,7 @@ class RegistrationJob:
     output_segmentation: str | None = None
     output_jacobian: str | None = None
     output_maps: str | None = None  # folder for the maps of maps.TITLES, each NAME.nrrd; made if it is not there
+    output_uncertainty: str | None = None
     metrics: str | None = None
     report: str | None = None
     report_title: str | None = None  # what the user calls the case; by itself the report names nobody
@@ -227,6 +228,7 @@ def _check_outputs(job: RegistrationJob) -> None:
         (job.output_volume, files.VOLUME_ENDINGS),
         (job.output_segmentation, files.LABEL_ENDINGS),
         (job.output_jacobian, files.VOLUME_ENDINGS),
+        (job.output_uncertainty, files.VOLUME_ENDINGS),
         (job.metrics, JSON_ENDINGS),
         (job.report, REPORT_ENDINGS),
     )
@@ -308,10 +310,12 @@ def _write(
         monitor.check()
     if job.output_jacobian:
         files.write_volume(result.jacobian, job.output_jacobian, compress)
+    if job.output_uncertainty and result.uncertainty is not None:
+        files.write_volume(result.uncertainty, job.output_uncertainty, compress)
         monitor.check()
     if job.output_maps:
         paths = _map_paths(job.output_maps)
-        for name, volume in all_maps(result.field, result.maps, request.fixed.grid).items():
+        for name, volume in all_maps(result.field, result.maps or {}, request.fixed.grid).items():
             files.write_volume(volume, paths[name], compress)
             monitor.check()
     if job.output_segmentation and result.warped_labels is not None:

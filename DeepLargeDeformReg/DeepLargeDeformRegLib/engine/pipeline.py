@@ -62,6 +62,7 @@ class RegistrationResult:
         jacobian: det J on the output grid.
         metrics: JSON-safe numbers; see docs/metrics.md.
         maps: what was measured at each place, on grids of their own, for :func:`.maps.all_maps`.
+        uncertainty: how far independent solutions lie apart, mm, on the output grid; None unless asked for.
     """
 
     field: DisplacementField
@@ -70,7 +71,8 @@ class RegistrationResult:
     warped_labels: LabelMap | None
     jacobian: Volume
     metrics: dict[str, Any]
-    maps: dict[str, Volume] = field(default_factory=dict)
+    maps: dict[str, Volume] | None = None
+    uncertainty: Volume | None = None
 
 
 def register(request: RegistrationRequest, monitor: Monitor | None = None) -> RegistrationResult:
@@ -124,7 +126,8 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
 
     monitor.report("measure", 0.9, "Measuring the result")
     clock = time.perf_counter()
-    result = _measured(request, field, linear, monitor.span(0.9, 1.0))
+    uncertainty = _uncertainty(deformed, output_grid)
+    result = _measured(request, field, linear, uncertainty, monitor.span(0.9, 1.0))
     seconds["measure"] = time.perf_counter() - clock
     used = deformed.origin if model is not None and deformed.origin == model.card.name else None
     result.metrics.update(
@@ -132,6 +135,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         device=describe_device(device),
         model=used,
         warnings=warnings,
+        **_reliability(deformed),
         provenance=_provenance(settings, deformed, model),
     )
     monitor.report("measure", 1.0, "Done")
@@ -254,7 +258,15 @@ def _deform(
     for target in dict.fromkeys((device, torch.device("cpu"))):
         spacing = working_spacing(given.region, preset.spacing_mm, voxels_that_fit(limit or free_bytes(target)))
         for _ in range(ATTEMPTS):
-            plan = DeformPlan(preset, spacing, refine, settings.iterations, settings.regularity)
+            plan = DeformPlan(
+                preset,
+                spacing,
+                refine,
+                settings.iterations,
+                settings.regularity,
+                settings.symmetric,
+                settings.uncertainty,
+            )
             try:
                 usable = model if model is None or model.device == target else warm_model(model.card.name, target)
                 deformed = deform(given, plan, usable, target, monitor)
@@ -280,7 +292,11 @@ def _deform(
 
 
 def _measured(
-    request: RegistrationRequest, field: DisplacementField, linear: npt.NDArray[np.float64], monitor: Monitor
+    request: RegistrationRequest,
+    field: DisplacementField,
+    linear: npt.NDArray[np.float64],
+    uncertainty: Volume | None,
+    monitor: Monitor,
 ) -> RegistrationResult:
     settings = request.settings
     measured = metrics.measure(
@@ -291,6 +307,7 @@ def _measured(
             request.fixed_labels,
             request.moving_labels,
             request.landmarks,
+            uncertainty=uncertainty,
             guided_by_labels=settings.guide_with_segmentations,
             guided_by_landmarks=settings.guide_with_landmarks,
         ),
@@ -298,8 +315,38 @@ def _measured(
     )
     assert measured.warped is not None
     return RegistrationResult(
-        field, linear, measured.warped, measured.warped_labels, measured.jacobian, measured.numbers, measured.maps
+        field,
+        linear,
+        measured.warped,
+        measured.warped_labels,
+        measured.jacobian,
+        measured.numbers,
+        measured.maps,
+        uncertainty,
     )
+
+
+def _uncertainty(deformed: Deformed, grid: ImageGrid) -> Volume | None:
+    if deformed.spread is None:
+        return None
+    still = fields.identity(grid)
+    spread = fields.warp(deformed.spread, deformed.field.grid, still, padding="border")
+    return Volume(spread[0, 0].numpy(), grid)
+
+
+def _reliability(deformed: Deformed) -> dict[str, Any]:
+    """Numbers of the runs that were made besides the forward one."""
+    numbers: dict[str, Any] = {}
+    if deformed.round_trip_mm is not None:
+        numbers["round_trip_before_mm"] = deformed.round_trip_mm
+    if deformed.spread is not None:
+        spread = deformed.spread.numpy()
+        numbers["uncertainty_mm"] = {
+            "mean": float(spread.mean()),
+            "p95": float(np.percentile(spread, 95)),
+            "max": float(spread.max()),
+        }
+    return numbers
 
 
 def _provenance(

@@ -29,6 +29,8 @@ class RegistrationSettings:
         output_spacing_mm: spacing of the transform's grid; None writes it on the fixed grid.
         iterations: steps of each refinement level; None takes the preset's.
         regularity: factor on the preset's regularity weights; larger is smoother.
+        symmetric: register in both directions and let the two maps agree; takes twice the time.
+        uncertainty: map where independent solutions disagree; takes two further runs, one of them the symmetric one.
         memory_limit_mb: most memory that a plan may take; None takes what the device has free.
     """
 
@@ -43,6 +45,8 @@ class RegistrationSettings:
     output_spacing_mm: float | None = None
     iterations: int | None = None
     regularity: float = 1.0
+    symmetric: bool = False
+    uncertainty: bool = False
     memory_limit_mb: float | None = None
 
     def __post_init__(self) -> None:

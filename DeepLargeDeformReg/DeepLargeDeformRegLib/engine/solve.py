@@ -1,0 +1,121 @@
+"""One solution of one aligned pair: choose where to start, then refine."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import field as fields
+from .field import DisplacementField
+from .losses.mind import mind_ssc
+from .progress import Monitor
+from .refine import AlignedPair, RefinementPlan, refine
+from .start import SearchLevel, global_search
+
+LINEAR, SEARCH = "linear alignment", "global search"
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A field to refine, in mm, and where it comes from."""
+
+    origin: str
+    field: DisplacementField
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Field on its own lattice, mm; where it started from; refinement steps of each level; seconds of each stage."""
+
+    field: DisplacementField
+    origin: str
+    steps: tuple[int, ...]
+    seconds: dict[str, float]
+
+
+def solve(
+    pair: AlignedPair,
+    starts: Sequence[Start],
+    search: Sequence[SearchLevel],
+    plan: RefinementPlan,
+    refined: bool = True,
+    monitor: Monitor | None = None,
+) -> Solved:
+    """Start where the scans match best, and refine.
+
+    Args:
+        pair: the scans on the working grid.
+        starts: candidates; if the linear alignment wins, the global search adds its own.
+        search: levels of that search; none skips it.
+        plan: the refinement, whose self-similarity also judges the starts.
+        refined: False returns the start.
+        monitor: progress and cancellation.
+    """
+    monitor = monitor or Monitor()
+    clock = time.perf_counter()
+    features = [mind_ssc(image, plan.mind_radius, plan.mind_dilation) for image in (pair.fixed, pair.moving)]
+    start = _best_start(features, pair, starts)
+    if start.origin == LINEAR and search and refined:
+        # Without a network that fits these scans the search finds what refinement alone would not reach.
+        found = global_search(features[0], features[1], pair.grid, search, monitor.span(0.0, 0.2))
+        start = _best_start(features, pair, [start, Start(SEARCH, found)])
+    seconds = {"start": time.perf_counter() - clock}
+    if not refined:
+        return Solved(start.field, start.origin, (), seconds)
+    clock = time.perf_counter()
+    field, steps = _refined(pair, start, plan, monitor.span(0.2, 1.0))
+    seconds["refine"] = time.perf_counter() - clock
+    return Solved(field, start.origin, steps, seconds)
+
+
+def _refined(
+    pair: AlignedPair, start: Start, plan: RefinementPlan, monitor: Monitor
+) -> tuple[DisplacementField, tuple[int, ...]]:
+    """The start with its refinement.
+
+    A search finds displacements cell by cell, so refinement replaces its field by a smoother one. What a network or
+    the user gives is smooth and more than the images show, so refinement adds to it: ``start(update(x))``, where the
+    update alone pays for its roughness.
+    """
+    if start.origin in (LINEAR, SEARCH):
+        refined = refine(pair, start.field, plan, monitor)
+        return refined.field, refined.steps
+    given = fields.resample(start.field, pair.grid)
+    refined = refine(_warped(pair, given), fields.identity(pair.grid, device=pair.fixed.device), plan, monitor)
+    return fields.compose(given, fields.resample(refined.field, pair.grid)), refined.steps
+
+
+def _warped(pair: AlignedPair, field: DisplacementField) -> AlignedPair:
+    """The pair with its moving side seen through a field."""
+    masks, landmarks = pair.moving_masks, pair.moving_landmarks
+    return dataclasses.replace(
+        pair,
+        moving=fields.warp(pair.moving, pair.grid, field, padding="border"),
+        valid=fields.warp(pair.valid, pair.grid, field),
+        moving_masks=None if masks is None else fields.warp(masks, pair.grid, field),
+        moving_landmarks=None
+        if landmarks is None
+        else fields.transform_points(fields.invert(field).field, landmarks),
+    )
+
+
+def _best_start(features: Sequence[Tensor], pair: AlignedPair, candidates: Sequence[Start]) -> Start:
+    """The candidate under which the self-similarities agree best where both scans have data."""
+    if len(candidates) == 1:
+        return candidates[0]
+    fixed, moving = (F.avg_pool3d(tensor, 2) for tensor in features)
+    inside, valid = F.avg_pool3d(pair.inside, 2), F.avg_pool3d(pair.valid, 2)
+    coarse = pair.grid.coarser(2)
+
+    def mismatch(candidate: Start) -> float:
+        field = fields.resample(candidate.field, coarse)
+        weight = inside * fields.warp(valid, coarse, field)
+        difference = (fields.warp(moving, coarse, field, padding="border") - fixed).square().mean(dim=1, keepdim=True)
+        return float((difference * weight).sum() / weight.sum().clamp(min=1.0))
+
+    return min(candidates, key=mismatch)
