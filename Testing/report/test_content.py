@@ -50,6 +50,15 @@ def test_verdict_is_a_word_with_its_reasons(phantom: Phantom, tmp_path: Path, le
     assert reason["text"] in text_of(banner.group(0))
 
 
+def test_reasons_are_sorted_and_say_what_they_speak_for(phantom: Phantom, tmp_path: Path) -> None:
+    reasons = [{"text": f"Reason {s}.", "severity": s} for s in ("accept", "reject", "look")]
+    verdict = {"level": "reject", "title": "Do not use it", "reasons": reasons, "limits": "limits of site B"}
+    page = text_of(written(phantom, tmp_path, {**METRICS, "verdict": verdict}))
+    expected = "Do not use it Against use: Reason reject. To be looked at: Reason look. In favor: Reason accept."
+    assert expected in page
+    assert "Limits: limits of site B" in page
+
+
 def test_what_was_not_measured_is_left_out(phantom: Phantom, tmp_path: Path) -> None:
     page = text_of(written(phantom, tmp_path, {}))
     for absent in ("Dice", "HD95", "SDlogJ", "Inverse consistency", "Folds", "Landmark error,", "Search for a start"):

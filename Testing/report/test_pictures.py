@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -97,6 +98,28 @@ def test_a_listed_fold_is_shown(phantom: Phantom) -> None:
     places = {place.title: place for place in telling_places(Case.of(listed.request, listed.result))}
     assert np.allclose(places["Deepest fold"].point, fold["point_lps"])
     assert "-0.75" in places["Deepest fold"].reason
+
+
+def test_uncertainty_is_shown_where_it_is_greatest(phantom: Phantom, tmp_path: Path) -> None:
+    grid = phantom.request.fixed.grid.with_spacing(4.0)  # a map of its own, coarser grid
+    spot = np.array([-12.0, 4.0, -8.0])
+    z, y, x = np.indices(grid.shape)
+    distance = np.linalg.norm(grid.to_physical(np.stack([x, y, z], axis=-1)) - spot, axis=-1)
+    uncertainty = Volume((4.5 * np.exp(-((distance / 8) ** 2))).astype(np.float32), grid)
+    case = Case.of(phantom.request, replace(phantom.result, uncertainty=uncertainty))
+    place = next(place for place in telling_places(case) if place.title == "Greatest uncertainty")
+    assert np.linalg.norm(place.point - spot) < 4
+    scale = scale_of(case)
+    assert scale.uncertainty_mm == 5
+    plane = planes_through(place.point, case.box, 1.0)[0]
+    drawn = {p.title: p for p in PlanePictures(case, plane, place.point, scale).all()}
+    pixels = pixels_of(drawn["Uncertainty"].source, tmp_path).astype(int)
+    x0, y0 = (round(value) for value in plane.pixel_of(place.point))
+    assert pixels[y0, x0].sum() > 400
+    assert pixels[-1, -1].sum() < 130
+    without = Case.of(phantom.request, phantom.result)
+    titles = {p.title for p in PlanePictures(without, plane, place.point, scale_of(without)).all()}
+    assert titles == set(drawn) - {"Uncertainty"}
 
 
 def pixels_of(source: str, folder: Path) -> np.ndarray:

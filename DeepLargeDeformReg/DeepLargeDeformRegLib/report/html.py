@@ -21,7 +21,7 @@ from .case import Case
 from .pictures import Picture, PlanePictures, Scale, finest_mm, scale_of
 from .places import Place, telling_places
 from .planes import planes_through
-from .texts import LEVELS, glossary
+from .texts import LEVELS, REASON_WORDS, glossary
 
 TIMES = " \N{MULTIPLICATION SIGN} "
 
@@ -80,6 +80,7 @@ def write_report(
         glance=[picture for plane in places[-1].planes for picture in plane.pictures if picture.title == first_look],
         jacobian_legend=charts.jacobian_legend(),
         length_legend=charts.millimeter_legend(scale.longest_mm),
+        uncertainty_legend=charts.millimeter_legend(scale.uncertainty_mm) if scale.uncertainty_mm else None,
         grid_mm=scale.grid_mm,
         definitions=charts.definitions(),
         **_numbers(case),
@@ -96,7 +97,7 @@ def _numbers(case: Case) -> dict[str, Any]:
         "metrics": metrics,
         "verdict": verdict,
         "level": LEVELS.get(verdict["level"], (verdict["level"], "")) if verdict else None,
-        "words": LEVELS,
+        "reasons": _reasons(verdict) if verdict else [],
         "tiles": _tiles(metrics),
         "structures": numbers.structure_table(metrics),
         "structure_charts": _present(
@@ -110,6 +111,7 @@ def _numbers(case: Case) -> dict[str, Any]:
         "jacobian": numbers.jacobian_table(metrics),
         "histogram": charts.jacobian_histogram(case.determinants, case.focus_name),
         "consistency": numbers.consistency_table(metrics),
+        "uncertainty": numbers.uncertainty_table(metrics),
         "similarity": numbers.similarity_table(metrics),
         "folds": metrics.get("folds"),
         "fold_count": metrics.get("fold_count", len(metrics.get("folds") or ())),
@@ -118,6 +120,14 @@ def _numbers(case: Case) -> dict[str, Any]:
         "provenance": _provenance(metrics),
         "glossary": glossary(metrics),
     }
+
+
+def _reasons(verdict: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Reasons of the verdict as (severity, what that means, text), the gravest first."""
+    order = list(REASON_WORDS)
+    reasons = [(reason.get("severity", verdict["level"]), reason["text"]) for reason in verdict.get("reasons", [])]
+    reasons.sort(key=lambda reason: order.index(reason[0]) if reason[0] in order else len(order))
+    return [(severity, REASON_WORDS.get(severity, "Note"), text) for severity, text in reasons]
 
 
 def _consistency_source(metrics: dict[str, Any]) -> str:

@@ -151,24 +151,33 @@ def jacobian_table(metrics: Mapping[str, Any]) -> Table | None:
 
 
 def similarity_table(metrics: Mapping[str, Any]) -> Table | None:
-    """Image similarity before and after, whichever were measured."""
-    measures = metrics.get("similarity") or {}
+    """Image similarity and coverage before and after, whichever were measured."""
     rows = [
         Row(SIMILARITIES.get(key, key), tuple(number(metrics, ("similarity", key, when), 3) for when in WHEN))
-        for key in measures
+        for key in metrics.get("similarity") or {}
     ]
-    rows = list(_with_numbers(rows))
-    return Table((("Similarity of the scans", "", WHEN),), tuple(rows)) if rows else None
+    coverage = tuple(number(metrics, ("overlap_percent", when), 1) for when in WHEN)
+    shown = _with_numbers([*rows, Row("Fixed scan covered by the moving one, %", coverage)])
+    return Table((("Similarity of the scans", "", WHEN),), shown) if shown else None
+
+
+def uncertainty_table(metrics: Mapping[str, Any]) -> Table | None:
+    """Uncertainty of the displacement; None unless it was asked for."""
+    return _lengths(metrics, "uncertainty_mm", "Uncertainty", 2)
 
 
 def consistency_table(metrics: Mapping[str, Any]) -> Table | None:
     """Inverse consistency error."""
+    return _lengths(metrics, "inverse_consistency_mm", "Inverse consistency error", 3)
+
+
+def _lengths(metrics: Mapping[str, Any], entry: str, title: str, digits: int) -> Table | None:
     rows = [
-        Row(title, (number(metrics, ("inverse_consistency_mm", key), 3),))
-        for key, title in (("mean", "Mean"), ("p95", "95th percentile"), ("max", "Largest"))
+        Row(name, (number(metrics, (entry, key), digits),))
+        for key, name in (("mean", "Mean"), ("p95", "95th percentile"), ("max", "Largest"))
     ]
     shown = _with_numbers(rows)
-    return Table((("Inverse consistency error", "mm", ("",)),), shown) if shown else None
+    return Table(((title, "mm", ("",)),), shown) if shown else None
 
 
 def time_table(metrics: Mapping[str, Any]) -> Table | None:
@@ -179,11 +188,8 @@ def time_table(metrics: Mapping[str, Any]) -> Table | None:
 
 WHEN = ("before", "after")
 SIMILARITIES = {
-    "ncc": "Normalized cross-correlation",
     "local_ncc": "Local cross-correlation",
-    "nmi": "Normalized mutual information",
-    "mutual_information": "Mutual information",
-    "mind": "MIND",
+    "mutual_information": "Mutual information, nats",
 }
 STAGES = {
     "read": "Reading",

@@ -43,21 +43,34 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """What the colors of all pictures mean: the largest deformation shown, and the grid's spacing, mm."""
+    """What the colors of all pictures mean, mm.
+
+    Args:
+        longest_mm: largest deformation shown.
+        grid_mm: spacing of the deformed grid.
+        uncertainty_mm: largest uncertainty shown; None without a map of it.
+    """
 
     longest_mm: float
     grid_mm: float
+    uncertainty_mm: float | None
 
 
 def scale_of(case: Case) -> Scale:
     """Scale for the pictures of a case."""
     points = case.coarse_points
-    longest = ROUND_LENGTHS[0]
-    if len(points):
-        longest = max(float(case.beyond_affine(points, case.mapped(points)[0]).max()), 1.0)
-        longest = next((length for length in ROUND_LENGTHS if length >= longest), longest)
+    longest = float(case.beyond_affine(points, case.mapped(points)[0]).max(initial=0))
     extent = float((case.box.high - case.box.low).max())
-    return Scale(longest, next((length for length in GRID_LENGTHS if extent / length <= GRID_LINES), 100.0))
+    grid = next((length for length in GRID_LENGTHS if extent / length <= GRID_LINES), GRID_LENGTHS[-1])
+    uncertainty = case.result.uncertainty
+    most = None
+    if uncertainty is not None:
+        most = _round_up(float(np.nanmax(sample(uncertainty, points))) if len(points) else 0.0)
+    return Scale(_round_up(longest), grid, most)
+
+
+def _round_up(length: float) -> float:
+    return next((one for one in ROUND_LENGTHS if one >= length), length)
 
 
 class PlanePictures:
@@ -104,10 +117,15 @@ class PlanePictures:
                 "Jacobian",
                 "det J in colors; folds are black with white hatching",
                 self._jacobian,
-                stroke(self._fixed_contours, "#333", 0.8 * self._line_width),
+                self._fixed_outline,
             ),
             self._picture("Deformed grid", "the moving scan's grid on the fixed scan", self._lengths, self._grid),
         ]
+        uncertainty, most = self._case.result.uncertainty, self._scale.uncertainty_mm
+        if uncertainty is not None and most is not None:
+            colors = millimeter_colors(np.nan_to_num(sample(uncertainty, self._points)) / most)
+            what = "how far independent solutions lie apart, bright where far"
+            pictures.append(self._picture("Uncertainty", what, colors, self._fixed_outline))
         return pictures
 
     @cached_property
@@ -169,6 +187,10 @@ class PlanePictures:
     @cached_property
     def _fixed_contours(self) -> str:
         return "".join(contours(_share(fixed, self._points), [0.5]) for fixed, _ in self._case.masks)
+
+    @property
+    def _fixed_outline(self) -> str:
+        return stroke(self._fixed_contours, "#333", 0.8 * self._line_width)
 
     @property
     def _outlines(self) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..engine.images import Volume
 from .case import Case, Structure
 from .planes import Points, sample
 
@@ -24,16 +23,9 @@ class Place:
     point: Points
 
 
-def telling_places(case: Case, doubt: Volume | None = None) -> list[Place]:
-    """Largest deformation, worst Jacobian, greatest doubt, centers of structures; close ones joined.
-
-    Args:
-        case: the registration.
-        doubt: where the result is doubtful: the larger the value the more, in mm or without unit.
-    """
-    found = [_largest_deformation(case), _worst_jacobian(case)]
-    if doubt is not None:
-        found.append(_most_doubtful(case, doubt))
+def telling_places(case: Case) -> list[Place]:
+    """Largest deformation, worst Jacobian, greatest uncertainty, centers of structures; close ones joined."""
+    found = [_largest_deformation(case), _worst_jacobian(case), _most_uncertain(case)]
     found += [_center(case, structure) for structure in _structures_to_show(case)]
     joined: list[Place] = []
     for place in found:
@@ -98,13 +90,14 @@ def _times(value: float) -> str:
     return f"{value:.1f} times larger" if value > 1 else f"{1 / value:.1f} times smaller"
 
 
-def _most_doubtful(case: Case, doubt: Volume) -> Place | None:
-    points = case.coarse_points
-    if not len(points):
+def _most_uncertain(case: Case) -> Place | None:
+    points, uncertainty = case.coarse_points, case.result.uncertainty
+    if uncertainty is None or not len(points):
         return None
-    values = sample(doubt, points)
-    worst = int(np.nanargmax(values))
-    return Place("Greatest doubt", "The two scans agree least here, or the result is least certain.", points[worst])
+    values = np.nan_to_num(sample(uncertainty, points), nan=-1.0)
+    worst = int(values.argmax())
+    reason = f"Independent solutions of this registration lie {values[worst]:.1f} mm apart here."
+    return Place("Greatest uncertainty", reason, points[worst])
 
 
 def _structures_to_show(case: Case) -> list[Structure]:

@@ -12,6 +12,9 @@ LEVELS = {
     "reject": ("Do not use", "Measured limits are exceeded; do not use this registration as it is."),
 }
 
+# Severity of a reason, the gravest first -> what it means, for those who do not see its mark.
+REASON_WORDS = {"reject": "Against use", "look": "To be looked at", "accept": "In favor"}
+
 # Entry of the metrics that must be there -> term and explanation.
 _GLOSSARY = (
     (
@@ -47,6 +50,12 @@ _GLOSSARY = (
         "Inverse consistency error",
         "How far a point ends from where it began when mapped to the moving scan and back, in mm.",
     ),
+    (
+        "uncertainty_mm",
+        "Uncertainty",
+        "How far independent solutions of this registration lie apart, in mm: where it is large, trust no detail.",
+    ),
+    ("overlap_percent", "Coverage", "Share of the fixed scan for which the moving scan has data."),
     (
         "similarity",
         "Similarity",
