@@ -2,6 +2,7 @@
 
     python -m Testing.benchmarks.benchmark_worker             the worker
     python -m Testing.benchmarks.benchmark_worker --exchange  file formats alone
+    python -m Testing.benchmarks.benchmark_worker --cancel    how long a cancel takes at each stage
 
 Medians of ``--repeats`` runs. Scans are int16 as CT comes from Slicer, 192x160x192 unless told otherwise.
 """
@@ -23,6 +24,8 @@ from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, WorkerClient, WorkerError
 from DeepLargeDeformRegLib.worker.job_folder import JobFolder
 
+# The name of a row of null_jobs, which imports torch as this program must not.
+FIELD_ROW = "worker makes a field (not counted)"
 REPOSITORY = Path(__file__).resolve().parents[2]
 Rows = dict[str, float]
 
@@ -30,16 +33,22 @@ Rows = dict[str, float]
 class Session:
     """A client whose jobs are waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: str = "Testing.benchmarks.null_jobs") -> None:
         environment = process.server_environment()
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment["PYTHONPATH"]])
         self._ended = threading.Event()
         self._outcome: protocol.Result | WorkerError | None = None
+        self._stage = ""
+        self._reached = threading.Event()
         self.transports: list[process.SubprocessTransport] = []
         self.client = WorkerClient(
-            process.server_command(None, "--jobs", "Testing.benchmarks.null_jobs"),
+            process.server_command(None, "--jobs", jobs),
             self._make,
-            Callbacks(on_result=lambda _, result: self._end(result), on_error=lambda _, error: self._end(error)),
+            Callbacks(
+                on_progress=lambda _, event: self._notice(event),
+                on_result=lambda _, result: self._end(result),
+                on_error=lambda _, error: self._end(error),
+            ),
             environment,
         )
 
@@ -51,6 +60,24 @@ class Session:
             raise SystemExit(f"the worker failed: {self._outcome}")
         return self._outcome
 
+    def cancel_at(self, stage: str, payload: dict[str, object]) -> tuple[float, str]:
+        """Seconds from the cancel in a stage to the end of the job, and how it ended."""
+        self._ended.clear()
+        self._reached.clear()
+        self._stage = stage
+        job = self.client.submit(JobRequest("register", payload))
+        while not self._reached.wait(0.05) and not self._ended.is_set():
+            self.client.tick()
+        if self._ended.is_set():
+            return float("nan"), f"the job ended before: {self._outcome}"
+        started = time.perf_counter()
+        self.client.cancel(job)
+        while not self._ended.wait(0.05):
+            self.client.tick()
+        seconds = time.perf_counter() - started
+        killed = isinstance(self._outcome, WorkerError) and "killed" in self._outcome.detail
+        return seconds, "the worker was killed" if killed else "the worker obeyed"
+
     def close(self) -> None:
         self.client.shutdown()
         for transport in self.transports:
@@ -59,6 +86,10 @@ class Session:
     def _make(self) -> process.SubprocessTransport:
         self.transports.append(process.SubprocessTransport())
         return self.transports[-1]
+
+    def _notice(self, event: protocol.Progress) -> None:
+        if event.stage == self._stage:
+            self._reached.set()
 
     def _end(self, outcome: protocol.Result | WorkerError) -> None:
         self._outcome = outcome
@@ -106,8 +137,49 @@ def round_trip(session: Session, pair: list[sitk.Image], compress: bool, field: 
         if field:
             path = str(payload["output_transform"])
             rows["client reads the displacement field"] = seconds_of(lambda: sitk.ReadImage(path))
-    rows["all of it"] = time.perf_counter() - started
+    rows["all of it"] = time.perf_counter() - started - rows.get(FIELD_ROW, 0.0)
     return rows
+
+
+def floor(size: tuple[int, int, int], field: bool) -> Rows:
+    """Seconds of nothing but the bytes: each written once and read once, in one piece, by one process."""
+    voxels = size[0] * size[1] * size[2]
+    pieces = [2 * voxels, 2 * voxels, 4 * voxels] + ([12 * voxels] if field else [])
+    blocks = [np.ones(piece, np.uint8) for piece in pieces]
+    with JobFolder() as folder:
+
+        def write() -> None:
+            for number, block in enumerate(blocks):
+                with (folder / str(number)).open("wb", buffering=0) as stream:
+                    stream.write(block.data)
+
+        def read() -> None:
+            for number in range(len(blocks)):
+                np.fromfile(folder / str(number), np.uint8)
+
+        rows = {f"write {sum(pieces) / 2**20:.0f} MB": seconds_of(write), "read them": seconds_of(read)}
+    rows["floor"] = sum(rows.values())
+    return rows
+
+
+def cancel_stages(preset: str) -> None:
+    """Seconds from the cancel of a registration of the sample case to its end, at each stage."""
+    case = REPOSITORY / "Resources" / "SampleCase"
+    session = Session("DeepLargeDeformRegLib.worker.jobs")
+    for stage in ("read", "prealign", "network", "start", "refine", "repair", "measure", "write"):
+        with JobFolder() as folder:
+            payload: dict[str, object] = {
+                "fixed": str(case / "fixed.nii.gz"),
+                "moving": str(case / "moving.nii.gz"),
+                "settings": {"preset": preset, "iterations": 10, "fold_free": True},
+                "output_transform": str(folder / "transform.nrrd"),
+                "output_inverse": str(folder / "inverse.nrrd"),
+                "output_volume": str(folder / "warped.nrrd"),
+                "report": str(folder / "report.html"),
+            }
+            seconds, how = session.cancel_at(stage, payload)
+        sys.stdout.write(f"  {seconds:6.2f} s  {stage}: {how}\n")
+    session.close()
 
 
 def exchange_formats(pair: list[sitk.Image], repeats: int) -> None:
@@ -141,12 +213,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=3, default=(192, 160, 192))
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--exchange", action="store_true")
+    parser.add_argument("--cancel", action="store_true")
+    parser.add_argument("--preset", default="liver-ct", help="of the registrations that --cancel ends")
     options = parser.parse_args()
     pair = make_pair(tuple(options.size))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     sys.stdout.write(f"{os.cpu_count()} cores, load {load:.1f}\n")
     if options.exchange:
         exchange_formats(pair, options.repeats)
+        return
+    if options.cancel:
+        cancel_stages(options.preset)
         return
     session = Session()
     cold = seconds_of(lambda: session.do("nothing", {}))
@@ -160,6 +237,8 @@ def main() -> None:
     ):
         repeats = 2 if compress else options.repeats
         print_rows(title, [round_trip(session, pair, compress, field) for _ in range(repeats)])
+    for title, field in (("the bytes alone, without a field", False), ("the bytes alone, with a field", True)):
+        print_rows(title, [floor(tuple(options.size), field) for _ in range(options.repeats)])
     session.close()
     first = Session()
     print_rows("start with warm disk", [{"first job without computing": seconds_of(lambda: first.do("nothing", {}))}])

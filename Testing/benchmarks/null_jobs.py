@@ -10,6 +10,7 @@ from DeepLargeDeformRegLib.engine.field import identity
 from DeepLargeDeformRegLib.engine.files import read_volume, write_transform, write_volume
 from DeepLargeDeformRegLib.engine.progress import Monitor
 
+FIELD_ROW = "worker makes a field (not counted)"
 Outcome = tuple[dict[str, Any], dict[str, str]]
 
 
@@ -37,7 +38,10 @@ def exchange(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     write_volume(moving, payload["output_volume"], compress=payload["compress"])
     seconds["worker writes the warped scan"] = time.perf_counter() - started
     if "output_transform" in payload:
+        started = time.perf_counter()
         field = identity(fixed.grid)
+        # Made in place of the registration: no overhead, and taken out of the sum.
+        seconds[FIELD_ROW] = time.perf_counter() - started
         started = time.perf_counter()
         write_transform(field, payload["output_transform"], compress=payload["compress"])
         seconds["worker writes the displacement field"] = time.perf_counter() - started
