@@ -51,8 +51,9 @@ class SynthesisSettings:
         sliding: share of one-patient pairs in which organs slide along the wall besides breathing.
         one_lung: share of one-patient pairs of the thorax whose scans are cropped to one lung, in the middle.
         reach_mm: how far beyond the grid a patient is painted, so that shifts bring in anatomy and not air.
-        patients: how many different patients are painted; each is painted once and kept, as far as memory goes.
-        kept: how many of them are kept in memory.
+        patients: how many different patients are painted.
+        kept: how many of them are kept in memory, 20 to 40 bytes a voxel each. Painting takes half of the time: where
+            it is slow (on a CPU), have a few dozen patients and keep them all.
         real_scans: real scans for pairs with themselves, besides the painted ones.
         real: share of one-patient pairs that are of real scans, if there are any.
         points: corresponding points for one-patient pairs, drawn within the structures.
@@ -70,7 +71,7 @@ class SynthesisSettings:
     one_lung: float = 0.15
     reach_mm: float = 18.0
     patients: int = 2000
-    kept: int = 64
+    kept: int = 8
     real_scans: tuple[RealScan, ...] = ()
     real: float = 0.25
     points: int = 512
