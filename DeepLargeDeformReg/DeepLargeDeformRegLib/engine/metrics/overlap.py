@@ -176,7 +176,8 @@ def _surface(mask: Mask) -> Mask:
 
 def _distance_to(surface: Mask, grid: ImageGrid) -> npt.NDArray[np.float32]:
     """Distance of each voxel to the nearest voxel of a surface, mm."""
-    image = sitk.GetImageFromArray(surface.astype(np.uint8))
+    # A rim of background: a thin structure may be all surface and fill its box, and the filter needs an outside.
+    image = sitk.GetImageFromArray(np.pad(surface, 1).astype(np.uint8))
     image.SetSpacing(grid.spacing)
     distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
-    return np.abs(sitk.GetArrayFromImage(distance))
+    return np.abs(sitk.GetArrayFromImage(distance)[1:-1, 1:-1, 1:-1])
