@@ -123,7 +123,7 @@ def _overlap(fixed: LabelMap, moving: LabelMap, field: DisplacementField, config
             continue
         overlaps.append(metrics.dice(first, second) or 0.0)
         surfaces = metrics.surface_distances(first, second, fixed.grid)
-        distances += [] if surfaces is None else [surfaces[1]]
+        distances += [] if surfaces is None else [surfaces.hausdorff95]
     case = {f"dice{when}": fmean(overlaps)} if overlaps else {}
     return case | ({f"hd95{when}_mm": fmean(distances)} if distances else {})
 
