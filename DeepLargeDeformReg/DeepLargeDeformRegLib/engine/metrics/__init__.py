@@ -7,7 +7,7 @@ from .landmarks import landmark_errors, landmark_table, summarize_errors
 from .limits import SITE_TABLE, Limits, load_limits
 from .measure import Measured, MeasureInput, measure
 from .overlap import SurfaceDistances, dice, dice30, label_overlap, match_labels, surface_distances
-from .similarity import Similarity, similarity
+from .similarity import Similarity, scan_similarity
 from .verdict import judge
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "load_limits",
     "match_labels",
     "measure",
-    "similarity",
+    "scan_similarity",
     "summarize_errors",
     "surface_distances",
 ]

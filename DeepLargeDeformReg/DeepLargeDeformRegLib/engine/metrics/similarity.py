@@ -59,7 +59,7 @@ def similarity_table(
     return table, after
 
 
-def similarity(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:
+def scan_similarity(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:
     """Similarity of the fixed scan and the moving scan seen through a map.
 
     Local NCC is the square of the correlation coefficient within a cube of about 17.5 mm (Avants et al., MedIA 2008):

@@ -70,6 +70,7 @@ def judge(
         *_similarity_reasons(metrics, table),
     ]
     if not any(reason.independent for reason in reasons):
+        reasons += _coverage_reasons(metrics, table)
         guides = [name for name, used in (("outlines", guided_by_labels), ("landmarks", guided_by_landmarks)) if used]
         measured = [name for name, key in (("outlines", "dice"), ("landmarks", "tre_mm")) if metrics.get(key)]
         seen = [name for name in guides if name in measured]
@@ -138,8 +139,8 @@ def _map_reasons(metrics: Mapping[str, Any], limits: Limits) -> Iterator[Reason]
     judged = inside if inside and inside["p1"] is not None else jacobian
     place = "in the structures" if judged is inside else "in the scan"
     for key, text in (
-        ("p1", "1 % of the voxels {} shrink to {:.2f} of their volume or less."),
-        ("p99", "1 % of the voxels {} grow to {:.1f} times their volume or more."),
+        ("p1", "1 % of the voxels {} change their volume by a factor of {:.2f} (det J) or less."),
+        ("p99", "1 % of the voxels {} change their volume by a factor of {:.1f} (det J) or more."),
     ):
         reason = _held(text.format(place, judged[key]), judged[key], limits, f"jacobian_{key}")
         if reason.severity != "accept":
@@ -157,13 +158,6 @@ def _map_reasons(metrics: Mapping[str, Any], limits: Limits) -> Iterator[Reason]
 
 
 def _similarity_reasons(metrics: Mapping[str, Any], limits: Limits) -> Iterator[Reason]:
-    covered = (metrics.get("overlap_percent") or {}).get("after")
-    if covered is not None:
-        reason = _held(
-            f"The moving scan covers {covered:.0f} % of the fixed scan.", covered, limits, "overlap_percent"
-        )
-        if reason.severity != "accept":
-            yield reason
     measures = metrics.get("similarity") or {}
     alike = measures.get(ALIKE) or {}
     after = alike.get("after")
@@ -179,6 +173,17 @@ def _similarity_reasons(metrics: Mapping[str, Any], limits: Limits) -> Iterator[
         change = pair["after"] - pair["before"]
         text = f"The scans are less alike than as loaded: {name} {pair['after']:.2f}, {pair['before']:.2f} before."
         reason = _held(text, change, limits, f"{key}_change")
+        if reason.severity != "accept":
+            yield reason
+
+
+def _coverage_reasons(metrics: Mapping[str, Any], limits: Limits) -> Iterator[Reason]:
+    """A small overlap of the fields of view matters where nothing else shows that the right parts lie on each other."""
+    covered = (metrics.get("overlap_percent") or {}).get("after")
+    if covered is not None:
+        reason = _held(
+            f"The moving scan covers {covered:.0f} % of the fixed scan.", covered, limits, "overlap_percent"
+        )
         if reason.severity != "accept":
             yield reason
 
