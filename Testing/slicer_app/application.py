@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PySide6 import QtCore
+
 from . import api, pythonqt, scripted
 
 
@@ -248,6 +250,10 @@ class Application:
         module = self.module_manager.modules.pop(name)
         if module.made_widget is not None:
             module.made_widget.deleteLater()
+            # Without an event loop below this one Qt keeps it until the end, and its selectors would go on listening.
+            for child in QtCore.QObject.findChildren(module.made_widget, QtCore.QObject):
+                if vars(child).get("_scene") is not None:
+                    vars(child)["_scene"] = None
         for attribute in (name.lower(), name + "Widget", name + "Instance"):
             if hasattr(slicer.modules, attribute):
                 delattr(slicer.modules, attribute)

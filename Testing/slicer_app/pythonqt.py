@@ -12,7 +12,7 @@ import enum
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
@@ -64,6 +64,35 @@ def write_property(instance: Any, name: str, value: Any) -> None:
         )
 
 
+class Members(NamedTuple):
+    """What a Qt class and its bases have, by name (properties) or by signature."""
+
+    properties: frozenset[str]
+    signals: frozenset[str]
+    slots: frozenset[str]
+
+
+_MEMBERS: dict[Any, Members] = {}
+
+
+def members(qt_class: Any) -> Members:
+    """The members of a Qt class, read at the start: PySide's meta object of a class dies with its first instance."""
+    return _MEMBERS[_unwrapped(qt_class)]
+
+
+def _read_members(meta: Any) -> Members:
+    kinds: dict[Any, set[str]] = {
+        QtCore.QMetaMethod.MethodType.Signal: set(),
+        QtCore.QMetaMethod.MethodType.Slot: set(),
+    }
+    for index in range(meta.methodCount()):
+        method = meta.method(index)
+        if method.methodType() in kinds:
+            kinds[method.methodType()].add(_data(method.methodSignature()).decode())
+    properties = frozenset(meta.property(index).name() for index in range(meta.propertyCount()))
+    return Members(properties, *(frozenset(found) for found in kinds.values()))
+
+
 def patch_properties() -> None:
     """Make the properties of every Qt class attributes. Once in a process."""
     if isinstance(vars(QtCore.QObject).get("name"), PropertyOfQt):
@@ -74,6 +103,7 @@ def patch_properties() -> None:
             if not (isinstance(qt_class, type) and issubclass(qt_class, QtCore.QObject)):
                 continue
             meta = qt_class.staticMetaObject
+            _MEMBERS[qt_class] = _read_members(meta)
             for index in range(meta.propertyOffset(), meta.propertyCount()):
                 name = meta.property(index).name()
                 if name not in _VIRTUAL_PROPERTIES and not isinstance(vars(qt_class).get(name), PropertyOfQt):

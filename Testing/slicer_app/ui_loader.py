@@ -8,7 +8,7 @@ from typing import Any
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
 from . import api
-from .pythonqt import with_manners
+from .pythonqt import members, with_manners
 
 
 class UiError(RuntimeError):
@@ -65,9 +65,8 @@ def _check_widget(widget: Any) -> None:
     qt_class = api.qt_base(class_name) if custom else getattr(QtWidgets, class_name, None)
     if qt_class is None:
         raise UiError(f"{name}: Qt has no class {class_name}.")
-    meta = qt_class.staticMetaObject
     for entry in widget.findall("property"):
-        known = meta.indexOfProperty(entry.get("name")) >= 0
+        known = entry.get("name") in members(qt_class).properties
         if custom and entry.get("name") in api.properties(class_name):
             known = True
         if not known and entry.get("stdset") != "0":
@@ -96,9 +95,9 @@ def _has(class_name: str, signature: str, kind: str) -> bool:
     if custom and signature in api.signatures(class_name, kind):
         return True
     qt_class = api.qt_base(class_name) if custom else getattr(QtWidgets, class_name)
-    meta = qt_class.staticMetaObject
     # The setter of a property of a custom class is a slot only where its header says so, which the table holds.
-    return (meta.indexOfSignal(signature) if kind == "signals" else meta.indexOfSlot(signature)) >= 0
+    found = members(qt_class)
+    return signature in (found.signals if kind == "signals" else found.slots)
 
 
 def _connect(top: Any, connection: Any) -> None:
