@@ -18,6 +18,7 @@ import gc
 import importlib
 import itertools
 import logging
+import math
 import os
 import platform
 import queue
@@ -41,6 +42,9 @@ logger = logging.getLogger("DeepLargeDeformReg.worker")
 
 PROGRESS_SECONDS = 0.05
 """Progress within a stage is told no more often; a bar shows no more."""
+ETA_FRACTION = 0.02
+ETA_SECONDS = 0.5
+ETA_SMOOTHING_SECONDS = 4.0
 GRACE_SECONDS = 2.0
 """What a running job may take to end when the parent is gone."""
 PARENT_SECONDS = 0.5
@@ -62,13 +66,41 @@ class Channel:
                 data = data[os.write(self._descriptor, data) :]
 
 
+class RemainingTime:
+    """Seconds to go, from the share that is done; they follow the clock, and new knowledge bends them slowly.
+
+    Stages take other shares of the time than of the bar, so that the plain quotient jumps where one ends.
+
+    Args:
+        started: when the job began, seconds of any steady clock.
+    """
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._told: tuple[float, float] | None = None
+
+    def after(self, fraction: float, now: float) -> float | None:
+        """Seconds to go; None as long as too little is known."""
+        elapsed = now - self._started
+        if fraction < ETA_FRACTION or elapsed < ETA_SECONDS:
+            return None
+        estimate = elapsed * (1.0 - fraction) / fraction
+        if self._told is not None and fraction < 1.0:
+            before, told_at = self._told
+            weight = -math.expm1((told_at - now) / ETA_SMOOTHING_SECONDS)
+            kept = max(before - (now - told_at), 0.0)
+            estimate = kept + weight * (estimate - kept)
+        self._told = (estimate, now)
+        return estimate
+
+
 class Reporter:
     """Turns progress events into messages: not too many, with the seconds to go."""
 
     def __init__(self, channel: Channel, job: str) -> None:
         self._channel = channel
         self._job = job
-        self._started = time.monotonic()
+        self._remaining = RemainingTime(time.monotonic())
         self._sent_at = -1.0
         self._stage = ""
 
@@ -77,9 +109,7 @@ class Reporter:
         if event.stage == self._stage and event.fraction < 1.0 and now - self._sent_at < PROGRESS_SECONDS:
             return
         self._stage, self._sent_at = event.stage, now
-        elapsed = now - self._started
-        known = event.fraction > 0.02 and elapsed > 0.5
-        eta = elapsed * (1.0 - event.fraction) / event.fraction if known else None
+        eta = self._remaining.after(event.fraction, now)
         self._channel.send(protocol.Progress(self._job, event.stage, event.fraction, event.message, eta))
 
 
