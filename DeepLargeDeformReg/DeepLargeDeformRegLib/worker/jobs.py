@@ -64,7 +64,7 @@ def warp(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     """Apply a transform to a scan, a segmentation or landmarks."""
     from ..engine.job import WarpJob, run_warp
 
-    return run_warp(WarpJob.from_json(payload), monitor), written_files(payload)
+    return run_warp(WarpJob.from_json(payload), monitor, compress=False), written_files(payload)
 
 
 def evaluate(payload: dict[str, Any], monitor: Monitor) -> Outcome:
