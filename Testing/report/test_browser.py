@@ -148,7 +148,9 @@ def test_prints_on_a4(page: Page, lung: Written, tmp_path: Path) -> None:
     assert len(boxes) == 1
     assert boxes.pop()[2:] == pytest.approx((595, 842), abs=1.5)
     assert 4 <= len(re.findall(rb"/Type /Page\b", content)) <= 12
-    page.show(A4_WIDTH, dark=True, medium="print")
+    page.show(A4_WIDTH - 91, dark=True, medium="print")  # between the margins of 12 mm
+    wide = "Array.from(document.querySelectorAll('.scroll'), s => s.scrollWidth - s.clientWidth)"
+    assert max(page.run(wide)) <= 1  # nothing to scroll on paper
     assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     whole = "main figure, main tr, .plane, .verdict, .tiles div"
     rules = page.run(f"Array.from(document.querySelectorAll('{whole}'), p => getComputedStyle(p).breakInside)")

@@ -48,7 +48,8 @@ _GLOSSARY = (
     (
         "inverse_consistency_mm",
         "Inverse consistency error",
-        "How far a point ends from where it began when mapped to the moving scan and back, in mm.",
+        "How far a point ends from where it began when mapped to the moving scan and back, in mm; with a numerical "
+        "inverse it finds folds, and says nothing about accuracy.",
     ),
     (
         "uncertainty_mm",
