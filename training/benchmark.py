@@ -1,0 +1,218 @@
+"""``python -m training.benchmark``: our presets and other programs on the same pairs, measured alike, in one table.
+
+Each run has a process of its own, one after the other, so that seconds and peak memory are its own. Seconds are those
+of the registration, scans in memory, without reading, starting Python, or measuring. Peers get both scans resampled
+onto one grid that covers both as they were loaded; ours gets the scans as they are. All are measured with our metrics
+on the fixed scan's voxels.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+from unittest import mock
+
+import numpy as np
+import torch
+import typer
+from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine import metrics, pipeline
+from DeepLargeDeformRegLib.engine.errors import RegistrationError
+from DeepLargeDeformRegLib.engine.field import DisplacementField
+from DeepLargeDeformRegLib.engine.files.common import write_text
+from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.images import Volume
+from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, register
+from DeepLargeDeformRegLib.engine.presets import Preset, find_preset
+from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.warping import warp_labels
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from .benchmark_cases import DATA, GROUPS, Case, load_cases
+from .peers import PEERS, deeds
+
+Row = dict[str, Any]
+Change = Callable[[Preset], Preset]
+OURS = "ours"
+COLUMNS = ("case", "method", "tre_mm", "tre_p75_mm", "tre_max_mm", "dice", "fold_percent", "seconds", "memory_mb")
+
+# What an ablation leaves out: settings, and a change of the preset.
+VARIANTS: dict[str, tuple[dict[str, Any], Change]] = {
+    OURS: ({}, lambda preset: preset),
+    "as loaded": ({"refine": False, "model": "none", "prealign": "none"}, lambda preset: preset),
+    "pre-alignment alone": ({"refine": False, "model": "none"}, lambda preset: preset),
+    "no pre-alignment": ({"prealign": "none"}, lambda preset: preset),
+    "no network": ({"model": "none"}, lambda preset: preset),
+    "no global search": ({}, lambda preset: replace(preset, search=())),
+    "network alone": ({"refine": False}, lambda preset: preset),
+    "no volume change": (
+        {},
+        lambda preset: replace(preset, refinement=replace(preset.refinement, volume_change=0.0)),
+    ),
+    "folds not repaired": ({"fold_free": False}, lambda preset: preset),
+    "symmetric": ({"symmetric": True}, lambda preset: preset),
+}
+
+
+def main(
+    cases: Annotated[str, typer.Option(help=f"Groups of pairs, of: {', '.join(GROUPS)}.")] = "lung,liver-mr,abdomen",
+    methods: Annotated[str, typer.Option(help=f"Of: {', '.join((OURS, *PEERS))}.")] = f"{OURS},convexadam",
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Ours, with one part after the other left out.")
+    ] = False,
+    deeds_folder: Annotated[Path | None, typer.Option(help="Folder of the program deedsBCV.")] = None,
+    data: Annotated[Path, typer.Option(help="Folder of the data.")] = DATA,
+    output: Annotated[Path | None, typer.Option(help="Folder for benchmark.json and benchmark.md.")] = None,
+) -> None:
+    """Compare registrations on real pairs: accuracy, folds, seconds, peak memory."""
+    logging.basicConfig(level=logging.WARNING)
+    console = Console(stderr=True)
+    try:
+        pairs = load_cases(cases.split(","), data)
+    except RegistrationError as error:
+        console.print(f"[red]{error}")
+        raise typer.Exit(error.exit_code) from error
+    names = list(VARIANTS) if ablation else [name for name in methods.split(",") if _available(name, console)]
+    if deeds_folder is not None and not ablation:
+        names.append(f"deeds={deeds_folder}")
+    runs = [(case, name) for case in pairs for name in names]
+    rows = [_in_own_process(case, name) for case, name in track(runs, "Registering", console=console)]
+    print_table(rows, Console(width=160))
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(json.dumps(rows, indent=2) + "\n", output / "benchmark.json")
+        write_text(markdown(rows), output / "benchmark.md")
+
+
+def _available(name: str, console: Console) -> bool:
+    if name == OURS or name in VARIANTS:
+        return True
+    if name not in PEERS:
+        raise typer.BadParameter(f"There is no method '{name}'; there are {', '.join((OURS, *PEERS))}.")
+    missing = PEERS[name].missing
+    if missing is not None:
+        console.print(f"[yellow]{missing}")
+    return missing is None
+
+
+def _in_own_process(case: Case, name: str) -> Row:
+    # A fresh process each: peak memory never falls, and a peer's globals and threads stay with the peer.
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return pool.apply(run, (case, name))
+
+
+def run(case: Case, name: str) -> Row:
+    """One method on one case, in this process. A peer that fails gives a row that says so."""
+    row: Row = {"case": case.name, "method": name.split("=")[0]}
+    try:
+        field, seconds = _ours(case, name) if name in VARIANTS else _peer(case, name)
+    except Exception as error:
+        if name in VARIANTS:
+            raise
+        return row | {"error": f"{type(error).__name__}: {error}"}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return row | measure(case, field) | {"seconds": seconds, "memory_mb": peak}
+
+
+def _ours(case: Case, name: str) -> tuple[DisplacementField, float]:
+    values, change = VARIANTS[name]
+    settings = RegistrationSettings(preset=case.preset, guide_with_segmentations=case.guides, **values)
+    labels = (case.fixed_labels, case.moving_labels) if case.guides else (None, None)
+    request = RegistrationRequest(case.fixed, case.moving, settings, *labels)
+    preset = change(find_preset(case.preset))
+    with mock.patch.object(pipeline, "find_preset", return_value=preset):
+        result = register(request)
+    seconds: Mapping[str, float] = result.metrics["seconds"]
+    return result.field, sum(seconds.values()) - seconds["measure"]
+
+
+def _peer(case: Case, name: str) -> tuple[DisplacementField, float]:
+    grid = common_grid(case)
+    scans = []
+    for volume in (case.fixed, case.moving):
+        tensor = volume.tensor() if case.window is None else volume.tensor().clamp(*case.window)
+        warped = fields.warp(tensor, volume.grid, fields.identity(grid), fill=float(tensor.min()))
+        scans.append(Volume(warped[0, 0].numpy(), grid))
+    call = deeds(Path(name.split("=", 1)[1])) if name.startswith("deeds=") else PEERS[name].register
+    clock = time.perf_counter()
+    field = call(*scans)
+    return field, time.perf_counter() - clock
+
+
+def common_grid(case: Case) -> ImageGrid:
+    """Axis-aligned grid of the case's spacing around both scans as they were loaded."""
+    corners = np.concatenate((case.fixed.grid.corners, case.moving.grid.corners))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    size = np.ceil((high - low) / case.spacing_mm).astype(int) + 1
+    return ImageGrid.axis_aligned(size.tolist(), (case.spacing_mm,) * 3, low.tolist())
+
+
+def measure(case: Case, field: DisplacementField) -> Row:
+    """Landmark errors (mm), mean Dice of the structures, and folds (%) on the fixed scan's voxels."""
+    row: Row = {}
+    if case.landmarks is not None:
+        errors = metrics.landmark_errors(field, case.landmarks)
+        row |= {
+            "tre_mm": float(errors.mean()),
+            "tre_p75_mm": float(np.percentile(errors, 75)),
+            "tre_max_mm": float(errors.max()),
+        }
+    on_fixed = fields.resample(field, case.fixed.grid)
+    if case.fixed_labels is not None and case.moving_labels is not None:
+        warped = warp_labels(case.moving_labels, on_fixed, case.fixed_labels.grid)
+        overlaps = [
+            metrics.dice(case.fixed_labels.array == first, warped.array == second)
+            for first, second in metrics.match_labels(case.fixed_labels, case.moving_labels)
+        ]
+        row["dice"] = float(np.mean([value for value in overlaps if value is not None]))
+    folded = fields.jacobian_determinant(on_fixed) <= 0
+    row["fold_percent"] = 100 * float(folded.to(torch.float64).mean())
+    return row
+
+
+def _cells(row: Row) -> list[str]:
+    digits = {
+        "tre_mm": 2,
+        "tre_p75_mm": 2,
+        "tre_max_mm": 2,
+        "dice": 3,
+        "fold_percent": 4,
+        "seconds": 1,
+        "memory_mb": 0,
+    }
+    if "error" in row:
+        return [row["case"], f"{row['method']}: {row['error']}", *[""] * (len(COLUMNS) - 2)]
+    cells = [str(row["case"]), str(row["method"])]
+    return cells + ["" if row.get(key) is None else f"{row[key]:.{digits[key]}f}" for key in COLUMNS[2:]]
+
+
+def print_table(rows: list[Row], console: Console) -> None:
+    """The table for people."""
+    table = Table(title=f"Registration, {torch.get_num_threads()} threads")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in COLUMNS[:2] else "right")
+    for previous, row in zip([None, *rows], rows, strict=False):
+        if previous is not None and previous["case"] != row["case"]:
+            table.add_section()
+        table.add_row(*_cells(row))
+    console.print(table)
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table in Markdown."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    typer.run(main)

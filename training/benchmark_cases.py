@@ -1,0 +1,146 @@
+"""The pairs of the benchmark, read from ``shared/data`` beside the repository (or the folder that is given)."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.files import read_volume
+from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs, Volume
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A pair as it is loaded, its truth, and what every method is given.
+
+    Args:
+        name: as in the table.
+        preset: ours for it.
+        spacing_mm: of the common grid on which peers work.
+        window: intensities that peers see, as their users would clip them; None leaves the scan's own.
+        guides: True if the labels may guide a registration; otherwise they only measure it.
+    """
+
+    name: str
+    preset: str
+    spacing_mm: float
+    fixed: Volume
+    moving: Volume
+    fixed_labels: LabelMap | None = None
+    moving_labels: LabelMap | None = None
+    landmarks: LandmarkPairs | None = None
+    window: tuple[float, float] | None = None
+    guides: bool = False
+
+
+def lung(data: Path) -> list[Case]:
+    """The right lung of one patient at two times, 35 mm apart as loaded; without and with its masks as a guide."""
+    folder = data / "lung-pair"
+    points = np.genfromtxt(folder / "landmarks_lps.csv", delimiter=",", skip_header=1)
+    landmarks = LandmarkPairs(points[:, :3], points[:, 3:6], tuple(str(n) for n in range(len(points))))
+    fixed, moving = (read_volume(folder / f"{name}.nii.gz") for name in ("fixed", "moving"))
+    masks = [_labels(folder / f"{name}_mask.nii.gz", {1: "lung"}) for name in ("fixed", "moving")]
+    return [
+        Case(name, "lung-ct", 1.75, fixed, moving, masks[0], masks[1], landmarks, (-1000.0, 600.0), guides)
+        for name, guides in (("lung", False), ("lung, masks guide", True))
+    ]
+
+
+def liver_mr(data: Path) -> list[Case]:
+    """Breathing phases of two volunteers' livers against the end-exhale master."""
+    cases = []
+    for volunteer, phase in (("18", "cyc_3_10"), ("18", "cyc_1_10"), ("19", "cyc_1_6"), ("19", "cyc_1_9")):
+        folder = data / "liver-4dmri" / f"volunteer-{volunteer}"
+        points = [
+            np.genfromtxt(folder / f"{name}_landmarks_liver.csv", delimiter=",", skip_header=1)[:, -3:]
+            for name in ("exhMaster", phase)
+        ]
+        landmarks = LandmarkPairs(points[0], points[1], tuple(str(n) for n in range(len(points[0]))))
+        fixed, moving = (read_volume(folder / f"{name}.nii.gz") for name in ("exhMaster", phase))
+        cases.append(Case(f"liver MR {volunteer} {phase}", "any", 2.0, fixed, moving, landmarks=landmarks))
+    return cases
+
+
+def abdomen(data: Path) -> list[Case]:
+    """Two patients' abdomens in both directions; their livers measure, and guide where the name says so."""
+    patients = {"chaos-01": 1, "totalsegmentator-example": 5}
+    scans: dict[str, Volume] = {}
+    livers: dict[str, LabelMap] = {}
+    for name, value in patients.items():
+        folder = data / "abdomen-ct" / name
+        scans[name] = read_volume(folder / "image.nii.gz")
+        livers[name] = _labels(folder / "labels.nii.gz", {value: "liver"})
+    cases = []
+    for fixed, moving in itertools.permutations(patients):
+        for guides in (False, True):
+            name = f"abdomen {fixed} <- {moving}" + (", livers guide" if guides else "")
+            cases.append(
+                Case(
+                    name,
+                    "liver-ct",
+                    3.0,
+                    scans[fixed],
+                    scans[moving],
+                    livers[fixed],
+                    livers[moving],
+                    window=(-150.0, 250.0),
+                    guides=guides,
+                )
+            )
+    return cases
+
+
+def hippocampus(data: Path, count: int = 10) -> list[Case]:
+    """The first ``count`` test pairs of the hippocampus data set."""
+    folder = data / "hippocampus"
+    structures = {1: "anterior", 2: "posterior"}
+    with (folder / "test_pairs.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row[:2] for row in csv.reader(file)][1 : count + 1]
+    cases = []
+    for fixed, moving in rows:
+        first, second = (read_volume(folder / "images" / f"{name}.nii.gz") for name in (fixed, moving))
+        labels = [_labels(folder / "labels" / f"{name}.nii.gz", structures) for name in (fixed, moving)]
+        cases.append(
+            Case(f"hippocampus {fixed} <- {moving}", "mr-hippocampus", 1.0, first, second, labels[0], labels[1])
+        )
+    return cases
+
+
+GROUPS: dict[str, Callable[[Path], list[Case]]] = {
+    "lung": lung,
+    "liver-mr": liver_mr,
+    "abdomen": abdomen,
+    "hippocampus": hippocampus,
+}
+
+
+def load_cases(groups: list[str], data: Path = DATA) -> list[Case]:
+    """Cases of the named groups.
+
+    Raises:
+        BadInputError: if a group does not exist or its data are not there.
+    """
+    cases: list[Case] = []
+    for group in groups:
+        if group not in GROUPS:
+            raise BadInputError(f"There are no benchmark cases '{group}'; there are {', '.join(GROUPS)}.")
+        try:
+            cases += GROUPS[group](data)
+        except FileNotFoundError as error:
+            raise BadInputError(f"The data of '{group}' are not in the data folder.", str(error)) from error
+    return cases
+
+
+def _labels(path: Path, structures: dict[int, str]) -> LabelMap:
+    volume = read_volume(path)
+    array = volume.array.round().astype(np.int16)
+    array[~np.isin(array, list(structures))] = 0
+    # Values differ between data sets; names are what two of them share.
+    return LabelMap(array, volume.grid, tuple(Label(value, name) for value, name in structures.items()))
