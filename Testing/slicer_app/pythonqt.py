@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 
 QT_MODULES = (QtCore, QtGui, QtWidgets)
@@ -35,9 +36,18 @@ class PropertyOfQt:
             if self.function is None:
                 raise AttributeError(self.name)
             return self.function
+        self._require_alive(instance)
         return instance.property(self.property_name)
 
+    def _require_alive(self, instance: Any) -> None:
+        """PythonQt raises ValueError where PySide would end the process."""
+        if not shiboken6.isValid(instance):
+            raise ValueError(
+                f"Trying to access property '{self.name}' of a destroyed {type(instance).__name__} object"
+            )
+
     def __set__(self, instance: Any, value: Any) -> None:
+        self._require_alive(instance)
         write_property(instance, self.property_name, value)
 
 

@@ -54,6 +54,9 @@ class SmallWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         self.entered += 1
 
+    def cleanup(self):
+        self.node.disconnectGui(self.tag)
+
 
 class SmallLogic(ScriptedLoadableModuleLogic):
     pass
