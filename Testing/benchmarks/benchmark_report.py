@@ -19,8 +19,9 @@ from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine import files
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.images import Volume
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult, warp_labels, warp_volume
+from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult
 from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.warping import warp_labels, warp_volume
 from DeepLargeDeformRegLib.report import write_report
 
 SAMPLE_CASE = Path(__file__).resolve().parents[2] / "Resources" / "SampleCase"
