@@ -69,7 +69,7 @@ class Session:
         while not self._reached.wait(0.05) and not self._ended.is_set():
             self.client.tick()
         if self._ended.is_set():
-            return float("nan"), f"the job ended before: {self._outcome}"
+            return float("nan"), "the job ended without this stage"
         started = time.perf_counter()
         self.client.cancel(job)
         while not self._ended.wait(0.05):
@@ -171,7 +171,7 @@ def cancel_stages(preset: str) -> None:
             payload: dict[str, object] = {
                 "fixed": str(case / "fixed.nii.gz"),
                 "moving": str(case / "moving.nii.gz"),
-                "settings": {"preset": preset, "iterations": 10, "fold_free": True},
+                "settings": {"preset": "any" if stage == "start" else preset, "iterations": 10, "fold_free": True},
                 "output_transform": str(folder / "transform.nrrd"),
                 "output_inverse": str(folder / "inverse.nrrd"),
                 "output_volume": str(folder / "warped.nrrd"),
