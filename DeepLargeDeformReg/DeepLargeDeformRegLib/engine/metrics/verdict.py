@@ -178,7 +178,7 @@ def _similarity_reasons(metrics: Mapping[str, Any], limits: Limits) -> Iterator[
 
 
 def _coverage_reasons(metrics: Mapping[str, Any], limits: Limits) -> Iterator[Reason]:
-    """A small overlap of the fields of view matters where nothing else shows that the right parts lie on each other."""
+    """A small common field of view matters where nothing else shows that the right parts lie on each other."""
     covered = (metrics.get("overlap_percent") or {}).get("after")
     if covered is not None:
         reason = _held(

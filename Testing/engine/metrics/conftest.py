@@ -1,0 +1,73 @@
+"""Real pairs, registered once and quickly: a small memory makes the engine work on coarse voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from DeepLargeDeformRegLib.engine import files
+from DeepLargeDeformRegLib.engine.field import DisplacementField
+from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult, register
+from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+
+MEMORY_MB = 40
+LIVER = (Label(1, "liver"),)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A fixed and a moving scan with what is known of them."""
+
+    fixed: Volume
+    moving: Volume
+    fixed_labels: LabelMap
+    moving_labels: LabelMap
+    landmarks: LandmarkPairs | None = None
+
+    def request(self, with_labels: bool, preset: str, model: str | None = "none") -> RegistrationRequest:
+        settings = RegistrationSettings(
+            preset=preset, model=model, fold_free=True, device="cpu", memory_limit_mb=MEMORY_MB, iterations=30
+        )
+        labels = (self.fixed_labels, self.moving_labels) if with_labels else (None, None)
+        return RegistrationRequest(self.fixed, self.moving, settings, *labels, self.landmarks)
+
+
+@pytest.fixture(scope="session")
+def lungs(sample_case: Path) -> Pair:
+    return Pair(
+        files.read_volume(sample_case / "fixed.nii.gz"),
+        files.read_volume(sample_case / "moving.nii.gz"),
+        files.read_label_map(sample_case / "fixed_mask.nii.gz"),
+        files.read_label_map(sample_case / "moving_mask.nii.gz"),
+        files.read_landmark_pairs(sample_case / "landmarks_lps.csv"),
+    )
+
+
+@pytest.fixture(scope="session")
+def abdomens(shared_data: Path) -> Pair:
+    """Two patients on voxels of 6 mm; the liver of each."""
+    scans = []
+    for name, value in (("chaos-01", 1), ("totalsegmentator-example", 5)):
+        folder = shared_data / "abdomen-ct" / name
+        image, labels = (sitk.ReadImage(str(folder / f"{kind}.nii.gz")) for kind in ("image", "labels"))
+        factors = [max(1, round(6 / spacing)) for spacing in image.GetSpacing()]
+        volume = Volume.from_image(sitk.BinShrink(image, factors))
+        liver = sitk.Resample(labels == value, volume.to_image(), sitk.Transform(), sitk.sitkNearestNeighbor)
+        array = sitk.GetArrayFromImage(liver).astype(np.int16)
+        scans.append((volume, LabelMap(array, volume.grid, LIVER)))
+    (fixed, fixed_labels), (moving, moving_labels) = scans
+    return Pair(fixed, moving, fixed_labels, moving_labels)
+
+
+@pytest.fixture(scope="session")
+def registered_lungs(lungs: Pair) -> RegistrationResult:
+    return register(lungs.request(with_labels=True, preset="lung-ct"))
+
+
+@pytest.fixture(scope="session")
+def lung_field(registered_lungs: RegistrationResult) -> DisplacementField:
+    return registered_lungs.field

@@ -1,0 +1,207 @@
+"""Deliberately bad registrations of real scans get the right verdict and reason; good ones are not refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine import metrics
+from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.field import DisplacementField
+from DeepLargeDeformRegLib.engine.metrics import SITE_TABLE, MeasureInput, judge, load_limits
+from DeepLargeDeformRegLib.engine.pipeline import RegistrationResult, register
+
+from .conftest import Pair
+
+
+def good(field: DisplacementField, pair: Pair) -> DisplacementField:
+    return field
+
+
+def identity(field: DisplacementField, pair: Pair) -> DisplacementField:
+    return fields.identity(field.grid)
+
+
+def swapped(field: DisplacementField, pair: Pair) -> DisplacementField:
+    """The transform from moving to fixed points in the place of the one from fixed to moving points."""
+    return fields.resample(fields.invert(field, pair.moving.grid, iterations=10).field, field.grid)
+
+
+def mirrored(field: DisplacementField, pair: Pair) -> DisplacementField:
+    matrix = np.diag([-1.0, 1.0, 1.0, 1.0])
+    matrix[0, 3] = 2 * field.grid.center[0]
+    return fields.from_affine(matrix, field.grid)
+
+
+def folded(field: DisplacementField, pair: Pair) -> DisplacementField:
+    """The good one, crumpled: displacements of 5 mm that change sign every 10 mm."""
+    noise = torch.randn((1, 3, *(int(edge // 10) for edge in field.grid.extent[::-1])), generator=_seeded())
+    crumpled = torch.nn.functional.interpolate(noise, size=field.grid.shape, mode="trilinear")
+    return DisplacementField(field.displacement + 5 * crumpled, field.grid)
+
+
+def slightly_folded(field: DisplacementField, pair: Pair) -> DisplacementField:
+    """The good one with a single small fold."""
+    displacement = field.displacement.clone()
+    z, y, x = (length // 2 for length in field.grid.shape)
+    displacement[0, 0, z - 1 : z + 2, y - 1 : y + 2, x] += 3 * field.grid.spacing[0]
+    return DisplacementField(displacement, field.grid)
+
+
+def shifted(field: DisplacementField, pair: Pair) -> DisplacementField:
+    """The good one, 6 mm beside: plausible everywhere, and wrong."""
+    matrix = np.eye(4)
+    matrix[2, 3] = 6.0
+    return fields.compose_affine(matrix, field)
+
+
+# what is done to the good registration, verdict with landmarks and lung masks, without, and words of the reasons
+CASES = [
+    (good, "accept", "look", "The landmarks are", "No independent evidence"),
+    (shifted, "look", "look", "The landmarks are", "No independent evidence"),
+    (slightly_folded, "look", "look", "in 1 region", "in 1 region"),
+    (identity, "reject", "reject", "The landmarks are 34.8 mm apart", "the scans are alike to 0.1"),
+    (swapped, "reject", "reject", "farther apart than as loaded", "less alike than as loaded"),
+    (mirrored, "reject", "reject", "The map folds at 100.000 %", "The map folds at 100.000 %"),
+    (folded, "reject", "reject", "The map folds at", "The map folds at"),
+]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with truth", "scans alone"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0].__name__)
+def test_lung_pair(lungs: Pair, lung_field: DisplacementField, case: Any, known: bool) -> None:
+    make, with_truth, alone, reason, reason_alone = case
+    given = MeasureInput(make(lung_field, lungs), lungs.fixed, lungs.moving)
+    if known:
+        given = replace(
+            given,
+            fixed_labels=lungs.fixed_labels,
+            moving_labels=lungs.moving_labels,
+            landmarks=lungs.landmarks,
+            guided_by_labels=True,
+        )
+    verdict = metrics.measure(given).numbers["verdict"]
+    assert verdict["level"] == (with_truth if known else alone), verdict
+    _has_reason(verdict, reason if known else reason_alone)
+
+
+def test_the_pipeline_accepts_the_lung_pair(registered_lungs: RegistrationResult) -> None:
+    verdict = registered_lungs.metrics["verdict"]
+    assert verdict["level"] == "accept", verdict
+    assert any("guided" in entry["text"] for entry in verdict["reasons"]), "the masks guided, which must be said"
+    json.dumps(registered_lungs.metrics, allow_nan=False)
+
+
+def test_a_wrong_patient_is_not_accepted(lungs: Pair, abdomens: Pair) -> None:
+    """A lung onto a trunk: however alike the optimizer makes them, nothing independent speaks for it."""
+    strangers = replace(lungs, moving=abdomens.moving, moving_labels=abdomens.moving_labels, landmarks=None)
+    result = register(strangers.request(with_labels=False, preset="any"))
+    assert result.metrics["verdict"]["level"] != "accept"
+    _has_reason(result.metrics["verdict"], "No independent evidence")
+    # Once somebody outlines what should correspond (here the lung, and what lies in its place), it is refused.
+    judged = metrics.measure(
+        MeasureInput(
+            result.field,
+            strangers.fixed,
+            strangers.moving,
+            replace(lungs.fixed_labels, labels=(replace(lungs.fixed_labels.labels[0], name="organ"),)),
+            replace(abdomens.moving_labels, labels=(replace(abdomens.moving_labels.labels[0], name="organ"),)),
+        )
+    )
+    assert judged.numbers["verdict"]["level"] == "reject"
+    _has_reason(judged.numbers["verdict"], "organ: Dice")
+
+
+def test_two_patients_abdomens(abdomens: Pair) -> None:
+    """The outlines of the liver did not guide; the dome of one is cut off, which is to be looked at."""
+    result = register(abdomens.request(with_labels=False, preset="liver-ct", model=None))
+    given = MeasureInput(result.field, abdomens.fixed, abdomens.moving, abdomens.fixed_labels, abdomens.moving_labels)
+    numbers = metrics.measure(given).numbers
+    assert numbers["dice"]["liver"]["after"] > numbers["dice"]["liver"]["before"] + 0.4
+    assert numbers["verdict"]["level"] in ("accept", "look"), numbers["verdict"]
+    upside_down = np.diag([1.0, 1.0, -1.0, 1.0])
+    upside_down[2, 3] = 2 * abdomens.fixed.grid.center[2]
+    wrong = replace(given, field=fields.from_affine(upside_down, abdomens.fixed.grid))
+    assert metrics.measure(wrong).numbers["verdict"]["level"] == "reject"
+
+
+def test_the_gravest_reason_comes_first_and_every_number_is_there() -> None:
+    verdict = judge(_numbers(fold_percent=2.0, before=0.7, after=0.75))
+    assert [entry["severity"] for entry in verdict["reasons"]] == ["reject", "look", "accept"]
+    assert verdict["reasons"][0]["value"] == 2.0
+    assert verdict["reasons"][0]["limit"] == 1.0
+    assert verdict["level"] == "reject"
+    assert verdict["limits"] == load_limits().name
+
+
+def test_outlines_that_guided_are_no_independent_evidence() -> None:
+    numbers = _numbers(before=0.3, after=0.95)
+    assert judge(numbers)["level"] == "accept"
+    guided = judge(numbers, guided_by_labels=True)
+    assert guided["level"] == "look"
+    _has_reason(guided, "the outlines guided the registration")
+
+
+def test_every_limit_names_its_source() -> None:
+    for key, limit in load_limits().table.items():
+        assert len(limit.source) > 20, key
+        assert limit.severity(limit.accept) == "accept"
+        if limit.reject is not None:
+            worse = limit.reject + (1.0 if limit.lower_is_better else -1.0)
+            assert limit.severity(worse) == "reject"
+            assert limit.severity(limit.reject) == ("accept" if limit.accept == limit.reject else "look")
+        assert limit.severity(float("nan")) != "accept"
+
+
+def test_a_site_overrides_what_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "site.json"
+    table.write_text(json.dumps({"name": "Our hospital", "limits": {"dice": {"accept": 0.9, "source": "our audit"}}}))
+    monkeypatch.setenv(SITE_TABLE, str(table))
+    verdict = judge(_numbers(before=0.3, after=0.85))
+    assert verdict["level"] == "look"
+    assert verdict["limits"].startswith("Our hospital")
+    assert load_limits()["dice"].reject == 0.5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"limits": {}}',
+        '{"name": "x", "limits": {"dise": {"accept": 0.9}}}',
+        '{"name": "x", "limits": {"dice": {"accept": "high"}}}',
+        '{"name": "x", "limits": {"dice": {"accept": 0.4}}}',
+        '{"name": "x", "limits": {"dice": {"better": "more"}}}',
+        '{"name": "x", "limits": {"dice": {"typo": 1}}}',
+        '{"name": "x", "limits": {"dice": 0.9}}',
+    ],
+)
+def test_a_site_table_with_a_mistake_is_refused(tmp_path: Path, content: str) -> None:
+    table = tmp_path / "site.json"
+    table.write_text(content)
+    with pytest.raises(BadInputError):
+        load_limits(table)
+
+
+def _numbers(fold_percent: float = 0.0, before: float = 0.5, after: float = 0.9) -> dict[str, Any]:
+    jacobian = {"min": 0.5, "max": 2.0, "p1": 0.6, "p99": 1.8, "fold_percent": fold_percent}
+    overlap = {
+        "dice": {"liver": {"before": before, "after": after}},
+        "asd_mm": {"liver": {"before": 20, "after": 2.0}},
+    }
+    return {"jacobian": jacobian, "jacobian_in_mask": None, "fold_count": 1 if fold_percent else 0, **overlap}
+
+
+def _has_reason(verdict: dict[str, Any], words: str) -> None:
+    assert any(words in entry["text"] for entry in verdict["reasons"]), verdict["reasons"]
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
