@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -29,6 +30,9 @@ app = typer.Typer(
 _output = Console()
 _errors = Console(stderr=True, soft_wrap=True, highlight=False)
 SAMPLE_CASE = Path(__file__).resolve().parents[2] / "Resources" / "SampleCase"
+
+COLORS = {"accept": "green", "look": "yellow", "reject": "red"}
+MARKS = {"accept": "+", "look": "?", "reject": "x"}  # for terminals without color
 
 File = Annotated[str | None, typer.Option()]
 ReportTitle = Annotated[
@@ -76,6 +80,7 @@ def register(
     output_volume: File = None,
     output_segmentation: File = None,
     output_jacobian: File = None,
+    output_maps: Annotated[str | None, typer.Option(help="Folder for maps: displacement, similarity ...")] = None,
     fixed_segmentation: File = None,
     moving_segmentation: File = None,
     landmarks: Annotated[str | None, typer.Option(help="CSV of pairs: fixed then moving, LPS mm.")] = None,
@@ -134,6 +139,7 @@ def register(
             output_volume=output_volume,
             output_segmentation=output_segmentation,
             output_jacobian=output_jacobian,
+            output_maps=output_maps,
             output_uncertainty=output_uncertainty,
             metrics=metrics,
             report=report,
@@ -169,12 +175,12 @@ def evaluate(
     fixed_landmarks: File = None,
     moving_landmarks: File = None,
     metrics: File = None,
-    moving: Annotated[str | None, typer.Option(help="Moving scan, which the report shows.")] = None,
+    moving: Annotated[str | None, typer.Option(help="Moving scan, for the similarity and the report.")] = None,
     report: File = None,
     report_title: ReportTitle = None,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a transform on labels and landmarks."""
+    """Measure a transform, made here or elsewhere, on labels, landmarks and scans, and judge it."""
     with _handled(verbose):
         job = EvaluateJob(
             transform,
@@ -245,15 +251,30 @@ def _summarize(numbers: dict[str, Any]) -> None:
     table = Table("Measure", "Before", "After")
     for key, title in (("dice", "Dice"), ("asd_mm", "ASD, mm"), ("hd95_mm", "HD95, mm")):
         for name, values in numbers.get(key, {}).items():
-            table.add_row(f"{title}, {name}", _text(values["before"]), _text(values["after"]))
+            table.add_row(f"{title}, {escape(name)}", _text(values["before"]), _text(values["after"]))
     if "tre_mm" in numbers:
         for key in ("mean", "p75", "max"):
             before, after = (numbers["tre_mm"][when][key] for when in ("before", "after"))
             table.add_row(f"Landmark error {key}, mm", _text(before), _text(after))
+    alike = numbers.get("similarity", {}).get("local_ncc")
+    if alike is not None:
+        table.add_row("Similarity (local NCC)", _text(alike["before"]), _text(alike["after"]))
     table.add_row("Folded voxels, %", "", _text(numbers["jacobian"]["fold_percent"]))
     _output.print(table)
+    if "verdict" in numbers:
+        _show_verdict(numbers["verdict"])
     for warning in numbers.get("warnings", []):
         _errors.print(f"Note: {warning}")
+
+
+def _show_verdict(verdict: dict[str, Any]) -> None:
+    """The verdict and its reasons; color repeats what the words say."""
+    color = COLORS[verdict["level"]]
+    _output.print(f"[bold {color}]{escape(verdict['title'])}[/] (limits: {escape(verdict['limits'])})")
+    for reason in verdict["reasons"]:
+        mark = MARKS[reason["severity"]]
+        limit = "" if reason["limit"] is None else f" [dim](limit {reason['limit']:g})[/]"
+        _output.print(f"  [{COLORS[reason['severity']]}]{mark}[/] {escape(reason['text'])}{limit}", highlight=False)
 
 
 def _text(value: float | None) -> str:
