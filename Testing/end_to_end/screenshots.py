@@ -18,7 +18,7 @@ from . import cases
 
 REPOSITORY = cases.MODULE.parents[1]
 FOLDER = REPOSITORY / "Resources" / "Screenshots"
-SIZE = (1260, 860)
+SIZE = (1260, 800)
 VIEWS = ("jacobian", "outlines", "checkerboard")
 MOST_BYTES = 500_000
 
@@ -59,9 +59,7 @@ def take(application: Any, folder: Path) -> list[Path]:
         raise run.error
     picture("after", widget.ui.resultsSection)
     for view in VIEWS:
-        for _ in range(2):  # a legend is drawn once its volume has been in the view
-            getattr(widget.ui, f"{view}Button").click()
-            application.layout.picture(pictures.views_size(SIZE))
+        getattr(widget.ui, f"{view}Button").click()
         picture(view, widget.ui.resultsSection)
     return taken
 
