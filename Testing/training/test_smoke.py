@@ -36,7 +36,8 @@ def test_shipped_configurations_train(path: Path, tmp_path: Path) -> None:
 def test_the_command_trains_and_continues(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.train", "hippocampus-mr-lapirn", "--smoke", "--threads", "1"]
     command += ["--accelerator", "cpu", "--max-minutes", "2", "--tensorboard", "--output", str(tmp_path)]
-    for message in ("Finished after 6 steps", "Continuing after 6 steps"):
+    steps = 2 * len(load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn.yaml").training.phases)
+    for message in (f"Finished after {steps} steps", f"Continuing after {steps} steps"):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr[-2000:]
         assert message in " ".join(done.stderr.split())
