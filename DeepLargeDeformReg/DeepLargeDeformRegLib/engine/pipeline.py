@@ -135,9 +135,10 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         device=describe_device(device),
         model=used,
         warnings=warnings,
-        **_reliability(deformed),
         provenance=_provenance(settings, deformed, model),
     )
+    if deformed.round_trip_mm is not None:
+        result.metrics["round_trip_before_mm"] = deformed.round_trip_mm
     monitor.report("measure", 1.0, "Done")
     return result
 
@@ -332,21 +333,6 @@ def _uncertainty(deformed: Deformed, grid: ImageGrid) -> Volume | None:
     still = fields.identity(grid)
     spread = fields.warp(deformed.spread, deformed.field.grid, still, padding="border")
     return Volume(spread[0, 0].numpy(), grid)
-
-
-def _reliability(deformed: Deformed) -> dict[str, Any]:
-    """Numbers of the runs that were made besides the forward one."""
-    numbers: dict[str, Any] = {}
-    if deformed.round_trip_mm is not None:
-        numbers["round_trip_before_mm"] = deformed.round_trip_mm
-    if deformed.spread is not None:
-        spread = deformed.spread.numpy()
-        numbers["uncertainty_mm"] = {
-            "mean": float(spread.mean()),
-            "p95": float(np.percentile(spread, 95)),
-            "max": float(spread.max()),
-        }
-    return numbers
 
 
 def _provenance(

@@ -95,14 +95,11 @@ PRESETS: dict[str, Preset] = {
             title="Brain MR, hippocampus",
             description="T1-weighted MR cropped to the hippocampus, between patients.",
             windows=(),
-            linear="affine",
+            linear="translation",
             spacing_mm=1.0,
-            model=None,
+            model="hippocampus-mr-lapirn",
             search=(SearchLevel(2, 3), SearchLevel(1, 2)),
-            refinement=RefinementPlan(
-                levels=(RefinementLevel(2, 60, 0.5),),
-                diffusion=0.3,
-            ),
+            refinement=RefinementPlan(levels=(RefinementLevel(2, 40, 0.3),), diffusion=0.1, volume_change=0.01),
         ),
         Preset(
             name="any",
