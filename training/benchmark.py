@@ -85,12 +85,14 @@ def main(
     if deeds_folder is not None and not ablation:
         names.append(f"deeds={deeds_folder}")
     runs = [(case, name) for case in pairs for name in names]
-    rows = [_in_own_process(case, name) for case, name in track(runs, "Registering", console=console)]
+    rows: list[Row] = []
+    for case, name in track(runs, "Registering", console=console):
+        rows.append(_in_own_process(case, name))
+        if output is not None:  # after each run: a long comparison that is interrupted leaves what it measured
+            output.mkdir(parents=True, exist_ok=True)
+            write_text(json.dumps(rows, indent=2) + "\n", output / "benchmark.json")
+            write_text(markdown(rows), output / "benchmark.md")
     print_table(rows, Console(width=160))
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        write_text(json.dumps(rows, indent=2) + "\n", output / "benchmark.json")
-        write_text(markdown(rows), output / "benchmark.md")
 
 
 def _available(name: str, console: Console) -> bool:
