@@ -53,7 +53,7 @@ def test_memory_that_no_plan_fits_into_is_told_and_the_worker_lives_on(desk: Mak
     assert not output.exists()
     small = tmp_path / "small"
     small.mkdir()
-    run(one, **write_pair(small, size=16), settings=SETTINGS, output_volume=str(output))
+    run(one, **write_pair(small, size=10), settings=SETTINGS, output_volume=str(output))
     assert len(one.transports) == 1
 
 
