@@ -1,6 +1,6 @@
 """The presets: what the product does for each kind of scan, in one place.
 
-All numbers were chosen on development scans alone: the sample lung pair, two abdominal CTs, liver MRs of two volunteers
+All numbers were chosen on development scans alone: the sample lung pair, two abdominal CTs, liver MRs of two people
 and a dozen hippocampus pairs (see ``training/README.md``). Figures on the same scans are not figures on unseen ones.
 """
 
