@@ -22,7 +22,6 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import sources
-from .checkpoint import Progress as RunProgress
 from .checkpoint import latest, load_checkpoint
 from .config import ROOT, CardConfig, Config, find_config, load_config, smaller
 from .phantom import PhantomPairs
@@ -69,8 +68,8 @@ def main(
         folder = output / settings.name
         fabric = make_fabric(settings, accelerator, folder if tensorboard else None)
         deadline = None if max_minutes is None else started + 60 * max_minutes
-        trainer = _prepare(settings, folder, fabric, restart, deadline, smoke)
-        if fill and max_minutes is not None and trainer.progress.unplanned:
+        trainer, grown = _prepare(settings, folder, fabric, restart, deadline, smoke)
+        if fill and max_minutes is not None and (grown or trainer.progress.unplanned):
             trainer.plan(60 * max_minutes - (time.monotonic() - started))
         trainer.progress.commands.append(shlex.join(["python", "-m", "training.train", *sys.argv[1:]]))
         trainer.progress.machine = describe_machine(fabric)
@@ -132,7 +131,8 @@ def describe_machine(fabric: Fabric) -> str:
 
 def _prepare(
     config: Config, folder: Path, fabric: Fabric, restart: bool, deadline: float | None, smoke: bool
-) -> Trainer:
+) -> tuple[Trainer, bool]:
+    """A trainer that stands where its run stood, and whether the configuration has got further phases since then."""
     if restart and fabric.is_global_zero:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "log.jsonl").unlink(missing_ok=True)
@@ -146,25 +146,25 @@ def _prepare(
     trainer = Trainer(
         config, source, validation, folder, fabric, deadline=deadline, should_stop=lambda: bool(stopping)
     )
+    grown = False
     if latest(folder) is not None:
         checkpoint = load_checkpoint(folder)
-        if not _continues(build(Config, checkpoint.config), config, checkpoint.progress):
+        if not _continues(build(Config, checkpoint.config), config):
             raise BadInputError(
                 f"The run {folder.name} was started with another configuration; continue with that one, choose "
                 "another --output, or throw the run away with --restart."
             )
-        trained = len(checkpoint.progress.steps)
-        checkpoint.progress.steps += [phase.steps for phase in config.training.phases[trained:]]
+        further = config.training.phases[len(checkpoint.progress.steps) :]
+        checkpoint.progress.steps += [phase.steps for phase in further]
+        grown = bool(further)
         trainer.restore(checkpoint)
         _log.info("Continuing after %d steps", trainer.progress.step)
-    return trainer
+    return trainer, grown
 
 
-def _continues(old: Config, new: Config, progress: RunProgress) -> bool:
+def _continues(old: Config, new: Config) -> bool:
     """Whether a run of the old configuration is the beginning of one of the new: the same, or with more phases."""
-    phases = new.training.phases
-    if progress.finished:
-        phases = phases[: len(old.training.phases)]
+    phases = new.training.phases[: len(old.training.phases)]
     return _essence(old) == _essence(replace(new, training=replace(new.training, phases=phases)))
 
 

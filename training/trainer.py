@@ -123,11 +123,11 @@ class Trainer:
         return self.folder / "log.jsonl"
 
     def plan(self, seconds: float) -> None:
-        """Scale the steps of all phases to come so that they take about this long, by the measured speed of each.
+        """Scale the steps of all phases to begin so that they take about this long, by the measured speed of each.
 
         The plan is part of the checkpoint, so a run that is continued keeps it.
         """
-        first = self.progress.phase
+        first = self.progress.phase + (self.progress.phase_step > 0)
         phases = self.config.training.phases[first:]
         speeds = [self._seconds_per_step(phase) for phase in phases]
         expected = sum(phase.steps * speed for phase, speed in zip(phases, speeds, strict=True))

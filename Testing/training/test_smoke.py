@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import torch
 from training.checkpoint import load_checkpoint
 from training.config import ROOT, load_config, smaller
 from training.phantom import PhantomPairs
-from training.train import make_fabric
+from training.train import _prepare, make_fabric
 from training.trainer import Trainer
 
 from .conftest import CONFIGS
@@ -72,3 +74,16 @@ def test_a_run_is_not_continued_with_another_configuration_but_with_further_phas
     assert "was started with another configuration" in outputs[1][1]
     assert outputs[2][0] == 0
     assert "Finished after 4 steps" in outputs[2][1]
+
+
+def test_a_run_that_its_time_limit_stopped_gets_further_phases(tmp_path: Path) -> None:
+    config = smaller(load_config(ROOT / "training" / "configs" / "hippocampus-mr-ldgnet.yaml"))
+    fabric = make_fabric(config, "cpu")
+    late, early = time.monotonic(), None
+    for more, deadline, expected in ((0, late, (1, False)), (1, early, (4, True))):
+        phases = config.training.phases + config.training.phases[-1:] * more
+        longer = replace(config, training=replace(config.training, phases=phases))
+        trainer, grown = _prepare(longer, tmp_path, fabric, False, deadline, smoke=True)
+        assert grown == bool(more)
+        trainer.run()
+        assert (trainer.progress.step, trainer.progress.finished) == expected

@@ -134,6 +134,12 @@ def test_the_plan_fills_the_time(make_trainer: MakeTrainer) -> None:
     assert first / second == pytest.approx(3, rel=0.05)
     trainer.plan(15.0)
     assert 0.2 < trainer.progress.steps[0] / first < 1.0
+    begun = trainer.progress.steps[0]
+    trainer.progress.phase_step = 1
+    trainer.plan(60.0)
+    assert trainer.progress.steps[0] == begun, "a phase that has begun keeps its learning rates"
+    assert trainer.progress.steps[1] > second
+    trainer.progress.phase_step = 0
     assert all(torch.equal(value, trainer.network.state_dict()[name]) for name, value in before.items())
     assert trainer.progress.step == 0
 
