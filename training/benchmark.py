@@ -1,13 +1,16 @@
 """``python -m training.benchmark``: our presets and other programs on the same pairs, measured alike, in one table.
 
 Each run has a process of its own, one after the other, so that seconds and peak memory are its own. Seconds are those
-of the registration, scans in memory, without reading, starting Python, or measuring. Peers get both scans resampled
-onto one grid that covers both as they were loaded; ours gets the scans as they are. All are measured with our metrics
-on the fixed scan's voxels.
+of the registration, scans in memory, without reading, starting Python, or measuring. Ours gets the scans as they are.
+Peers get both scans resampled onto one grid that covers both as they were loaded; where these are decimeters apart,
+peers get the moving scan through our linear alignment instead. All are measured with our metrics on the fixed scan's
+voxels.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import multiprocessing
@@ -20,6 +23,7 @@ from typing import Annotated, Any
 from unittest import mock
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import typer
 from DeepLargeDeformRegLib.engine import field as fields
@@ -71,20 +75,21 @@ def main(
     ] = False,
     deeds_folder: Annotated[Path | None, typer.Option(help="Folder of the program deedsBCV.")] = None,
     data: Annotated[Path, typer.Option(help="Folder of the data.")] = DATA,
-    output: Annotated[Path | None, typer.Option(help="Folder for benchmark.json and benchmark.md.")] = None,
+    pairs: Annotated[int, typer.Option(help="Most pairs of a group.", min=1)] = 10,
+    output: Annotated[Path | None, typer.Option(help="Folder for benchmark.json, .csv and .md.")] = None,
 ) -> None:
     """Compare registrations on real pairs: accuracy, folds, seconds, peak memory."""
     logging.basicConfig(level=logging.WARNING)
     console = Console(stderr=True)
     try:
-        pairs = load_cases(cases.split(","), data)
+        chosen = load_cases(cases.split(","), data, pairs)
     except RegistrationError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(error.exit_code) from error
     names = list(VARIANTS) if ablation else [name for name in methods.split(",") if _available(name, console)]
     if deeds_folder is not None and not ablation:
         names.append(f"deeds={deeds_folder}")
-    runs = [(case, name) for case in pairs for name in names]
+    runs = [(case, name) for case in chosen for name in names]
     rows: list[Row] = []
     for case, name in track(runs, "Registering", console=console):
         rows.append(_in_own_process(case, name))
@@ -92,6 +97,7 @@ def main(
             output.mkdir(parents=True, exist_ok=True)
             write_text(json.dumps(rows, indent=2) + "\n", output / "benchmark.json")
             write_text(markdown(rows), output / "benchmark.md")
+            write_text(comma_separated(rows), output / "benchmark.csv")
     print_table(rows, Console(width=160))
 
 
@@ -138,21 +144,32 @@ def _ours(case: Case, name: str) -> tuple[DisplacementField, float]:
 
 
 def _peer(case: Case, name: str) -> tuple[DisplacementField, float]:
+    linear = _linear_alignment(case) if case.align_for_peers else np.eye(4)
     grid = common_grid(case)
     scans = []
-    for volume in (case.fixed, case.moving):
+    for volume, matrix in ((case.fixed, np.eye(4)), (case.moving, linear)):
         tensor = volume.tensor() if case.window is None else volume.tensor().clamp(*case.window)
-        warped = fields.warp(tensor, volume.grid, fields.identity(grid), fill=float(tensor.min()))
+        warped = fields.warp(tensor, volume.grid, fields.from_affine(matrix, grid), fill=float(tensor.min()))
         scans.append(Volume(warped[0, 0].numpy(), grid))
     call = deeds(Path(name.split("=", 1)[1])) if name.startswith("deeds=") else PEERS[name].register
     clock = time.perf_counter()
     field = call(*scans)
-    return field, time.perf_counter() - clock
+    seconds = time.perf_counter() - clock
+    return fields.compose_affine(linear, field), seconds
+
+
+def _linear_alignment(case: Case) -> npt.NDArray[np.float64]:
+    settings = RegistrationSettings(
+        preset=case.preset, guide_with_segmentations=case.guides, refine=False, model="none"
+    )
+    labels = (case.fixed_labels, case.moving_labels) if case.guides else (None, None)
+    return register(RegistrationRequest(case.fixed, case.moving, settings, *labels)).linear
 
 
 def common_grid(case: Case) -> ImageGrid:
-    """Axis-aligned grid of the case's spacing around both scans as they were loaded."""
-    corners = np.concatenate((case.fixed.grid.corners, case.moving.grid.corners))
+    """Axis-aligned grid of the case's spacing around both scans as loaded, or the fixed one where peers are aligned."""
+    grids = [case.fixed.grid] if case.align_for_peers else [case.fixed.grid, case.moving.grid]
+    corners = np.concatenate([grid.corners for grid in grids])
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = np.ceil((high - low) / case.spacing_mm).astype(int) + 1
     return ImageGrid.axis_aligned(size.tolist(), (case.spacing_mm,) * 3, low.tolist())
@@ -207,6 +224,15 @@ def print_table(rows: list[Row], console: Console) -> None:
             table.add_section()
         table.add_row(*_cells(row))
     console.print(table)
+
+
+def comma_separated(rows: list[Row]) -> str:
+    """The table as CSV, with all digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, (*COLUMNS, "error"), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def markdown(rows: list[Row]) -> str:

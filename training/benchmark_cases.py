@@ -26,6 +26,8 @@ class Case:
         spacing_mm: of the common grid on which peers work.
         window: intensities that peers see, as their users would clip them; None leaves the scan's own.
         guides: True if the labels may guide a registration; otherwise they only measure it.
+        align_for_peers: True if peers get the moving scan through our linear alignment, as they do not search for
+            scans of two patients that lie decimeters apart.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Case:
     landmarks: LandmarkPairs | None = None
     window: tuple[float, float] | None = None
     guides: bool = False
+    align_for_peers: bool = False
 
 
 def lung(data: Path) -> list[Case]:
@@ -68,7 +71,7 @@ def liver_mr(data: Path) -> list[Case]:
     return cases
 
 
-def abdomen(data: Path) -> list[Case]:
+def abdomen(data: Path, spacing_mm: float = 3.0, guided: tuple[bool, ...] = (False, True)) -> list[Case]:
     """Two patients' abdomens in both directions; their livers measure, and guide where the name says so."""
     patients = {"chaos-01": 1, "totalsegmentator-example": 5}
     scans: dict[str, Volume] = {}
@@ -79,30 +82,31 @@ def abdomen(data: Path) -> list[Case]:
         livers[name] = _labels(folder / "labels.nii.gz", {value: "liver"})
     cases = []
     for fixed, moving in itertools.permutations(patients):
-        for guides in (False, True):
-            name = f"abdomen {fixed} <- {moving}" + (", livers guide" if guides else "")
+        for guides in guided:
+            name = f"abdomen {fixed} <- {moving}, {spacing_mm:g} mm" + (", livers guide" if guides else "")
             cases.append(
                 Case(
                     name,
                     "liver-ct",
-                    3.0,
+                    spacing_mm,
                     scans[fixed],
                     scans[moving],
                     livers[fixed],
                     livers[moving],
                     window=(-150.0, 250.0),
                     guides=guides,
+                    align_for_peers=True,
                 )
             )
     return cases
 
 
-def hippocampus(data: Path, count: int = 10) -> list[Case]:
-    """The first ``count`` test pairs of the hippocampus data set."""
+def hippocampus(data: Path) -> list[Case]:
+    """The test pairs of the hippocampus data set."""
     folder = data / "hippocampus"
     structures = {1: "anterior", 2: "posterior"}
     with (folder / "test_pairs.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row[:2] for row in csv.reader(file)][1 : count + 1]
+        rows = [row[:2] for row in csv.reader(file)][1:]
     cases = []
     for fixed, moving in rows:
         first, second = (read_volume(folder / "images" / f"{name}.nii.gz") for name in (fixed, moving))
@@ -117,12 +121,13 @@ GROUPS: dict[str, Callable[[Path], list[Case]]] = {
     "lung": lung,
     "liver-mr": liver_mr,
     "abdomen": abdomen,
+    "abdomen-2mm": lambda data: abdomen(data, 2.0, (False,)),
     "hippocampus": hippocampus,
 }
 
 
-def load_cases(groups: list[str], data: Path = DATA) -> list[Case]:
-    """Cases of the named groups.
+def load_cases(groups: list[str], data: Path = DATA, most: int = 10) -> list[Case]:
+    """The first ``most`` cases of each of the named groups.
 
     Raises:
         BadInputError: if a group does not exist or its data are not there.
@@ -132,7 +137,7 @@ def load_cases(groups: list[str], data: Path = DATA) -> list[Case]:
         if group not in GROUPS:
             raise BadInputError(f"There are no benchmark cases '{group}'; there are {', '.join(GROUPS)}.")
         try:
-            cases += GROUPS[group](data)
+            cases += GROUPS[group](data)[:most]
         except FileNotFoundError as error:
             raise BadInputError(f"The data of '{group}' are not in the data folder.", str(error)) from error
     return cases

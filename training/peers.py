@@ -62,7 +62,8 @@ def elastix(fixed: Volume, moving: Volume) -> DisplacementField:
     for stage in ("translation", "affine", "bspline"):
         parameters.AddParameterMap(parameters.GetDefaultParameterMap(stage))
     _, transform = itk.elastix_registration_method(*images, parameter_object=parameters, log_to_console=False)
-    result = itk.transformix_deformation_field(images[1], transform)
+    with tempfile.TemporaryDirectory() as folder:  # it writes the field beside whatever runs it otherwise
+        result = itk.transformix_deformation_field(images[1], transform, output_directory=folder)
     return _from_vectors(itk.GetArrayFromImage(result), fixed.grid)
 
 
@@ -78,8 +79,9 @@ def ants(fixed: Volume, moving: Volume) -> DisplacementField:
         image.set_direction(volume.grid.direction_matrix)
         images.append(image)
     result = antspyx.registration(*images, type_of_transform="SyN")
-    composed = antspyx.apply_transforms(*images, result["fwdtransforms"], compose=tempfile.mkdtemp() + "/")
-    vectors = sitk.GetArrayFromImage(sitk.ReadImage(composed))
+    with tempfile.TemporaryDirectory() as folder:
+        composed = antspyx.apply_transforms(*images, result["fwdtransforms"], compose=folder + "/")
+        vectors = sitk.GetArrayFromImage(sitk.ReadImage(composed))
     return _from_vectors(vectors, fixed.grid)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.refine import AlignedPair, RefinementLevel, RefinementPlan, refine
+from DeepLargeDeformRegLib.engine.solve import Start, solve
 from scipy.ndimage import gaussian_filter
 
 GRID = ImageGrid.axis_aligned((36, 34, 32), (1.5, 1.5, 2.0))
@@ -46,3 +49,16 @@ def test_landmarks_pull_where_they_are() -> None:
     plan = RefinementPlan(LEVELS, diffusion=0.05, landmarks=1.0)
     moved = fields.transform_points(refine(scans, fields.identity(GRID), plan).field, points)
     assert float((moved - points - torch.tensor([4.0, 0.0, 0.0])).norm(dim=1).max()) < 1.0
+
+
+def test_each_level_adds_an_update_to_a_given_start() -> None:
+    scans, true = pair()
+    given = DisplacementField(0.4 * true.displacement, GRID)
+    plan = RefinementPlan((RefinementLevel(2, 25, 0.3), RefinementLevel(2, 25, 0.3)), diffusion=0.05)
+    one, two = (
+        solve(scans, [Start("given transform", given)], (), replace(plan, levels=plan.levels[:count]))
+        for count in (1, 2)
+    )
+    assert len(two.steps) == 2
+    errors = [error(field, true) for field in (given, one.field, two.field)]
+    assert errors[2] < errors[1] < errors[0]

@@ -64,6 +64,14 @@ LARGE_DEFORMATION = RefinementPlan(
     mind_dilation=2,
 )
 
+# After a network: each level adds an update of its own (solve.py).
+FOUR_UPDATES = (
+    RefinementLevel(4, 30, 1.0),
+    RefinementLevel(2, 30, 0.8),
+    RefinementLevel(2, 30, 0.8),
+    RefinementLevel(2, 30, 0.5),
+)
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -88,7 +96,7 @@ PRESETS: dict[str, Preset] = {
             spacing_mm=3.0,
             model="liver-ct-trial",
             search=GLOBAL_SEARCH,
-            refinement=dataclasses.replace(LARGE_DEFORMATION, levels=(RefinementLevel(2, 50, 0.8),), diffusion=0.1),
+            refinement=dataclasses.replace(LARGE_DEFORMATION, levels=FOUR_UPDATES),
         ),
         Preset(
             name="mr-hippocampus",

@@ -79,15 +79,24 @@ def _refined(
     """The start with its refinement.
 
     A search finds displacements cell by cell, so refinement replaces its field by a smoother one. What a network or
-    the user gives is smooth and more than the images show, so refinement adds to it: ``start(update(x))``, where the
-    update alone pays for its roughness.
+    the user gives is smooth and more than the images show, so each level of refinement adds an update to what it is
+    given, ``start(update(x))``, and the update alone pays for its roughness: greedy composition, as in the cascades
+    of Hering et al. 2021 and in demons.
     """
     if start.origin in (LINEAR, SEARCH):
         refined = refine(pair, start.field, plan, monitor)
         return refined.field, refined.steps
-    given = fields.resample(start.field, pair.grid)
-    refined = refine(_warped(pair, given), fields.identity(pair.grid, device=pair.fixed.device), plan, monitor)
-    return fields.compose(given, fields.resample(refined.field, pair.grid)), refined.steps
+    field = fields.resample(start.field, pair.grid)
+    steps: list[int] = []
+    still = fields.identity(pair.grid, device=pair.fixed.device)
+    total = sum(level.steps for level in plan.levels)
+    for number, level in enumerate(plan.levels):
+        done = sum(earlier.steps for earlier in plan.levels[:number])
+        span = monitor.span(done / total, (done + level.steps) / total)
+        refined = refine(_warped(pair, field), still, dataclasses.replace(plan, levels=(level,)), span)
+        field = fields.compose(field, fields.resample(refined.field, pair.grid))
+        steps.extend(refined.steps)
+    return field, tuple(steps)
 
 
 def _warped(pair: AlignedPair, field: DisplacementField) -> AlignedPair:

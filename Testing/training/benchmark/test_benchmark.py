@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from DeepLargeDeformRegLib.engine.files import read_volume
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs
 
-from training.benchmark import COLUMNS, common_grid, markdown, measure, run
+from training.benchmark import COLUMNS, comma_separated, common_grid, markdown, measure, run
 from training.benchmark_cases import Case, load_cases
 from training.peers import PEERS, Peer, _deeds_field, _from_array_axes
 
@@ -62,6 +64,22 @@ def test_ours_improves_on_the_scans_as_loaded(case: Case) -> None:
     assert ours["seconds"] > 0
     assert f"| {ours['dice']:.3f} |" in markdown([ours, loaded])
     assert markdown([ours]).count("|") == 3 * (len(COLUMNS) + 1)
+
+
+def test_peers_that_cannot_search_far_get_our_linear_alignment(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    still = dataclasses.replace(PEERS["convexadam"], register=lambda fixed, moving: fields.identity(fixed.grid))
+    monkeypatch.setitem(PEERS, "convexadam", still)
+    aligned = dataclasses.replace(case, align_for_peers=True)
+    ours, theirs = run(aligned, "pre-alignment alone"), run(aligned, "convexadam")
+    assert theirs["dice"] == pytest.approx(ours["dice"], abs=0.01)
+    assert theirs["dice"] > run(case, "convexadam")["dice"]
+
+
+def test_the_table_as_csv(case: Case) -> None:
+    rows = [run(case, "as loaded"), {"case": "a, b", "method": "x", "error": "failed"}]
+    read = list(csv.DictReader(io.StringIO(comma_separated(rows))))
+    assert float(read[0]["dice"]) == rows[0]["dice"]
+    assert (read[1]["case"], read[1]["error"], read[1]["dice"]) == ("a, b", "failed", "")
 
 
 def test_a_peer_that_is_not_installed_says_so() -> None:
