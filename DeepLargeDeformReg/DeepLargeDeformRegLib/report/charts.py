@@ -118,7 +118,7 @@ def cumulative_errors(before: Sequence[float], after: Sequence[float]) -> Chart 
     for percent in (0, 25, 50, 75, 100):
         parts.append(f'<path class="rule" d="M{left} {up(percent):.1f}H{right}"/>')
         parts.append(_text(f"{percent}", left - 6, up(percent) + 4, "end"))
-    for tick in np.arange(0, end + step / 2, step):
+    for tick in np.arange(0, end + step / 2, step).tolist():
         parts.append(_text(f"{tick:g}", across(tick), bottom + 17, "middle"))
     for errors, name in ((before, "before"), (after, "after")):
         line = f"M{left} {bottom}"
