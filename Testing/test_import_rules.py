@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def test_parts_import_only_what_they_may(part: str) -> None:
             if name.startswith(PACKAGE + "."):
                 assert name.split(".")[1] not in FORBIDDEN[part], f"{path.name} imports {name}"
             assert name.split(".")[0] != "training", f"{path.name} imports training"
+
+
+def test_what_all_parts_share_needs_only_numpy() -> None:
+    names = {name.split(".")[0] for name in imports_of(LIBRARY / "raw_nrrd.py", everywhere=True)}
+    assert names - sys.stdlib_module_names == {"numpy"}
 
 
 def test_what_slicer_loads_needs_no_package_that_slicer_lacks() -> None:

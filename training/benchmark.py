@@ -119,12 +119,12 @@ def _in_own_process(case: Case, name: str) -> Row:
 
 
 def run(case: Case, name: str) -> Row:
-    """One method on one case, in this process. A peer that fails gives a row that says so."""
+    """One method on one case, in this process. A peer that fails, or scans refused, give a row that says so."""
     row: Row = {"case": case.name, "method": name.split("=")[0]}
     try:
         field, seconds = _ours(case, name) if name in VARIANTS else _peer(case, name)
     except Exception as error:
-        if name in VARIANTS:
+        if name in VARIANTS and not isinstance(error, RegistrationError):
             raise
         return row | {"error": f"{type(error).__name__}: {error}"}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -167,7 +167,7 @@ def _linear_alignment(case: Case) -> npt.NDArray[np.float64]:
 
 
 def common_grid(case: Case) -> ImageGrid:
-    """Axis-aligned grid of the case's spacing around both scans as loaded, or the fixed one where peers are aligned."""
+    """Axis-aligned grid of the case's spacing around both scans, or the fixed one where peers are aligned."""
     grids = [case.fixed.grid] if case.align_for_peers else [case.fixed.grid, case.moving.grid]
     corners = np.concatenate([grid.corners for grid in grids])
     low, high = corners.min(axis=0), corners.max(axis=0)

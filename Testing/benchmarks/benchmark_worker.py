@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.raw_nrrd import read_raw_nrrd
 from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, WorkerClient, WorkerError
 from DeepLargeDeformRegLib.worker.job_folder import JobFolder
@@ -133,12 +134,16 @@ def round_trip(session: Session, pair: list[sitk.Image], compress: bool, field: 
         rows |= session.do("exchange", payload).metrics["seconds"]
         in_worker = sum(seconds for name, seconds in rows.items() if name.startswith("worker"))
         rows["messages there and back"] = time.perf_counter() - sent - in_worker
-        rows["client reads the warped scan"] = seconds_of(lambda: sitk.ReadImage(str(payload["output_volume"])))
+        rows["client reads the warped scan"] = seconds_of(lambda: read(payload["output_volume"]))
         if field:
-            path = str(payload["output_transform"])
-            rows["client reads the displacement field"] = seconds_of(lambda: sitk.ReadImage(path))
+            rows["client reads the displacement field"] = seconds_of(lambda: read(payload["output_transform"]))
     rows["all of it"] = time.perf_counter() - started - rows.get(FIELD_ROW, 0.0)
     return rows
+
+
+def read(path: object) -> object:
+    """As scene/transforms.py and scene/volumes.py read."""
+    return read_raw_nrrd(str(path)) or sitk.ReadImage(str(path))
 
 
 def floor(size: tuple[int, int, int], field: bool) -> Rows:

@@ -15,6 +15,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from ..raw_nrrd import RawImage, read_raw_nrrd
 from .errors import SceneError
 from .volumes import RAS_TO_LPS, array_to_matrix, remove_node
 
@@ -23,21 +24,24 @@ MOVING_ROLE = "DeepLargeDeformReg.moving"
 ATTRIBUTE_PREFIX = "DeepLargeDeformReg."
 
 
-def _grid_transform(field: sitk.Image) -> Any:
+def _grid_transform(field: sitk.Image | RawImage) -> Any:
     """vtkOrientedGridTransform (RAS) of an LPS displacement field."""
-    vectors = sitk.GetArrayFromImage(field).astype(np.float64)
-    vectors[..., :2] *= -1.0
+    if isinstance(field, sitk.Image):
+        field = RawImage(
+            sitk.GetArrayViewFromImage(field), field.GetSpacing(), field.GetOrigin(), field.GetDirection()
+        )
+    vectors = field.array * np.array((-1.0, -1.0, 1.0))
     depth, height, width = vectors.shape[:3]
     data = vtk.vtkImageData()
     data.SetDimensions(width, height, depth)
-    data.SetSpacing(field.GetSpacing())
-    origin = np.array(field.GetOrigin()) * (-1.0, -1.0, 1.0)
+    data.SetSpacing(field.spacing)
+    origin = np.array(field.origin) * (-1.0, -1.0, 1.0)
     data.SetOrigin(origin)
     scalars = numpy_support.numpy_to_vtk(vectors.reshape(-1, 3), deep=True)
     scalars.SetName("displacement")
     data.GetPointData().SetScalars(scalars)
     direction = np.eye(4)
-    direction[:3, :3] = RAS_TO_LPS[:3, :3] @ np.array(field.GetDirection()).reshape(3, 3)
+    direction[:3, :3] = RAS_TO_LPS[:3, :3] @ np.array(field.direction).reshape(3, 3)
     grid = slicer.vtkOrientedGridTransform()
     grid.SetDisplacementGridData(data)
     grid.SetGridDirectionMatrix(array_to_matrix(direction))
@@ -51,7 +55,7 @@ def new_grid_node(name: str) -> Any:
 
 
 def transform_from_field(
-    field: sitk.Image,
+    field: sitk.Image | RawImage,
     name: str,
     node: Any = None,
     fixed: Any = None,
@@ -71,7 +75,11 @@ def transform_from_field(
     Raises:
         SceneError: if the image is not a 3D vector field.
     """
-    if field.GetDimension() != 3 or field.GetNumberOfComponentsPerPixel() != 3:
+    if isinstance(field, RawImage):
+        is_field = field.array.ndim == 4
+    else:
+        is_field = field.GetDimension() == 3 and field.GetNumberOfComponentsPerPixel() == 3
+    if not is_field:
         raise SceneError("The displacement field must be a 3D image with three values per voxel.")
     if node is None:
         node = new_grid_node(name)
@@ -95,7 +103,7 @@ def read_transform(path: str | Path, name: str, node: Any = None, **references: 
             raise SceneError(f"{path.name} does not hold one displacement field.")
         field = sitk.DisplacementFieldTransform(loaded).GetDisplacementField()
     else:
-        field = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
+        field = read_raw_nrrd(path) or sitk.ReadImage(str(path))
     return transform_from_field(field, name, node, **references)
 
 

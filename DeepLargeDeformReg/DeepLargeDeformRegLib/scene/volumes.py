@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import slicer
 import vtk
 
+from ..raw_nrrd import RawImage, read_raw_nrrd
 from .errors import SceneError
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -141,11 +142,15 @@ def remove_node(node: Any) -> None:
 
 def set_image(node: Any, image: sitk.Image) -> None:
     """Give a volume node the voxels and the geometry of an LPS image."""
-    direction = np.array(image.GetDirection()).reshape(3, 3)
+    array = sitk.GetArrayViewFromImage(image)
+    _set_voxels(node, RawImage(array, image.GetSpacing(), image.GetOrigin(), image.GetDirection()))
+
+
+def _set_voxels(node: Any, image: RawImage) -> None:
     ijk_to_lps = np.eye(4)
-    ijk_to_lps[:3, :3] = direction * np.array(image.GetSpacing())
-    ijk_to_lps[:3, 3] = image.GetOrigin()
-    slicer.util.updateVolumeFromArray(node, sitk.GetArrayFromImage(image))
+    ijk_to_lps[:3, :3] = np.array(image.direction).reshape(3, 3) * np.array(image.spacing)
+    ijk_to_lps[:3, 3] = image.origin
+    slicer.util.updateVolumeFromArray(node, image.array)
     node.SetIJKToRASMatrix(array_to_matrix(RAS_TO_LPS @ ijk_to_lps))
     node.SetAndObserveTransformNodeID(None)
 
@@ -179,4 +184,11 @@ def write_volume(node: Any, path: str | Path) -> sitk.Image:
 
 def read_volume(path: str | Path, name: str, node: Any = None) -> Any:
     """Volume node of a file that the engine wrote."""
-    return volume_from_image(sitk.ReadImage(str(path)), name, node)
+    raw = read_raw_nrrd(path)
+    if raw is None:
+        return volume_from_image(sitk.ReadImage(str(path)), name, node)
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    _set_voxels(node, raw)
+    node.CreateDefaultDisplayNodes()
+    return node

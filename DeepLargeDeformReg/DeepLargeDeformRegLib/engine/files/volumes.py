@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ...raw_nrrd import read_raw_nrrd
 from ..errors import BadInputError, MemoryExhaustedError
 from ..geometry import ImageGrid
 from ..images import Volume
@@ -37,11 +38,15 @@ def read_volume(path: PathLike, series: int | str | None = None) -> Volume:
             not finite, an impossible geometry, or fewer than 8 voxels along an axis.
     """
     name = Path(path).name
-    image = read_image(path, series, sitk.sitkFloat32)
-    if min(image.GetSize()) < MINIMUM_VOXELS:
-        size = " x ".join(str(n) for n in image.GetSize())
+    raw = read_raw_nrrd(path) if ending(path) == ".nrrd" else None
+    if raw is not None and raw.array.ndim == 3:
+        grid = _grid(name, raw.array.shape[::-1], raw.spacing, raw.origin, raw.direction)
+        volume = Volume(raw.array.astype(np.float32, copy=False), grid)
+    else:
+        volume = Volume.from_image(read_image(path, series, sitk.sitkFloat32))
+    if min(volume.grid.size) < MINIMUM_VOXELS:
+        size = " x ".join(str(n) for n in volume.grid.size)
         raise BadInputError(f"{name} has only {size} voxels; at least {MINIMUM_VOXELS} along every axis are needed.")
-    volume = Volume.from_image(image)
     wrong = volume.array.size - int(np.count_nonzero(np.isfinite(volume.array)))
     if wrong:
         raise not_finite(name, wrong)
