@@ -19,6 +19,16 @@ from .transport import QProcessTransport, python_executable
 
 logger = logging.getLogger(__name__)
 TICK_MILLISECONDS = 250
+IDLE_SETTING = "DeepLargeDeformReg/IdleSeconds"
+DEFAULT_IDLE_SECONDS = 600.0
+
+
+def idle_seconds() -> float:
+    """Seconds without a job after which GPU memory is given back (0: never): a setting of the application."""
+    try:
+        return max(float(qt.QSettings().value(IDLE_SETTING, DEFAULT_IDLE_SECONDS)), 0.0)
+    except (TypeError, ValueError):
+        return DEFAULT_IDLE_SECONDS
 
 
 class RegistrationFailed(RuntimeError):  # noqa: N818 - it is an outcome, and reads so
@@ -147,7 +157,7 @@ class Runner:
     def _ensure_client(self) -> WorkerClient:
         if self.client is None:
             try:
-                command = process.server_command(python_executable())
+                command = process.server_command(python_executable(), "--idle-seconds", str(idle_seconds()))
                 sweep(slicer.app.temporaryPath)
             except OSError as error:
                 raise RegistrationFailed(str(error), "worker_not_started") from error

@@ -78,7 +78,8 @@ class QProcessTransport:
         if process is None:
             return
         if process.state() != qt.QProcess.NotRunning:
-            kill_process_tree(process_id)
+            # Before the worker has said who it is, its process is known to Qt alone.
+            kill_process_tree(process_id, process.processId())
             process.kill()
             process.waitForFinished(1000)
 
