@@ -167,15 +167,26 @@ def floor(size: tuple[int, int, int], field: bool) -> Rows:
     return rows
 
 
-def cancel_stages(preset: str) -> None:
-    """Seconds from the cancel of a registration of the sample case to its end, at each stage."""
+def cancel_stages(preset: str, size: tuple[int, int, int]) -> None:
+    """Seconds from a cancel to the end of the job, at each stage: the sample case on a grid of that size."""
     case = REPOSITORY / "Resources" / "SampleCase"
+    scans = JobFolder()
+    for name in ("fixed", "moving"):
+        image = sitk.ReadImage(str(case / f"{name}.nii.gz"))
+        spacing = [
+            old * length / new for old, length, new in zip(image.GetSpacing(), image.GetSize(), size, strict=True)
+        ]
+        still = sitk.Transform()
+        larger = sitk.Resample(
+            image, size, still, sitk.sitkLinear, image.GetOrigin(), spacing, image.GetDirection(), -1000
+        )
+        sitk.WriteImage(larger, str(scans / f"{name}.nrrd"))
     session = Session("DeepLargeDeformRegLib.worker.jobs")
     for stage in ("read", "prealign", "network", "start", "refine", "repair", "measure", "write"):
         with JobFolder() as folder:
             payload: dict[str, object] = {
-                "fixed": str(case / "fixed.nii.gz"),
-                "moving": str(case / "moving.nii.gz"),
+                "fixed": str(scans / "fixed.nrrd"),
+                "moving": str(scans / "moving.nrrd"),
                 "settings": {"preset": "any" if stage == "start" else preset, "iterations": 10, "fold_free": True},
                 "output_transform": str(folder / "transform.nrrd"),
                 "output_inverse": str(folder / "inverse.nrrd"),
@@ -185,6 +196,7 @@ def cancel_stages(preset: str) -> None:
             seconds, how = session.cancel_at(stage, payload)
         sys.stdout.write(f"  {seconds:6.2f} s  {stage}: {how}\n")
     session.close()
+    scans.remove()
 
 
 def exchange_formats(pair: list[sitk.Image], repeats: int) -> None:
@@ -228,7 +240,7 @@ def main() -> None:
         exchange_formats(pair, options.repeats)
         return
     if options.cancel:
-        cancel_stages(options.preset)
+        cancel_stages(options.preset, tuple(options.size))
         return
     session = Session()
     cold = seconds_of(lambda: session.do("nothing", {}))

@@ -8,6 +8,7 @@ determinant at the corners of every cell of the trilinear field.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from .field import DisplacementField, determinant
 from .progress import Monitor
 
 SMOOTHING_ROUNDS = 60
+SLAB_VOXELS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +32,9 @@ class Repair:
     largest_change_mm: float
 
 
-def smallest_corner_determinant(field: DisplacementField) -> Tensor:
+def smallest_corner_determinant(field: DisplacementField, monitor: Monitor | None = None) -> Tensor:
     """Smallest of the eight one-sided determinants at each voxel, ``(N, 1, D, H, W)``."""
-    voxels = fields.to_voxels(field)
-    sides = [_one_sided(voxels, dim) for dim in (4, 3, 2)]
-    smallest: Tensor | None = None
-    for dx in sides[0]:
-        for dy in sides[1]:
-            for dz in sides[2]:
-                value = determinant(dx, dy, dz)
-                smallest = value if smallest is None else torch.minimum(smallest, value)
-    assert smallest is not None
-    return smallest
+    return _smallest_determinant(fields.to_voxels(field), monitor or Monitor())
 
 
 def repair_folds(field: DisplacementField, minimum: float = 0.01, monitor: Monitor | None = None) -> Repair:
@@ -59,20 +52,55 @@ def repair_folds(field: DisplacementField, minimum: float = 0.01, monitor: Monit
     if minimum <= 0:
         raise ValueError("minimum must be positive")
     monitor = monitor or Monitor()
+    monitor.report("repair", 0.0, "Looking for folds")
     voxels = fields.to_voxels(field)
+    bad = _smallest_determinant(voxels, monitor) < minimum
+    if not bool(bad.any()):
+        return Repair(field, 0, 0.0)
     folded = int((fields.jacobian_determinant(field) <= 0).sum())
-    current = voxels
+    current = voxels.clone()
     for number in range(SMOOTHING_ROUNDS):
         monitor.report("repair", number / SMOOTHING_ROUNDS, "Removing folds")
-        bad = smallest_corner_determinant(fields.from_voxels(current, field.grid)) < minimum
+        rim = 1 + number // 6
+        # Only around folds: smoothing changes rim + 1 voxels around them and looks at 4 more, so that nothing that
+        # changes is near the region's edge, where differences are one-sided.
+        region = _around(bad, rim + 7)
+        part = _smooth_around(current[region], bad[region], rim)
+        current[region] = part
+        bad[region] = _smallest_determinant(part, monitor) < minimum
         if not bool(bad.any()):
             return _repaired(field, current, folded)
-        current = _smooth_around(current, bad, rim=1 + number // 6)
     return _repaired(field, _relax(current, field, minimum), folded)
 
 
+def _smallest_determinant(voxels: Tensor, monitor: Monitor) -> Tensor:
+    """Of a displacement in voxels; slab by slab, which fits into a processor's cache and can be cancelled."""
+    depth = voxels.shape[2]
+    planes = max(4, SLAB_VOXELS // (voxels.shape[3] * voxels.shape[4]))
+    parts = []
+    for start in range(0, depth, planes):
+        monitor.check()
+        low, high = max(start - 1, 0), min(start + planes + 1, depth)
+        sides = [_one_sided(voxels[:, :, low:high], dim) for dim in (4, 3, 2)]
+        smallest: Tensor | None = None
+        for dx, dy, dz in itertools.product(*sides):
+            value = determinant(dx, dy, dz)
+            smallest = value if smallest is None else torch.minimum(smallest, value)
+        assert smallest is not None
+        parts.append(smallest[:, :, start - low : start - low + planes])
+    return torch.cat(parts, dim=2)
+
+
+def _around(bad: Tensor, margin: int) -> tuple[slice, ...]:
+    """The box around all bad voxels ``(1, 1, D, H, W)``, larger by a margin on each side."""
+    where = torch.nonzero(bad[0, 0])
+    low, high = where.amin(dim=0) - margin, where.amax(dim=0) + margin + 1
+    box = [slice(max(int(first), 0), int(last)) for first, last in zip(low, high, strict=True)]
+    return (slice(None), slice(None), *box)
+
+
 def _repaired(field: DisplacementField, voxels: Tensor, folded: int) -> Repair:
-    repaired = fields.from_voxels(voxels, field.grid) if folded or voxels is not field.displacement else field
+    repaired = fields.from_voxels(voxels, field.grid)
     change = (repaired.displacement - field.displacement).norm(dim=1).max()
     return Repair(repaired, folded, float(change))
 
