@@ -89,13 +89,14 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Random affine maps of each scan by itself, and of intensities.
+    """Random affine and smooth maps of each scan by itself, and of intensities.
 
     Args:
         probability: share of scans that are moved.
         rotation_deg: largest rotation about each axis.
         translation: largest shift, as a share of the half extent of the grid.
         scale: largest change of scale along each axis, as a share.
+        elastic_mm: standard deviation of a random displacement, smooth between nodes a quarter of the grid apart.
         gamma: largest exponent of intensities within 0..1 is ``1 + gamma``, smallest ``1 / (1 + gamma)``.
     """
 
@@ -103,6 +104,7 @@ class AugmentationConfig:
     rotation_deg: float = 10.0
     translation: float = 0.05
     scale: float = 0.08
+    elastic_mm: float = 0.0
     gamma: float = 0.0
 
 

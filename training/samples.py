@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.images import LabelMap, Volume
 from DeepLargeDeformRegLib.engine.models import Channel
@@ -167,7 +169,7 @@ class ListedPairs:
 
 
 class Augmented:
-    """Pairs whose scans are each moved by a random affine map, and their contrast bent."""
+    """Pairs whose scans are each moved by a random affine and a smooth map, and their contrast bent."""
 
     def __init__(self, source: PairSource, config: AugmentationConfig, grid: ImageGrid) -> None:
         self.source, self.config, self.grid = source, config, grid
@@ -182,13 +184,17 @@ class Augmented:
         config = self.config
         # The numbers are drawn whether they are used or not: what is drawn later must not depend on it.
         chance, bend, *rest = torch.rand(11, generator=generator).tolist()
+        elastic = _random_warp(config.elastic_mm, self.grid, generator) if config.elastic_mm > 0 else None
         image, labels, mask = scan.image, scan.labels, scan.mask
         if config.gamma > 0:
             image = image.clamp_min(0) ** math.exp((2 * bend - 1) * math.log1p(config.gamma))
         if chance >= config.probability:
             return Scan(image, labels, mask), points
         matrix = _random_affine([2 * value - 1 for value in rest], config, self.grid)
-        field = fields.from_affine(matrix.numpy(), self.grid, image.device)
+        if elastic is None:
+            field = fields.from_affine(matrix.numpy(), self.grid, image.device)
+        else:
+            field = fields.compose_affine(matrix.numpy(), elastic.to(image.device))
         image = fields.warp(image[None], self.grid, field, padding="border")[0]
         if labels is not None:
             labels = fields.warp(labels[None], self.grid, field)[0]
@@ -197,7 +203,20 @@ class Augmented:
         if points is not None:
             inverse = torch.linalg.inv(matrix).to(points)
             points = points @ inverse[:3, :3].T + inverse[:3, 3]
+            if elastic is not None:
+                points = fields.transform_points(fields.invert(elastic).field.to(points.device), points)
         return Scan(image, labels, mask), points
+
+
+def _random_warp(deviation_mm: float, grid: ImageGrid, generator: torch.Generator) -> DisplacementField:
+    """Normal displacements at 5 nodes an axis, between which they change smoothly."""
+    nodes = deviation_mm * torch.randn((1, 3, 5, 5, 5), generator=generator)
+    dense = F.interpolate(nodes, size=grid.shape, mode="trilinear", align_corners=True)
+    for dim, length in zip((2, 3, 4), grid.shape, strict=True):  # rounds off the kinks at the nodes
+        reach = max(length // 16, 1)
+        rows = F.pad(dense.transpose(dim, 4), (reach,) * 2 + (0,) * 4, mode="replicate")
+        dense = F.avg_pool3d(rows, (1, 1, 2 * reach + 1), 1).transpose(dim, 4)
+    return DisplacementField(dense.contiguous(), grid)
 
 
 def _random_affine(unit: Sequence[float], config: AugmentationConfig, grid: ImageGrid) -> Tensor:

@@ -80,14 +80,15 @@ def test_listed_pairs_keep_points_and_scans_together_in_both_directions() -> Non
     assert directions == {100, -100}
 
 
-def test_augmentation_moves_image_labels_and_points_alike() -> None:
+@pytest.mark.parametrize("elastic_mm", [0.0, 1.0])
+def test_augmentation_moves_image_labels_and_points_alike(elastic_mm: float) -> None:
     size = (32, 28, 24)
     grid = training_grid(GridConfig(size, (1.0, 1.5, 2.0)))
     blob = torch.zeros(1, 24, 28, 32)
     blob[0, 10:13, 12:15, 17:20] = 1.0
     center = torch.tensor(grid.to_physical([18, 13, 11])).float()[None]
     sample = Sample(Scan(blob, blob.clone(), blob.clone()), Scan(blob, blob.clone()), center, center)
-    settings = AugmentationConfig(probability=1.0, rotation_deg=10, translation=0.1, scale=0.1)
+    settings = AugmentationConfig(probability=1.0, rotation_deg=10, translation=0.1, scale=0.1, elastic_mm=elastic_mm)
     shifts = []
     for seed in range(5):
         drawn = Augmented(ListedPairs([sample], points=1), settings, grid).draw(torch.Generator().manual_seed(seed))
