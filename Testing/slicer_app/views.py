@@ -65,12 +65,14 @@ class SliceView(View):
     factory_class = slicer.vtkMRMLSliceViewDisplayableManagerFactory
 
     def __init__(self, node: Any, scene: Any, application_logic: Any, size: Size) -> None:
-        super().__init__(node, scene, size)
+        # First the logic, as qMRMLLayoutSliceViewFactory::createViewFromNode: the displayable manager of color legends
+        # looks for it once, when it is given the view, and without it shows none.
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(application_logic)
         self.logic.SetMRMLScene(scene)
         self.logic.SetSliceNode(node)
         application_logic.GetSliceLogics().AddItem(self.logic)
+        super().__init__(node, scene, size)
         self.mapper = vtk.vtkImageMapper()
         self.mapper.SetColorWindow(255)
         self.mapper.SetColorLevel(127.5)
@@ -82,9 +84,7 @@ class SliceView(View):
 
     def resize(self, size: Size) -> None:
         super().resize(size)
-        width, height = self.window.GetSize()
-        if hasattr(self, "logic"):
-            self.logic.ResizeSliceNode(width, height)
+        self.logic.ResizeSliceNode(*self.window.GetSize())
 
     def pixels(self) -> np.ndarray:
         image = self.logic.GetImageDataConnection()

@@ -44,7 +44,8 @@ def show_as_jacobian(volume: Any) -> Any:
     if legend is None:
         legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
     legend.SetTitleText("det J")
-    legend.SetLabelFormat("%.1f")
+    legend.SetLabelFormat("%.0f")
+    legend.SetNumberOfLabels(round(points[-1][0] - points[0][0]) + 1)
     legend.SetVisibility(False)
     return legend
 

@@ -1,0 +1,64 @@
+"""What the views show of a result, in pixels drawn by Slicer's own displayable managers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from .conftest import itk_warped
+
+
+@pytest.fixture
+def slices(application: Any) -> list[Any]:
+    """The three slice views at the size of a window."""
+    application.layout.fit((900, 760))
+    return [application.layout.sliceWidget(name) for name in application.layout.sliceViewNames()]
+
+
+@pytest.fixture
+def comparison(application: Any, fixed_image: sitk.Image, moving_image: sitk.Image, field: sitk.Image) -> Any:
+    """A result with a Jacobian volume, its views fitted to the fixed scan."""
+    from DeepLargeDeformRegLib.scene.color_map import show_as_jacobian
+    from DeepLargeDeformRegLib.scene.layouts import Comparison
+    from DeepLargeDeformRegLib.scene.volumes import volume_from_image
+
+    jacobian = sitk.Cast(sitk.DisplacementFieldJacobianDeterminant(field), sitk.sitkFloat32)
+    nodes = [
+        volume_from_image(image, name)
+        for image, name in (
+            (fixed_image, "fixed"),
+            (moving_image, "moving"),
+            (itk_warped(moving_image, field), "warped"),
+            (jacobian, "jacobian"),
+        )
+    ]
+    show_as_jacobian(nodes[-1])
+    return Comparison(*nodes)
+
+
+def right_edge(view: Any) -> np.ndarray:
+    """The strip of a view in which a legend stands, (height, width, 3)."""
+    pixels = view.pixels().astype(int)
+    return pixels[:, int(0.8 * pixels.shape[1]) :]
+
+
+def colored(pixels: np.ndarray) -> int:
+    """Pixels that are neither gray nor nearly so."""
+    return int((np.ptp(pixels, axis=-1) > 60).sum())
+
+
+def test_legend_of_the_jacobian_is_drawn_and_goes_again(comparison: Any, slices: list[Any]) -> None:
+    from DeepLargeDeformRegLib.scene import layouts
+
+    comparison.show("fade")
+    layouts.fit_views()
+    for view in slices:
+        assert colored(right_edge(view)) == 0
+    comparison.show("jacobian")
+    layouts.set_fade(0.0)  # the bar of the legend is the only thing left that has a color
+    for view in slices:
+        assert colored(right_edge(view)) > 300
+    comparison.show("fade")
+    for view in slices:
+        assert colored(right_edge(view)) == 0
