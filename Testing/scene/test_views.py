@@ -1,5 +1,6 @@
 """What the views show of a result, in pixels drawn by Slicer's own displayable managers."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -62,3 +63,31 @@ def test_legend_of_the_jacobian_is_drawn_and_goes_again(comparison: Any, slices:
     comparison.show("fade")
     for view in slices:
         assert colored(right_edge(view)) == 0
+
+
+@pytest.fixture
+def fresh_view(application: Any) -> Iterator[Any]:
+    """A slice view in which no scene was loaded or closed yet, as in a session that has just begun."""
+    import slicer
+
+    from Testing.slicer_app.views import SliceView
+
+    node = slicer.vtkMRMLSliceNode()
+    node.SetLayoutName("Fresh")
+    node.SetSingletonTag("Fresh")
+    node.SetMappedInLayout(1)
+    node = application.scene.AddNode(node)
+    view = SliceView(node, application.scene, application.core.application_logic, (400, 360))
+    yield view
+    application.core.application_logic.GetSliceLogics().RemoveItem(view.logic)
+    application.scene.RemoveNode(node)
+
+
+def test_legend_is_drawn_in_a_view_that_was_just_made(fresh_view: Any, comparison: Any) -> None:
+    """The view learns of its slice logic only while it is made."""
+    from DeepLargeDeformRegLib.scene import layouts
+
+    comparison.show("jacobian")
+    fresh_view.fitSliceToBackground()
+    layouts.set_fade(0.0)
+    assert colored(right_edge(fresh_view)) > 300

@@ -65,7 +65,7 @@ class SliceView(View):
     factory_class = slicer.vtkMRMLSliceViewDisplayableManagerFactory
 
     def __init__(self, node: Any, scene: Any, application_logic: Any, size: Size) -> None:
-        # First the logic, as qMRMLLayoutSliceViewFactory::createViewFromNode: the displayable manager of color legends
+        # First the logic, as qMRMLLayoutSliceViewFactory::createViewFromNode: the manager of color legends
         # looks for it once, when it is given the view, and without it shows none.
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(application_logic)
