@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import slicer
 import vtk
 from DeepLargeDeformRegLib.scene import exchange, results
 from DeepLargeDeformRegLib.scene.errors import SceneError
+from DeepLargeDeformRegLib.widgets.logic import DeepLargeDeformRegLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
@@ -60,100 +57,6 @@ def register_sample_data() -> None:
         nodeNames=["Lung expiration (fixed)", "Lung inspiration (moving)"],
         thumbnailFileName=str(Path(__file__).resolve().parent / "Resources" / "Icons" / "SampleCase.png"),
     )
-
-
-class Preset(enum.Enum):
-    """Kind of scans: names of ``engine/presets.py``."""
-
-    LUNG_CT = "lung-ct"
-    LIVER_CT = "liver-ct"
-    MR_HIPPOCAMPUS = "mr-hippocampus"
-    ANY = "any"
-
-    @staticmethod
-    def label(member: Preset) -> str:
-        """Title for people."""
-        from DeepLargeDeformRegLib.widgets.model_cards import PRESETS
-
-        return PRESETS[member.value]
-
-
-class Quality(enum.Enum):
-    """How much time a registration takes for how much quality."""
-
-    FAST = "fast"
-    REFINED = "refined"
-    FOLD_FREE = "fold-free"
-
-    @staticmethod
-    def label(member: Quality) -> str:
-        """Title for people."""
-        return {"fast": _("Fast"), "refined": _("Refined"), "fold-free": _("Refined and fold-free")}[member.value]
-
-
-class Linear(enum.Enum):
-    """Linear alignment before the deformation."""
-
-    AUTO = "auto"
-    NONE = "none"
-    TRANSLATION = "translation"
-    RIGID = "rigid"
-    AFFINE = "affine"
-
-    @staticmethod
-    def label(member: Linear) -> str:
-        """Title for people."""
-        titles = {"auto": _("As the preset"), "none": _("As loaded"), "translation": _("Translation")}
-        return titles.get(member.value, member.value.capitalize())
-
-
-@parameterNodeWrapper
-class DeepLargeDeformRegParameterNode:
-    """All that the user chooses; saved with the scene."""
-
-    fixedVolume: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815 - names of the .ui, as Slicer writes them
-    movingVolume: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815
-    fixedSegmentation: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
-    movingSegmentation: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
-    fixedLandmarks: slicer.vtkMRMLMarkupsFiducialNode | None  # noqa: N815
-    movingLandmarks: slicer.vtkMRMLMarkupsFiducialNode | None  # noqa: N815
-    initialTransform: slicer.vtkMRMLTransformNode | None  # noqa: N815
-    region: slicer.vtkMRMLMarkupsROINode | None
-    segmentMatches: list[str]  # noqa: N815
-    matchesEdited: bool = False  # noqa: N815
-    guideWithLandmarks: bool = False  # noqa: N815
-    guideWithSegmentations: bool = True  # noqa: N815
-    preset: Preset = Preset.ANY
-    quality: Quality = Quality.REFINED
-    model: str = ""
-    device: str = "auto"
-    linear: Linear = Linear.AUTO
-    iterations: Annotated[int, WithinRange(0, 1000)] = 0
-    regularity: Annotated[float, WithinRange(0.05, 20.0)] = 1.0
-    outputSpacing: Annotated[float, WithinRange(0.0, 20.0)] = 0.0  # noqa: N815
-    outputTransform: slicer.vtkMRMLTransformNode | None  # noqa: N815
-    outputVolume: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815
-    outputSegmentation: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
-    outputJacobian: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815
-    outputTable: slicer.vtkMRMLTableNode | None  # noqa: N815
-    outputLandmarks: slicer.vtkMRMLMarkupsFiducialNode | None  # noqa: N815
-    wantVolume: bool = True  # noqa: N815
-    wantSegmentation: bool = True  # noqa: N815
-    wantJacobian: bool = True  # noqa: N815
-    wantTable: bool = True  # noqa: N815
-    wantLandmarks: bool = True  # noqa: N815
-
-
-# Role of a result, and the parameters that hold its node and whether it is wanted.
-OUTPUT_PARAMETERS = {
-    "transform": ("outputTransform", ""),
-    "warped": ("outputVolume", "wantVolume"),
-    "segmentation": ("outputSegmentation", "wantSegmentation"),
-    "jacobian": ("outputJacobian", "wantJacobian"),
-    "table": ("outputTable", "wantTable"),
-    "landmarks": ("outputLandmarks", "wantLandmarks"),
-}
-NODE_PARAMETERS = ("fixedVolume", "movingVolume", "fixedSegmentation", "movingSegmentation")
 
 
 class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -405,130 +308,6 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.results.refresh(newest=True)
             self.results.show_view("fade", fit=True)
         self._update_button()
-
-
-class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
-    """Registration without the panel, for scripts, tests and other modules."""
-
-    def __init__(self) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
-
-    def getParameterNode(self) -> DeepLargeDeformRegParameterNode:  # noqa: N802 - Slicer's name
-        """The typed parameter node of the scene."""
-        return DeepLargeDeformRegParameterNode(super().getParameterNode())  # type: ignore[call-arg]
-
-    @property
-    def runner(self) -> Any:
-        """The owner of this session's worker."""
-        from DeepLargeDeformRegLib.widgets.registration import shared_runner
-
-        return shared_runner()
-
-    @staticmethod
-    def matches(node: Any) -> list[tuple[str, str]] | None:
-        """Pairs of segment ids that the user chose; None where segments are matched by name."""
-        if not node.matchesEdited or node.fixedSegmentation is None or node.movingSegmentation is None:
-            return None
-        pairs = [tuple(pair.split("\t")) for pair in node.segmentMatches]
-        known = [
-            set(exchange.segmentations.segment_names(s)) for s in (node.fixedSegmentation, node.movingSegmentation)
-        ]
-        return [(fixed, moving) for fixed, moving in pairs if fixed in known[0] and moving in known[1]]
-
-    def inputs(self, node: Any) -> exchange.Inputs:
-        """Inputs of a parameter node."""
-        return exchange.Inputs(
-            fixed=node.fixedVolume,
-            moving=node.movingVolume,
-            fixed_segmentation=node.fixedSegmentation,
-            moving_segmentation=node.movingSegmentation,
-            matches=self.matches(node),
-            fixed_landmarks=node.fixedLandmarks,
-            moving_landmarks=node.movingLandmarks,
-            initial_transform=node.initialTransform,
-            region=node.region,
-        )
-
-    def settings(self, node: Any) -> dict[str, Any]:
-        """Settings of a parameter node, as the engine reads them."""
-        return {
-            "preset": node.preset.value,
-            "model": node.model or None,
-            "refine": node.quality is not Quality.FAST,
-            "fold_free": node.quality is Quality.FOLD_FREE,
-            "device": node.device,
-            "prealign": node.linear.value,
-            "guide_with_segmentations": node.guideWithSegmentations,
-            "guide_with_landmarks": node.guideWithLandmarks,
-            "output_spacing_mm": node.outputSpacing or None,
-            "iterations": node.iterations or None,
-            "regularity": node.regularity,
-        }
-
-    def make_run(self, node: Any) -> Any:
-        """A run of a parameter node, not yet started."""
-        from DeepLargeDeformRegLib.widgets.registration import Run
-
-        nodes = {role: getattr(node, names[0]) for role, names in OUTPUT_PARAMETERS.items()}
-        wanted = {role for role, (_node, want) in OUTPUT_PARAMETERS.items() if not want or getattr(node, want)}
-        return Run(self.inputs(node), exchange.Targets(nodes, frozenset(wanted | {"report"})), self.settings(node))
-
-    def register(
-        self,
-        fixed: Any,
-        moving: Any,
-        *,
-        fixed_segmentation: Any = None,
-        moving_segmentation: Any = None,
-        matches: list[tuple[str, str]] | None = None,
-        fixed_landmarks: Any = None,
-        moving_landmarks: Any = None,
-        initial_transform: Any = None,
-        region: Any = None,
-        settings: dict[str, Any] | None = None,
-        outputs: dict[str, Any] | None = None,
-        progress: Callable[[str, float, str, float | None], None] | None = None,
-        wait: bool = True,
-    ) -> Any:
-        """Register two volumes with all powers of the panel.
-
-        Args:
-            fixed, moving: scalar volume nodes.
-            fixed_segmentation, moving_segmentation: segmentation nodes.
-            matches: pairs of segment ids (fixed, moving); None matches by name.
-            fixed_landmarks, moving_landmarks: markups nodes with corresponding points.
-            initial_transform: transform node under which the moving volume is nearly right.
-            region: ROI node in the fixed volume.
-            settings: settings of ``engine/settings.py``, such as ``{"preset": "lung-ct", "fold_free": True}``.
-            outputs: nodes to overwrite by role: transform, warped, segmentation, jacobian, table, landmarks.
-            progress: called with (stage, fraction, message, seconds to go or None).
-            wait: let events pass until it is done; with False the run is returned at once, and its ``on_finished``
-                is called with it.
-
-        Returns:
-            ``scene.results.RunResult`` (``.get("transform")``, ``.metrics``, ...), or the run with ``wait=False``.
-
-        Raises:
-            SceneError: if an input cannot be used.
-            RegistrationFailed: if there is no result; the message says why.
-        """
-        from DeepLargeDeformRegLib.widgets.registration import Run, wait_for
-
-        inputs = exchange.Inputs(
-            fixed,
-            moving,
-            fixed_segmentation,
-            moving_segmentation,
-            matches,
-            fixed_landmarks,
-            moving_landmarks,
-            initial_transform,
-            region,
-        )
-        run = Run(inputs, exchange.Targets(dict(outputs or {})), settings or {})
-        run.on_progress = progress
-        self.runner.start(run)
-        return wait_for(run) if wait else run
 
 
 class DeepLargeDeformRegTest(ScriptedLoadableModuleTest):

@@ -6,6 +6,7 @@ The whole pipeline as a user runs it (pre-alignment, network, refinement, by the
 - ``evaluation.json``: all of it, for another run's ``--against``; its figures are for ``training.publish --figures``;
 - ``cases.csv``: a line a case; ``summary.csv`` and ``summary.md``: mean, std, Dice30, percentiles;
 - ``comparison.csv`` and ``comparison.md`` with ``--against``; ``tre_curve.csv`` where there are landmarks;
+- ``boxes_MEASURE.png``: a box per structure, and ``tre_curve.png``; with ``--against`` the other run's, too;
 - ``learn2reg/disp_*.npz`` with ``--learn2reg``.
 """
 
@@ -19,27 +20,29 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from DeepLargeDeformRegLib.engine.errors import BadInputError, CancelledError, RegistrationError
+from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.engine.files.common import read_text, write_text
 from DeepLargeDeformRegLib.engine.models import Figure
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult, register
 from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from .data import READERS, DataSet, Pair, open_data_set, read_pair_names
-from .evaluate_learn2reg import file_name, voxel_field, write_field
-from .evaluate_statistics import compare, comparison_table, cumulative_curve, markdown, summarize, summary_table
-
-Row = dict[str, Any]
-_STRUCTURE_MEASURES = ("dice", "asd_mm", "hd_mm", "hd95_mm")
-_CURVE_LIMITS_MM = tuple(np.arange(0.0, 20.25, 0.25).tolist())
+from .evaluate_cases import Row, evaluate_pairs
+from .evaluate_plots import box_plots, curve_plot
+from .evaluate_statistics import (
+    CURVE_LIMITS_MM,
+    compare,
+    comparison_table,
+    cumulative_curve,
+    markdown,
+    summarize,
+    summary_table,
+)
 
 # measure of the summary, its name on a card, unit
 _FIGURES = (
@@ -65,6 +68,8 @@ def main(
     first: Annotated[int | None, typer.Option(help="The first so many pairs only.")] = None,
     against: Annotated[Path | None, typer.Option(help="evaluation.json of another run, to test against.")] = None,
     learn2reg: Annotated[bool, typer.Option("--learn2reg", help="Write fields for the challenge, too.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Pairs registered at a time, each in a process.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of a pair; cores / workers by default.")] = None,
     description: Annotated[str, typer.Option(help="What the pairs are, for a card.")] = "",
 ) -> None:
     """Evaluate a preset or model on a cohort."""
@@ -73,70 +78,23 @@ def main(
         settings = RegistrationSettings(preset, model, refine, guide_with_segmentations=guide)
         other = None if against is None else _read_run(against)
         chosen = _chosen(open_data_set(reader, data), split, pairs)[:first]
+        if not chosen:
+            raise BadInputError("There are no pairs to evaluate.")
         output.mkdir(parents=True, exist_ok=True)
-        rows = []
-        for pair in track(chosen, "Registering", console=console):
-            rows.append(evaluate_pair(pair, settings, output / "learn2reg" if learn2reg else None))
-            write_text(json.dumps({"cases": rows}, indent=1) + "\n", output / "evaluation.json")
-        results = collect(rows, settings, description or f"{len(rows)} pairs", other)
+        fields = output / "learn2reg" if learn2reg else None
+        rows: list[Row | None] = [None] * len(chosen)
+        running = evaluate_pairs(chosen, settings, fields, workers, threads)
+        for number, row in track(running, "Registering", len(chosen), console=console):
+            rows[number] = row
+            done = [row for row in rows if row is not None]
+            write_text(json.dumps({"cases": done}, indent=1) + "\n", output / "evaluation.json")
+        results = collect(done, settings, description or f"{len(done)} pairs", other)
         write_results(results, output)
+        _draw(results, other, output, against)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
         raise typer.Exit(error.exit_code) from error
     _print(results, Console(width=150))
-
-
-def evaluate_pair(pair: Pair, settings: RegistrationSettings, fields_folder: Path | None = None) -> Row:
-    """Register one pair: ``fixed``, ``moving``, ``values`` by measure, ``errors_mm`` of its landmarks.
-
-    A pair that cannot be registered gives a row with ``error`` instead: one bad scan does not end a cohort.
-
-    Args:
-        pair: with structures, landmarks or both; without them only the field is measured.
-        settings: of the registration. Landmarks measure, they never guide.
-        fields_folder: where a field for Learn2Reg is written, if anywhere.
-
-    Raises:
-        CancelledError: if it was cancelled.
-    """
-    row: Row = {"fixed": pair.fixed.name, "moving": pair.moving.name}
-    try:
-        fixed, moving = pair.fixed.image(), pair.moving.image()
-        request = RegistrationRequest(
-            fixed, moving, settings, pair.fixed.labels(), pair.moving.labels(), pair.landmarks()
-        )
-        result = register(request)
-        if fields_folder is not None:
-            fields_folder.mkdir(parents=True, exist_ok=True)
-            values = voxel_field(result.field, fixed.grid, moving.grid)
-            write_field(values, fields_folder / file_name(pair.fixed.name, pair.moving.name))
-    except CancelledError:
-        raise
-    except RegistrationError as error:
-        return row | {"error": error.message}
-    return row | {"values": case_values(result), "errors_mm": _landmark_errors(result)}
-
-
-def case_values(result: RegistrationResult) -> dict[str, float]:
-    """Measures of one registration; ``before: ...`` as loaded, ``dice: liver`` of one structure, ``dice`` the mean.
-
-    A structure that left the fixed scan's view altogether has Dice 0 and no distances.
-    """
-    numbers = result.metrics
-    values: dict[str, float] = {}
-    for when, prefix in (("after", ""), ("before", "before: ")):
-        for key in _STRUCTURE_MEASURES:
-            found = {name: entry[when] for name, entry in numbers.get(key, {}).items() if entry[when] is not None}
-            values |= {f"{prefix}{key}": fmean(found.values())} if found else {}
-            values |= {f"{prefix}{key}: {name}": value for name, value in found.items()}
-        errors = numbers.get("tre_mm", {}).get(when, {})
-        values |= {f"{prefix}tre_mm" if key == "mean" else f"{prefix}tre_{key}_mm": v for key, v in errors.items()}
-    jacobian = numbers["jacobian"]
-    names = {"fold_percent": "fold_percent", "sdlogj": "sdlogj", "sdlogj_learn2reg": "sdlogj_learn2reg"}
-    names |= {"min": "jacobian_min", "max": "jacobian_max"}
-    values |= {name: jacobian[key] for key, name in names.items() if jacobian[key] is not None}
-    seconds: Mapping[str, float] = numbers["seconds"]
-    return values | {"seconds": sum(seconds.values()) - seconds.get("measure", 0.0)}
 
 
 def collect(
@@ -145,12 +103,11 @@ def collect(
     """All of a run: cases, summary, curves, figures for a card, and tests against another run's cases.
 
     Raises:
-        BadInputError: if no pair could be registered, or the other run has none of the pairs.
+        BadInputError: if none of the pairs could be registered, or the other run has none of them.
     """
     done = [row for row in rows if "values" in row]
     if not done:
-        reason = rows[0]["error"] if rows else "there are no pairs."
-        raise BadInputError(f"No pair could be registered: {reason}")
+        raise BadInputError(f"No pair could be registered: {rows[0]['error']}")
     summary = summarize([row["values"] for row in done])
     command = shlex.join(["python", "-m", "training.evaluate", *sys.argv[1:]])
     results: Row = {"settings": settings.to_json(), "failed": len(rows) - len(done), "summary": summary}
@@ -186,23 +143,28 @@ def write_results(results: Row, folder: Path) -> None:
         write_text(_csv([list(curve), *map(list, columns)]), folder / "tre_curve.csv")
 
 
+def _draw(results: Row, other: Sequence[Row] | None, folder: Path, against: Path | None) -> None:
+    """Pictures of this run and of the other one, each called as the folder that it lies in."""
+    runs = {folder.resolve().name: results["cases"]}
+    if other is not None and against is not None:
+        name = against.resolve().parent.name
+        runs[name if name not in runs else f"{name} (other)"] = other
+    box_plots(runs, folder)
+    curve_plot(runs, folder / "tre_curve.png")
+
+
 def _chosen(data_set: DataSet, split: str, pairs: Path | None) -> Sequence[Pair]:
     if pairs is None:
         return data_set.listed(split)
     return [data_set.pair(fixed, moving) for fixed, moving in read_pair_names(pairs)]
 
 
-def _landmark_errors(result: RegistrationResult) -> dict[str, list[float]]:
-    points = result.metrics.get("tre_mm", {}).get("landmarks", [])
-    return {when: [point[when] for point in points] for when in ("before", "after")}
-
-
 def _curve(rows: Sequence[Row]) -> dict[str, list[float]]:
     curves = {
-        when: cumulative_curve((error for row in rows for error in row["errors_mm"][when]), _CURVE_LIMITS_MM)
+        when: cumulative_curve((error for row in rows for error in row["errors_mm"][when]), CURVE_LIMITS_MM)
         for when in ("before", "after")
     }
-    return {"limit_mm": list(_CURVE_LIMITS_MM), **curves} if curves["after"] else {}
+    return {"limit_mm": list(CURVE_LIMITS_MM), **curves} if curves["after"] else {}
 
 
 def _figures(summary: Mapping[str, Mapping[str, float]], description: str, command: str) -> list[Figure]:

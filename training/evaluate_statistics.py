@@ -11,6 +11,7 @@ from DeepLargeDeformRegLib.engine.metrics import dice30
 from scipy.stats import wilcoxon
 
 Values = Mapping[str, float]
+CURVE_LIMITS_MM = tuple(np.arange(0.0, 20.25, 0.25).tolist())
 _STATISTICS = ("n", "mean", "std", "dice30", "min", "p25", "p50", "p75", "p95", "max")
 
 

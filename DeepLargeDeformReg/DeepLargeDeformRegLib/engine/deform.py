@@ -85,6 +85,7 @@ class Deformed:
         spread: how far independent solutions lie apart, mm, ``(1, 1, D, H, W)`` on the field's grid; or None.
         round_trip_mm: mean distance by which forward and backward run missed each other before they were made to
             agree; None without a symmetric run.
+        backward: the run in the other direction as it ended, like the field; None if there was none.
     """
 
     field: DisplacementField
@@ -93,6 +94,7 @@ class Deformed:
     seconds: dict[str, float]
     spread: Tensor | None = None
     round_trip_mm: float | None = None
+    backward: DisplacementField | None = None
 
 
 def voxels_that_fit(free_bytes: float) -> int:
@@ -136,6 +138,7 @@ def deform(
     forward = solve(pair, starts, plan.preset.search, refinement, plan.refine, spans[0].span(0.2, 1.0))
     seconds.update(forward.seconds)
     field, spread, round_trip = fields.resample(forward.field, grid), None, None
+    backward = None
     if runs > 1:
         clock = time.perf_counter()
         opposite = _aligned_pair(given, grid, plan.preset, device, reverse=True)
@@ -160,6 +163,7 @@ def deform(
         seconds,
         None if spread is None else spread.cpu(),
         round_trip,
+        None if backward is None else DisplacementField(backward.displacement.detach().cpu(), backward.grid),
     )
 
 

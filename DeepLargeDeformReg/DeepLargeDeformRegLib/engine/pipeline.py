@@ -127,7 +127,8 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     monitor.report("measure", 0.9, "Measuring the result")
     clock = time.perf_counter()
     uncertainty = _uncertainty(deformed, output_grid)
-    result = _measured(request, field, linear, uncertainty, monitor.span(0.9, 1.0))
+    backward = _backward(deformed, linear, request.moving.grid)
+    result = _measured(request, field, linear, backward, uncertainty, monitor.span(0.9, 1.0))
     seconds["measure"] = time.perf_counter() - clock
     used = deformed.origin if model is not None and deformed.origin == model.card.name else None
     result.metrics.update(
@@ -296,6 +297,7 @@ def _measured(
     request: RegistrationRequest,
     field: DisplacementField,
     linear: npt.NDArray[np.float64],
+    backward: DisplacementField | None,
     uncertainty: Volume | None,
     monitor: Monitor,
 ) -> RegistrationResult:
@@ -308,6 +310,7 @@ def _measured(
             request.fixed_labels,
             request.moving_labels,
             request.landmarks,
+            backward=backward,
             uncertainty=uncertainty,
             guided_by_labels=settings.guide_with_segmentations,
             guided_by_landmarks=settings.guide_with_landmarks,
@@ -325,6 +328,21 @@ def _measured(
         measured.maps,
         uncertainty,
     )
+
+
+def _backward(
+    deformed: Deformed, linear: npt.NDArray[np.float64], moving_grid: ImageGrid
+) -> DisplacementField | None:
+    """The run in the other direction as a map from moving to fixed points, on what it covers of the moving scan."""
+    if deformed.backward is None:
+        return None
+    worked = deformed.backward.grid
+    corners = worked.corners @ linear[:3, :3].T + linear[:3, 3]
+    try:
+        grid = moving_grid.around(corners).with_spacing(float(np.mean(worked.spacing)))
+    except BadInputError:  # the region lies outside of the moving scan: nothing to go back from
+        return None
+    return fields.compose(deformed.backward, fields.from_affine(np.linalg.inv(linear), grid))
 
 
 def _uncertainty(deformed: Deformed, grid: ImageGrid) -> Volume | None:

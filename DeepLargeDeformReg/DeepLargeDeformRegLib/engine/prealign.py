@@ -169,7 +169,10 @@ def _masked_correlation(
     f_variance = (backward(f2_hat * g_valid_hat) - f_sum**2 / count).clamp(min=0)
     g_variance = (backward(f_valid_hat * g2_hat) - g_sum**2 / count).clamp(min=0)
     scale = (f_variance * g_variance).sqrt()
-    correlation = torch.where(scale > 1e-5 * scale.max(), covariance / scale.clamp(min=1e-12), 0.0)
+    # Of scans that are the same everywhere only the transform's rounding varies.
+    rounding = 1e-9 * float((f * f).sum() * (g * g).sum()) ** 0.5
+    varies = scale > max(1e-5 * float(scale.max()), rounding)
+    correlation = torch.where(varies, covariance / scale.clamp(min=1e-12), 0.0)
     smaller = min(float(f_valid.sum()), float(g_valid.sum()))
     return correlation, count / max(smaller, 1.0)
 

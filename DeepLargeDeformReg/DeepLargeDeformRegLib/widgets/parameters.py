@@ -1,0 +1,104 @@
+"""What the user chooses, as the scene keeps it: enumerations and the parameter node."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+class Preset(enum.Enum):
+    """Kind of scans: names of ``engine/presets.py``."""
+
+    LUNG_CT = "lung-ct"
+    LIVER_CT = "liver-ct"
+    MR_HIPPOCAMPUS = "mr-hippocampus"
+    ANY = "any"
+
+    @staticmethod
+    def label(member: Preset) -> str:
+        """Title for people."""
+        from .model_cards import PRESETS
+
+        return PRESETS[member.value]
+
+
+class Quality(enum.Enum):
+    """How much time a registration takes for how much quality."""
+
+    FAST = "fast"
+    REFINED = "refined"
+    FOLD_FREE = "fold-free"
+
+    @staticmethod
+    def label(member: Quality) -> str:
+        """Title for people."""
+        return {"fast": _("Fast"), "refined": _("Refined"), "fold-free": _("Refined and fold-free")}[member.value]
+
+
+class Linear(enum.Enum):
+    """Linear alignment before the deformation."""
+
+    AUTO = "auto"
+    NONE = "none"
+    TRANSLATION = "translation"
+    RIGID = "rigid"
+    AFFINE = "affine"
+
+    @staticmethod
+    def label(member: Linear) -> str:
+        """Title for people."""
+        titles = {"auto": _("As the preset"), "none": _("As loaded"), "translation": _("Translation")}
+        return titles.get(member.value, member.value.capitalize())
+
+
+@parameterNodeWrapper
+class DeepLargeDeformRegParameterNode:
+    """All that the user chooses; saved with the scene."""
+
+    fixedVolume: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815 - names of the .ui, as Slicer writes them
+    movingVolume: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815
+    fixedSegmentation: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
+    movingSegmentation: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
+    fixedLandmarks: slicer.vtkMRMLMarkupsFiducialNode | None  # noqa: N815
+    movingLandmarks: slicer.vtkMRMLMarkupsFiducialNode | None  # noqa: N815
+    initialTransform: slicer.vtkMRMLTransformNode | None  # noqa: N815
+    region: slicer.vtkMRMLMarkupsROINode | None
+    segmentMatches: list[str]  # noqa: N815
+    matchesEdited: bool = False  # noqa: N815
+    guideWithLandmarks: bool = False  # noqa: N815
+    guideWithSegmentations: bool = True  # noqa: N815
+    preset: Preset = Preset.ANY
+    quality: Quality = Quality.REFINED
+    model: str = ""
+    device: str = "auto"
+    linear: Linear = Linear.AUTO
+    iterations: Annotated[int, WithinRange(0, 1000)] = 0
+    regularity: Annotated[float, WithinRange(0.05, 20.0)] = 1.0
+    outputSpacing: Annotated[float, WithinRange(0.0, 20.0)] = 0.0  # noqa: N815
+    outputTransform: slicer.vtkMRMLTransformNode | None  # noqa: N815
+    outputVolume: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815
+    outputSegmentation: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
+    outputJacobian: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815
+    outputTable: slicer.vtkMRMLTableNode | None  # noqa: N815
+    outputLandmarks: slicer.vtkMRMLMarkupsFiducialNode | None  # noqa: N815
+    wantVolume: bool = True  # noqa: N815
+    wantSegmentation: bool = True  # noqa: N815
+    wantJacobian: bool = True  # noqa: N815
+    wantTable: bool = True  # noqa: N815
+    wantLandmarks: bool = True  # noqa: N815
+
+
+# Role of a result, and the parameters that hold its node and whether it is wanted.
+OUTPUT_PARAMETERS = {
+    "transform": ("outputTransform", ""),
+    "warped": ("outputVolume", "wantVolume"),
+    "segmentation": ("outputSegmentation", "wantSegmentation"),
+    "jacobian": ("outputJacobian", "wantJacobian"),
+    "table": ("outputTable", "wantTable"),
+    "landmarks": ("outputLandmarks", "wantLandmarks"),
+}
+NODE_PARAMETERS = ("fixedVolume", "movingVolume", "fixedSegmentation", "movingSegmentation")
