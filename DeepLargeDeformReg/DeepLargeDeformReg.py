@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,12 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 SAMPLE_FOLDER = Path(__file__).resolve().parent / "Resources" / "SampleData"
+# Written down, as reading the files takes time at each start of Slicer; a test compares.
+SAMPLE_CHECKSUMS = {
+    "fixed.nii.gz": "SHA256:aacc4a58425546ff47a7ecb9d48a0ea6185252cd1ae4701b42a7e6dc589218ac",
+    "moving.nii.gz": "SHA256:b714e020ccbdb393362857398c74975722e7db373a808a88ff5911dd5319345f",
+}
+WARM_UP_MILLISECONDS = 800
 
 
 class DeepLargeDeformReg(ScriptedLoadableModule):
@@ -43,18 +48,18 @@ class DeepLargeDeformReg(ScriptedLoadableModule):
 
 def register_sample_data() -> None:
     """Offer the lung pair that ships with the extension in the Sample Data module."""
-    files = [SAMPLE_FOLDER / name for name in ("fixed.nii.gz", "moving.nii.gz")]
+    files = [SAMPLE_FOLDER / name for name in SAMPLE_CHECKSUMS]
     if not all(path.is_file() for path in files):
         return
     import SampleData  # type: ignore[import-not-found]
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="DeepLargeDeformReg",
-        sampleName="LungInspirationExpiration",
+        sampleName="LungTwoVisits",
         uris=[path.as_uri() for path in files],
-        fileNames=["DeepLargeDeformReg-fixed.nii.gz", "DeepLargeDeformReg-moving.nii.gz"],
-        checksums=[f"SHA256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files],
-        nodeNames=["Lung expiration (fixed)", "Lung inspiration (moving)"],
+        fileNames=["DeepLargeDeformReg-lung-baseline.nii.gz", "DeepLargeDeformReg-lung-followup.nii.gz"],
+        checksums=list(SAMPLE_CHECKSUMS.values()),
+        nodeNames=["Lung at baseline (fixed)", "Lung at follow-up (moving)"],
         thumbnailFileName=str(Path(__file__).resolve().parent / "Resources" / "Icons" / "SampleCase.png"),
     )
 
@@ -69,11 +74,12 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.run: Any = None
         self._parameter_node: Any = None
         self._gui_tag: Any = None
-        self._filling = False
 
     def setup(self) -> None:
         """Make the panel; nothing heavy happens here."""
         ScriptedLoadableModuleWidget.setup(self)
+        import qt
+        from DeepLargeDeformRegLib.widgets.method_panel import MethodPanel
         from DeepLargeDeformRegLib.widgets.progress_panel import ProgressPanel
         from DeepLargeDeformRegLib.widgets.results_panel import ResultsPanel
         from DeepLargeDeformRegLib.widgets.segment_matching import SegmentMatching
@@ -83,20 +89,21 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = DeepLargeDeformRegLogic()
-        self.matching = SegmentMatching(self.ui.matchTable, self._matches_edited)
+        self.method = MethodPanel(self.ui, self._model_chosen, self._device_chosen)
+        self.matching = SegmentMatching(self.ui.matchTable, self._segments_edited)
         self.progress = ProgressPanel(self.ui)
         self.results = ResultsPanel(self.ui)
-        self.logic.runner.on_result = self._result_came
-        self._fill_models()
-        self._fill_devices([])
+        self._warming = qt.QTimer()
+        self._warming.setSingleShot(True)
+        self._warming.setInterval(WARM_UP_MILLISECONDS)
+        self._warming.connect("timeout()", self._warm_up)
+        self._listen_to_worker()
         self.ui.registerButton.connect("clicked(bool)", self.onRegisterButton)
         self.ui.swapButton.connect("clicked(bool)", self.onSwapButton)
-        self.ui.modelBox.connect("currentIndexChanged(int)", self._model_chosen)
-        self.ui.deviceBox.connect("currentIndexChanged(int)", self._device_chosen)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
-        self.addObserver(scene, scene.EndCloseEvent, self._scene_changed)
-        self.addObserver(scene, scene.EndImportEvent, self._scene_changed)
+        for event in (scene.EndCloseEvent, scene.EndImportEvent, scene.EndUndoEvent, scene.EndRedoEvent):
+            self.addObserver(scene, event, self._scene_changed)
         self.addObserver(scene, scene.NodeRemovedEvent, self._node_removed)
         self._set_parameter_node(self.logic.getParameterNode())
 
@@ -104,7 +111,8 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """The panel goes: observers, worker and timers with it."""
         from DeepLargeDeformRegLib.widgets.registration import close_shared_runner
 
-        self.results.stop()
+        self._warming.stop()
+        self.results.close()
         self._set_parameter_node(None)
         self.removeObservers()
         if self.run is not None:
@@ -113,7 +121,9 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def enter(self) -> None:
         """The user comes to the module."""
-        self._set_parameter_node(self.logic.getParameterNode())
+        node = self.logic.getParameterNode()
+        if self._parameter_node is None or node.parameterNode is not self._parameter_node.parameterNode:
+            self._set_parameter_node(node)
         self._choose_defaults()
         self.results.refresh()
 
@@ -152,7 +162,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def _choose_defaults(self) -> None:
         """The two newest scans, and segmentations that belong to them, where nothing is chosen."""
         node = self._parameter_node
-        made = {run.get(role) for run in results.list_results() for role in ("warped", "jacobian")}
+        made = {node for run in results.list_results() for node in run.outputs()}
         scans = [
             volume
             for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -178,12 +188,9 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         node = self._parameter_node
         if node is None:
             return
-        self._filling = True
-        names = self._models
-        self.ui.modelBox.currentIndex = names.index(node.model) if node.model in names else 0
-        self.ui.deviceBox.currentIndex = self._devices.index(node.device) if node.device in self._devices else 0
-        self._filling = False
-        self.matching.show(node.fixedSegmentation, node.movingSegmentation, self.logic.matches(node))
+        self.method.show(node)
+        unused = [tuple(entry.split("\t")) for entry in node.unusedSegments]
+        self.matching.show(node.fixedSegmentation, node.movingSegmentation, self.logic.matches(node), unused)
         self._update_button()
 
     def _update_button(self) -> None:
@@ -197,45 +204,39 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         button.setText(_("Register"))
         button.setEnabled(not problem)
         button.setToolTip(problem or _("Deform the moving scan onto the fixed one."))
+        if not problem and self.logic.runner.client is None:
+            self._warming.start()
 
-    def _fill_models(self) -> None:
-        from DeepLargeDeformRegLib.widgets.model_cards import list_cards
+    def _model_chosen(self, name: str) -> None:
+        self._parameter_node.model = name
 
-        cards = list_cards()
-        self._models = ["", "none", *(card.name for card in cards)]
-        self._filling = True
-        self.ui.modelBox.clear()
-        for title in (_("As the preset"), _("None, search and refine only"), *(card.title for card in cards)):
-            self.ui.modelBox.addItem(title)
-        self._filling = False
-        self._model_tips = ["", "", *(card.description for card in cards)]
+    def _device_chosen(self, name: str) -> None:
+        self._parameter_node.device = name
 
-    def _fill_devices(self, devices: list[dict[str, Any]]) -> None:
-        self._devices = ["auto", *(device["name"] for device in devices)]
-        if "cpu" not in self._devices:
-            self._devices.append("cpu")
-        titles = {
-            device["name"]: f"{device['description']}, {device['free_bytes'] / 2**30:.1f} GB free"
-            for device in devices
-        }
-        self._filling = True
-        self.ui.deviceBox.clear()
-        for name in self._devices:
-            self.ui.deviceBox.addItem(_("Automatic") if name == "auto" else titles.get(name, name.upper()))
-        self._filling = False
+    def _segments_edited(self, pairs: list[tuple[str, str]], unused: list[tuple[str, str]]) -> None:
+        with slicer.util.NodeModify(self._parameter_node.parameterNode):
+            self._parameter_node.segmentMatches = [f"{fixed}\t{moving}" for fixed, moving in pairs]
+            self._parameter_node.matchesEdited = True
+            self._parameter_node.unusedSegments = [f"{side}\t{identifier}" for side, identifier in unused]
 
-    def _model_chosen(self, index: int) -> None:
-        if self._parameter_node is not None and not self._filling and index >= 0:
-            self._parameter_node.model = self._models[index]
-        self.ui.modelBox.setToolTip(self._model_tips[index] if 0 <= index < len(self._models) else "")
+    # The worker
 
-    def _device_chosen(self, index: int) -> None:
-        if self._parameter_node is not None and not self._filling and index >= 0:
-            self._parameter_node.device = self._devices[index]
+    def _listen_to_worker(self) -> None:
+        runner = self.logic.runner
+        runner.on_result, runner.on_log, runner.on_state = self._result_came, self.progress.log, self._worker_state
 
-    def _matches_edited(self, pairs: list[tuple[str, str]]) -> None:
-        self._parameter_node.segmentMatches = [f"{fixed}\t{moving}" for fixed, moving in pairs]
-        self._parameter_node.matchesEdited = True
+    def _warm_up(self) -> None:
+        """Start the worker once there is something to register: it takes seconds, and knows the devices."""
+        from DeepLargeDeformRegLib.widgets import dependencies
+        from DeepLargeDeformRegLib.widgets.registration import RegistrationFailed
+
+        if self._parameter_node is None or dependencies.missing_packages():
+            return
+        self._listen_to_worker()
+        try:
+            self.logic.runner.warm_up()
+        except RegistrationFailed as error:  # said again, and louder, when the user registers
+            self.progress.log(str(error))
 
     # What the user does
 
@@ -249,6 +250,9 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 setattr(node, f"fixed{kind}", moving)
                 setattr(node, f"moving{kind}", fixed)
             node.segmentMatches = [f"{moving}\t{fixed}" for fixed, moving in pairs]
+            other = {"fixed": "moving", "moving": "fixed"}
+            unused = [entry.split("\t") for entry in node.unusedSegments]
+            node.unusedSegments = [f"{other[side]}\t{identifier}" for side, identifier in unused]
 
     def onRegisterButton(self) -> None:  # noqa: N802
         """Register, or cancel the run that is on its way."""
@@ -264,7 +268,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         from DeepLargeDeformRegLib.widgets.registration import RegistrationFailed
 
         runner = self.logic.runner
-        runner.on_log, runner.on_state = self.progress.log, self._worker_state
+        self._listen_to_worker()
         try:
             dependencies.ensure()
             run = self.logic.make_run(self._parameter_node)
@@ -284,8 +288,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if message:
             self.progress.log(message)
         devices = self.logic.runner.devices
-        if devices and len(devices) + 1 != len(self._devices):
-            self._fill_devices(devices)
+        if devices and self.method.show_devices(devices):
             self._update()
 
     def _result_came(self, run: Any) -> None:

@@ -147,10 +147,9 @@ def select(widget: Any, nodes: dict[str, Any]) -> None:
 
 def choose_preset(widget: Any, preset: str) -> None:
     """Choose a preset by its name in the module's enumeration."""
-    import DeepLargeDeformReg as module
+    from DeepLargeDeformRegLib.widgets.parameters import Preset
 
-    presets = list(module.Preset)
-    widget.ui.presetBox.currentIndex = presets.index(module.Preset[preset])
+    widget.ui.presetBox.currentIndex = list(Preset).index(Preset[preset])
 
 
 def click_and_wait(application: Any, widget: Any, seconds: float = 500.0, keep: Path | None = None) -> Any:

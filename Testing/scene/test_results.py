@@ -49,18 +49,24 @@ def finish(payload: dict[str, Any], field: sitk.Image) -> None:
     if "output_segmentation" in payload:
         labels = sitk.ReadImage(payload["moving_segmentation"])
         sitk.WriteImage(itk_warped(labels, field, sitk.sitkNearestNeighbor), payload["output_segmentation"])
+    values = np.linspace(-1.0, 1.0, 24 * 26 * 18, dtype=np.float32).reshape(18, 26, 24)
+    local = sitk.GetImageFromArray(values)
+    local.CopyInformation(field)
+    Path(payload["output_maps"]).mkdir()
+    sitk.WriteImage(local, str(Path(payload["output_maps"]) / "local_similarity.nrrd"))
     Path(payload["report"]).write_text("<html>report</html>", encoding="utf-8")
 
 
 @pytest.fixture
 def collected(nodes: Any, segmentation: Any, field: sitk.Image, tmp_path: Path) -> Any:
     from DeepLargeDeformRegLib.scene import exchange
+    from DeepLargeDeformRegLib.scene.collect import collect
 
     inputs = exchange.Inputs(*nodes, moving_segmentation=segmentation)
     targets = exchange.Targets()
     prepared = exchange.prepare(inputs, targets, {"preset": "any"}, tmp_path)
     finish(prepared.payload, field)
-    return exchange.collect(inputs, targets, {"preset": "any"}, prepared, METRICS)
+    return collect(inputs, targets, {"preset": "any"}, prepared, METRICS)
 
 
 def test_result_has_all_its_nodes(collected: Any, nodes: Any, moving_image: sitk.Image, field: sitk.Image) -> None:
@@ -124,6 +130,7 @@ def test_nothing_is_taken_in_when_an_input_is_gone(
 ) -> None:
     import slicer
     from DeepLargeDeformRegLib.scene import exchange
+    from DeepLargeDeformRegLib.scene.collect import collect
     from DeepLargeDeformRegLib.scene.errors import SceneError
 
     inputs, targets = exchange.Inputs(*nodes), exchange.Targets()
@@ -132,7 +139,7 @@ def test_nothing_is_taken_in_when_an_input_is_gone(
     slicer.mrmlScene.RemoveNode(nodes[1])
     count = slicer.mrmlScene.GetNumberOfNodes()
     with pytest.raises(SceneError, match="removed"):
-        exchange.collect(inputs, targets, {}, prepared, {})
+        collect(inputs, targets, {}, prepared, {})
     assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
@@ -154,16 +161,31 @@ def test_table_has_units_and_numbers(collected: Any) -> None:
 
 
 def test_plots(collected: Any) -> None:
-    from DeepLargeDeformRegLib.scene import tables
+    import slicer
+    from DeepLargeDeformRegLib.scene import plots
 
-    chart, table, *bars = tables.dice_chart(METRICS, "Run 1")
-    assert chart.GetNumberOfPlotSeriesNodes() == len(bars) == 2
-    assert table.GetTable().GetValue(0, 2).ToDouble() == 0.95
-    chart, *made = tables.tre_chart([3.0, 1.0], [0.5, 0.2], "Run 1")
-    values = made[0].GetTable()
-    shown = [(values.GetValue(r, 0).ToDouble(), values.GetValue(r, 1).ToDouble()) for r in range(3)]
-    assert shown == [(0.0, 0.0), (1.0, 50.0), (3.0, 100.0)]
-    assert tables.dice_chart({}, "none") == []
+    dice = plots.dice_chart(METRICS, "Run 1")
+    assert dice.node.GetNumberOfPlotSeriesNodes() == 2
+    assert dice.parts[0].GetTable().GetValueByName(0, "After").ToDouble() == 0.95
+    landmarks = [{"name": "a", "before": 3.0, "after": 0.5}, {"name": "b", "before": 1.0, "after": 0.2}]
+    tre = plots.tre_chart({"tre_mm": {"landmarks": landmarks}}, "Run 1")
+    values = tre.parts[0].GetTable()
+    steps = [tuple(values.GetValue(r, c).ToDouble() for c in range(2)) for r in range(values.GetNumberOfRows())]
+    assert steps == [(0.0, 0.0), (1.0, 0.0), (1.0, 50.0), (3.0, 50.0), (3.0, 100.0)]
+    array = np.array([-0.55, 0.05, 0.25, 1.05, 1.05, 9.0])
+    histogram = plots.jacobian_chart(array, "Run 1")
+    folds, proper = (node.GetTable() for node in histogram.parts if node.IsA("vtkMRMLTableNode"))
+    heights = {round(t.GetValue(r, 0).ToDouble(), 3): t.GetValue(r, 1).ToDouble() for t in (folds, proper)
+               for r in range(0, t.GetNumberOfRows(), 2)}  # fmt: skip
+    assert heights[-0.6] == pytest.approx(100 / 6)
+    assert heights[1.0] == pytest.approx(200 / 6)
+    assert heights[4.9] == pytest.approx(100 / 6), "what lies beyond the ends is counted in them"
+    assert sum(heights.values()) == pytest.approx(100.0)
+    assert plots.dice_chart({}, "none") is plots.tre_chart({}, "none") is None
+    shown = [chart.GetTitle() for chart in collected.get_all("charts")]
+    assert shown == ["Dice before and after", "Histogram of det J"]
+    series = slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")
+    assert all(one.GetTableNode() is not None and one.GetYColumnName() for one in series)
 
 
 def test_color_map_is_neutral_at_one_and_unmistakable_at_zero(collected: Any) -> None:
@@ -182,8 +204,8 @@ def test_color_map_is_neutral_at_one_and_unmistakable_at_zero(collected: Any) ->
 def test_every_view_can_be_shown(application: Any, collected: Any, nodes: Any) -> None:
     from DeepLargeDeformRegLib.scene import layouts
 
-    comparison = layouts.Comparison(*nodes, *(collected.get(r) for r in ("warped", "jacobian", "transform")))
-    for view in ("fade", "checkerboard", "difference", "jacobian", "grid"):
+    comparison = layouts.Comparison(collected)
+    for view in ("fade", "checkerboard", "difference", "jacobian", "grid", "local_similarity"):
         comparison.show(view)
         assert all(composite.GetBackgroundVolumeID() for composite in layouts.composites())
     comparison.show("fade", 0.3)
@@ -222,7 +244,10 @@ def test_export_writes_what_itk_reads(collected: Any, tmp_path: Path, field: sit
         "run-1-warped.nrrd",
         "run-1-metrics.csv",
         "run-1-report.html",
-    } <= names
+        "run-1-labels.seg.nrrd",
+        "run-1-jacobian.nrrd",
+        "run-1-local-similarity.nrrd",
+    } == names
     assert all(path.stat().st_size for path in files)
     point = field.TransformIndexToPhysicalPoint((10, 12, 8))
     moved = sitk.ReadTransform(str(tmp_path / "out" / "run-1-transform.h5")).TransformPoint(point)
@@ -254,3 +279,189 @@ def test_region_and_landmarks(nodes: Any, fixed_image: sitk.Image) -> None:
     second.RemoveNthControlPoint(0)
     with pytest.raises(SceneError, match="2 and 1"):
         markups.landmark_pairs(first, second)
+
+
+def test_quality_maps_are_bright_where_to_look(collected: Any) -> None:
+    from DeepLargeDeformRegLib.engine.maps import TITLES
+    from DeepLargeDeformRegLib.scene import color_map
+
+    assert set(color_map.MAPS) == set(TITLES)
+    display = collected.get("local_similarity").GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0.0, 1.0))
+    assert display.GetApplyThreshold()
+    assert display.GetLowerThreshold() == 0.0, "what is not defined is not drawn"
+    function = display.GetColorNode().GetColorTransferFunction()
+    light = [sum(function.GetColor(value)) for value in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert light == sorted(light, reverse=True), "low similarity is bright"
+    assert collected.get("uncertainty_mm") is None
+
+
+def test_rows_lead_to_their_places(collected: Any, field: sitk.Image) -> None:
+    import slicer
+    from DeepLargeDeformRegLib.scene import places, tables
+
+    metrics = dict(METRICS)
+    metrics["tre_mm"] = {
+        **METRICS["tre_mm"],
+        "landmarks": [
+            {"name": name, "before": 8.0, "after": after, "point_lps": [after, 0.0, 0.0]}
+            for name, after in (("L1", 0.5), ("L2", 3.0))
+        ],
+    }
+    rows = {(row.measure, row.structure): row for row in tables.metric_rows(metrics)}
+    assert places.place_of(collected, rows[("SDlogJ", "")]) is None
+    np.testing.assert_allclose(places.place_of(collected, rows[("TRE, largest", "landmarks")]), [3.0, 0.0, 0.0])
+    np.testing.assert_allclose(places.place_of(collected, rows[("TRE", "L1")]), [0.5, 0.0, 0.0])
+    assert [name for measure, name in rows if measure == "TRE"] == ["L2", "L1"], "the worst first"
+    segmentation = collected.get("segmentation")
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "liver", collected.get("warped"))
+    voxel = np.argwhere(array).mean(axis=0)[::-1]
+    center = places.place_of(collected, rows[("Dice", "Liver")])
+    np.testing.assert_allclose(center, field.TransformContinuousIndexToPhysicalPoint(voxel.tolist()), atol=1.5)
+    jacobian = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
+    for title, flat in (("det J, least", jacobian.argmin()), ("det J, most", jacobian.argmax())):
+        index = [int(i) for i in np.unravel_index(flat, jacobian.shape)[::-1]]
+        expected = field.TransformIndexToPhysicalPoint(index)
+        np.testing.assert_allclose(places.place_of(collected, rows[(title, "")]), expected, atol=1e-3)
+    places.jump_to((10.0, -20.0, 30.0))
+    centers = {}
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        centers[node.GetName()] = [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+    for name in ("Red", "Yellow", "Green"):
+        np.testing.assert_allclose(centers[name], (-10.0, 20.0, 30.0), atol=1e-6)
+
+
+def test_runs_stand_side_by_side(collected: Any) -> None:
+    from DeepLargeDeformRegLib.scene import tables
+
+    better = {**METRICS, "dice": {"Liver": {"before": 0.6, "after": 0.97}}}
+    node = tables.comparison_table({"Run 1": METRICS, "Run 2": better}, "comparison")
+    header = [node.GetColumnName(column) for column in range(node.GetNumberOfColumns())]
+    assert header == ["Measure", "Structure", "Run 1", "Run 2", "Unit"]
+    rows = [[node.GetCellText(row, column) for column in range(5)] for row in range(node.GetNumberOfRows())]
+    assert ["Dice", "Liver", "0.95", "0.97", ""] in rows
+    assert ["Dice", "Spleen", "", "", ""] in rows, "what one run lacks stays empty"
+    assert ["TRE, mean", "landmarks", "1.2", "1.2", "mm"] in rows
+
+
+def test_views_compare_a_run_with_another(collected: Any, nodes: Any, fixed_image: sitk.Image) -> None:
+    from DeepLargeDeformRegLib.scene import layouts, results
+    from DeepLargeDeformRegLib.scene.volumes import volume_from_image
+
+    warped = volume_from_image(fixed_image, "other warped")
+    second = results.add_result({"fixed": nodes[0], "moving": nodes[1], "warped": warped}, {}, {})
+    comparison = layouts.Comparison(collected, second)
+    comparison.show("fade", 0.4)
+    for composite in layouts.composites():
+        assert composite.GetBackgroundVolumeID() == warped.GetID()
+        assert composite.GetForegroundVolumeID() == collected.get("warped").GetID()
+    assert comparison.missing("difference") == ""
+    assert "segmentation" in comparison.missing("outlines")
+    smaller = volume_from_image(fixed_image[:10], "smaller")
+    third = results.add_result({"fixed": nodes[0], "moving": nodes[1], "warped": smaller}, {}, {})
+    assert "Run 3 has another grid" in layouts.Comparison(collected, third).missing("checkerboard")
+
+
+def test_a_file_that_cannot_be_read_leaves_the_scene_as_it_was(nodes: Any, field: sitk.Image, tmp_path: Path) -> None:
+    import slicer
+    from DeepLargeDeformRegLib.scene import exchange
+    from DeepLargeDeformRegLib.scene.collect import collect
+
+    inputs, targets = exchange.Inputs(*nodes), exchange.Targets()
+    prepared = exchange.prepare(inputs, targets, {}, tmp_path)
+    finish(prepared.payload, field)
+    Path(prepared.payload["output_jacobian"]).write_bytes(b"NRRD0004\ndamaged")
+    before = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")}
+    with pytest.raises(RuntimeError):
+        collect(inputs, targets, {}, prepared, METRICS)
+    assert {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")} == before
+
+
+def test_segments_that_are_left_out_are_not_written(nodes: Any, tmp_path: Path, moving_image: sitk.Image) -> None:
+    from DeepLargeDeformRegLib.scene import exchange
+    from DeepLargeDeformRegLib.scene.segmentations import SegmentLabel, segmentation_from_label_map
+
+    array = np.zeros(moving_image.GetSize()[::-1], dtype=np.uint16)
+    array[10:24, 12:30, 12:20], array[10:24, 12:30, 20:30] = 1, 2
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(moving_image)
+    labels = [SegmentLabel(1, "a", "Liver", (1, 0, 0)), SegmentLabel(2, "b", "Spleen", (0, 1, 0))]
+    segmentation = segmentation_from_label_map(image, labels, "organs")
+    inputs = exchange.Inputs(*nodes, moving_segmentation=segmentation, unused_moving=["a"])
+    prepared = exchange.prepare(inputs, exchange.Targets(), {}, tmp_path)
+    assert [label.name for label in prepared.moving_labels] == ["Spleen"]
+    written = sitk.GetArrayFromImage(sitk.ReadImage(prepared.payload["moving_segmentation"]))
+    np.testing.assert_array_equal(written == 1, array == 2)
+    nothing = exchange.Inputs(*nodes, moving_segmentation=segmentation, unused_moving=["a", "b"])
+    payload = exchange.prepare(nothing, exchange.Targets(), {}, tmp_path).payload
+    assert "moving_segmentation" not in payload
+    assert "output_segmentation" not in payload
+
+
+def test_moving_landmarks_alone_are_carried_over(nodes: Any, field: sitk.Image, tmp_path: Path) -> None:
+    from DeepLargeDeformRegLib.scene import exchange, markups
+    from DeepLargeDeformRegLib.scene.collect import collect
+
+    start = np.array(field.TransformIndexToPhysicalPoint((10, 12, 8)))
+    marks = markups.points_node((start + np.array(field[10, 12, 8]))[None], ["nodule"], "marks")
+    inputs = exchange.Inputs(*nodes, moving_landmarks=marks)
+    prepared = exchange.prepare(inputs, exchange.Targets(), {}, tmp_path)
+    assert "landmarks" not in prepared.payload, "nothing to measure with"
+    finish(prepared.payload, field)
+    run = collect(inputs, exchange.Targets(), {}, prepared, METRICS)
+    (point,), (name,) = markups.points_lps(run.get("landmarks"))
+    np.testing.assert_allclose(point, start, atol=0.05)
+    assert name == "nodule"
+
+
+def test_linear_part_is_kept_apart_on_wish(
+    nodes: Any, field: sitk.Image, moving_image: sitk.Image, tmp_path: Path
+) -> None:
+    import slicer
+    from DeepLargeDeformRegLib.scene import exchange
+    from DeepLargeDeformRegLib.scene.collect import collect
+
+    inputs = exchange.Inputs(*nodes)
+    targets = exchange.Targets(wanted=exchange.DEFAULT_OUTPUTS | {"parts"})
+    prepared = exchange.prepare(inputs, targets, {}, tmp_path)
+    finish(prepared.payload, field)
+    matrix = [[1.02, 0.03, 0.0, 1.0], [-0.02, 0.98, 0.01, -2.0], [0.0, 0.01, 1.0, 1.5], [0.0, 0.0, 0.0, 1.0]]
+    run = collect(inputs, targets, {}, prepared, {**METRICS, "linear_lps": matrix})
+    assert run.get("linear").GetParentTransformNode() is run.get("deformable")
+    nodes[1].SetAndObserveTransformNodeID(run.get("linear").GetID())
+    found = slicer.modules.volumes.logic().ResampleVolumeToReferenceVolume(nodes[1], nodes[0])
+    expected = sitk.GetArrayFromImage(itk_warped(moving_image, field))
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(found), expected, atol=1e-3 * np.ptp(expected))
+
+
+UNDOABLE = (
+    "ScalarVolume", "GridTransform", "Segmentation", "Table", "PlotChart", "PlotSeries", "Text", "MarkupsFiducial",
+    "ScriptedModule",
+)  # fmt: skip
+
+
+def test_undo_takes_a_result_back_as_a_whole(nodes: Any, field: sitk.Image, tmp_path: Path) -> None:
+    """In an application that lets nodes be undone; Slicer by itself does not."""
+    import slicer
+    from DeepLargeDeformRegLib.scene import exchange, results
+    from DeepLargeDeformRegLib.scene.collect import collect
+
+    scene = slicer.mrmlScene
+    inputs, targets = exchange.Inputs(*nodes), exchange.Targets()
+    prepared = exchange.prepare(inputs, targets, {}, tmp_path)
+    finish(prepared.payload, field)
+    scene.SetUndoOn()
+    for name in UNDOABLE:
+        default = getattr(slicer, f"vtkMRML{name}Node")()
+        default.SetUndoEnabled(True)
+        scene.AddDefaultNode(default)
+    try:
+        made = [node.GetID() for node in collect(inputs, targets, {}, prepared, METRICS).outputs()]
+        scene.Undo()
+        assert results.list_results() == []
+        assert not any(scene.GetNodeByID(identifier) for identifier in made)
+        assert nodes[0].GetScene() is scene
+    finally:
+        scene.RemoveAllDefaultNodes()
+        scene.ClearUndoStack()
+        scene.SetUndoOff()

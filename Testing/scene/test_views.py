@@ -22,6 +22,7 @@ def comparison(application: Any, fixed_image: sitk.Image, moving_image: sitk.Ima
     """A result with a Jacobian volume, its views fitted to the fixed scan."""
     from DeepLargeDeformRegLib.scene.color_map import show_as_jacobian
     from DeepLargeDeformRegLib.scene.layouts import Comparison
+    from DeepLargeDeformRegLib.scene.results import add_result
     from DeepLargeDeformRegLib.scene.volumes import volume_from_image
 
     jacobian = sitk.Cast(sitk.DisplacementFieldJacobianDeterminant(field), sitk.sitkFloat32)
@@ -35,7 +36,8 @@ def comparison(application: Any, fixed_image: sitk.Image, moving_image: sitk.Ima
         )
     ]
     show_as_jacobian(nodes[-1])
-    return Comparison(*nodes)
+    roles = ("fixed", "moving", "warped", "jacobian")
+    return Comparison(add_result(dict(zip(roles, nodes, strict=True)), {}, {}))
 
 
 def right_edge(view: Any) -> np.ndarray:

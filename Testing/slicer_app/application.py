@@ -40,6 +40,20 @@ class ModuleManager(api.Signals):
         return list(self.modules)
 
 
+class ExtensionsManagerModel:
+    """``slicer.app.extensionsManagerModel()``: what was asked to be installed; nothing is installed."""
+
+    interactive = True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.online = True
+
+    def installExtensionFromServer(self, name: str, restart: bool = True, update: bool = False) -> bool:
+        self.asked.append(name)
+        return self.online
+
+
 class SlicerApp(api.Signals):
     """``slicer.app``."""
 
@@ -56,6 +70,7 @@ class SlicerApp(api.Signals):
             "startupCompleted()", "aboutToQuit()", "mrmlSceneChanged(vtkMRMLScene*)", "lastWindowClosed()"
         )
         self.owner = owner
+        self.extensions = ExtensionsManagerModel()
         self.slicerHome = str(owner.home)
         self.temporaryPath = str(owner.home / "tmp")
         self.extensionsInstallPath = str(owner.home / "extensions")
@@ -80,6 +95,9 @@ class SlicerApp(api.Signals):
 
     def moduleLogic(self, name: str) -> Any:
         return self.owner.core.application_logic.GetModuleLogic(name)
+
+    def extensionsManagerModel(self) -> Any:
+        return self.extensions
 
     def coreIOManager(self) -> Any:
         return api.Face(self.owner.io_manager, "qSlicerIOManager")
@@ -283,6 +301,7 @@ class Application:
         self.quit_modules()
         self.layout.setLayout(self.layout.four_up)
         self.testing = True
+        self.slicer_app.extensions = ExtensionsManagerModel()
         self.dialogs.answers.clear()
         self.dialogs.shown.clear()
         self.errors.clear()

@@ -237,6 +237,54 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
 
 
 @stands_for
+class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
+    """Chooses any number of nodes by check marks; the closed box names those that are checked."""
+
+    STANDS_FOR = "qMRMLCheckableNodeComboBox"
+    checkedNodesChanged = _Signal()
+    SIGNALS = {**qMRMLNodeComboBox.SIGNALS, "checkedNodesChanged()": "checkedNodesChanged"}  # noqa: RUF012
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._checked: set[str] = set()
+        self._combo.setPlaceholderText("")
+
+    def checkedNodes(self) -> list[Any]:
+        return [node for node in self._nodes if node.GetID() in self._checked]
+
+    def uncheckedNodes(self) -> list[Any]:
+        return [node for node in self._nodes if node.GetID() not in self._checked]
+
+    def allChecked(self) -> bool:
+        return not self.uncheckedNodes()
+
+    def noneChecked(self) -> bool:
+        return not self.checkedNodes()
+
+    def checkState(self, node: Any) -> Any:
+        return QtCore.Qt.Checked if node in self.checkedNodes() else QtCore.Qt.Unchecked
+
+    def setCheckState(self, node: Any, state: Any) -> None:
+        if node not in self._nodes or self.checkState(node) == state:
+            return
+        (self._checked.add if state == QtCore.Qt.Checked else self._checked.discard)(node.GetID())
+        self._show()
+        self.checkedNodesChanged.emit()
+
+    def check(self, node: Any) -> None:
+        self.setCheckState(node, QtCore.Qt.Checked)
+
+    def uncheck(self, node: Any) -> None:
+        self.setCheckState(node, QtCore.Qt.Unchecked)
+
+    def _show(self) -> None:
+        """The names of the checked nodes, as the closed box of ctkCheckableComboBox shows them."""
+        self._combo.clear()
+        names = ", ".join(node.GetName() for node in getattr(self, "_checked", ()) and self.checkedNodes())
+        self._combo.addItems([names] if names else [])
+
+
+@stands_for
 class qMRMLSegmentsTableView(base_for("qMRMLSegmentsTableView")):  # type: ignore[misc]
     """The segments of a segmentation: color and name."""
 
@@ -309,12 +357,17 @@ class qMRMLTableView(base_for("qMRMLTableView")):  # type: ignore[misc]
     """Shows a table node."""
 
     STANDS_FOR = "qMRMLTableView"
+    _selected = _Signal()
+    SIGNALS = {"selectionChanged()": "_selected"}  # noqa: RUF012
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._scene = self._node = None
         self._items = _Items()
         self.setModel(self._items)
+        QtCore.QItemSelectionModel.selectionChanged.__get__(self.selectionModel()).connect(
+            lambda *_: self._selected.emit()
+        )
 
     def mrmlScene(self) -> Any:
         return self._scene
@@ -379,4 +432,11 @@ class qSlicerWidget(base_for("qSlicerWidget")):  # type: ignore[misc]
             self.mrmlSceneChanged.emit(scene)
 
 
-CLASSES = [qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView, qMRMLTableView, qSlicerWidget]
+CLASSES = [
+    qMRMLWidget,
+    qMRMLNodeComboBox,
+    qMRMLCheckableNodeComboBox,
+    qMRMLSegmentsTableView,
+    qMRMLTableView,
+    qSlicerWidget,
+]

@@ -135,6 +135,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         seconds=seconds,
         device=describe_device(device),
         model=used,
+        linear_lps=linear.tolist(),
         warnings=warnings,
         provenance=_provenance(settings, deformed, model),
     )

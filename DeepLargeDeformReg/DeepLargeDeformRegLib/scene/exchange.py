@@ -1,10 +1,9 @@
-"""From the scene into a job folder, and from a job folder into the scene."""
+"""From the scene into a job folder; :mod:`.collect` leads back."""
 
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ import SimpleITK as sitk
 import slicer
 import vtk
 
-from . import markups, results, segmentations, tables, transforms, volumes
-from .color_map import show_as_jacobian
+from . import markups, segmentations, transforms, volumes
 from .errors import SceneError
 
-OUTPUTS = ("warped", "segmentation", "jacobian", "table", "landmarks", "report")
+# What a run makes beside the transform. "maps": the quality maps; "parts": the linear and the deformable part of the
+# transform as two further nodes.
+OUTPUTS = ("warped", "segmentation", "jacobian", "maps", "table", "charts", "landmarks", "report", "parts")
+DEFAULT_OUTPUTS = frozenset(OUTPUTS) - {"parts"}
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Inputs:
         fixed, moving: scalar volumes.
         fixed_segmentation, moving_segmentation: segmentations that belong to them.
         matches: pairs of segment ids (fixed, moving); None matches by name.
-        fixed_landmarks, moving_landmarks: corresponding points.
+        unused_fixed, unused_moving: ids of segments that are left out.
+        fixed_landmarks, moving_landmarks: corresponding points; moving ones alone are carried over.
         initial_transform: transform from which registration starts: the moving volume under it is nearly right.
         region: box to which the registration is limited.
     """
@@ -43,6 +45,8 @@ class Inputs:
     moving_landmarks: Any = None
     initial_transform: Any = None
     region: Any = None
+    unused_fixed: Collection[str] = ()
+    unused_moving: Collection[str] = ()
 
     def problem(self) -> str:
         """What is missing, in a sentence; empty if registration can start."""
@@ -52,8 +56,8 @@ class Inputs:
                 return f"Select a {name} volume: {reason}"
         if self.fixed is self.moving:
             return "Fixed and moving are the same volume. Select two different ones."
-        if (self.fixed_landmarks is None) != (self.moving_landmarks is None):
-            return "Select landmarks of both volumes, or of neither."
+        if self.fixed_landmarks is not None and self.moving_landmarks is None:
+            return "Select the moving landmarks too, or no fixed ones: each fixed landmark needs its moving one."
         if self.fixed_landmarks is not None and self.fixed_landmarks is self.moving_landmarks:
             return "Fixed and moving landmarks are the same list. Select two different ones."
         return ""
@@ -71,7 +75,7 @@ class Targets:
     """Nodes to overwrite, by role; a role without a node gets a new one. ``wanted`` are the roles that are made."""
 
     nodes: dict[str, Any] = field(default_factory=dict)
-    wanted: frozenset[str] = frozenset(OUTPUTS)
+    wanted: frozenset[str] = DEFAULT_OUTPUTS
 
     def node(self, role: str) -> Any:
         """Node to overwrite, if it is still in the scene."""
@@ -86,7 +90,6 @@ class Prepared:
     payload: dict[str, Any]
     moving_labels: list[segmentations.SegmentLabel]
     warnings: list[str]
-    landmark_names: list[str]
 
 
 def prepare(inputs: Inputs, targets: Targets, settings: Mapping[str, Any], folder: Path) -> Prepared:
@@ -105,7 +108,7 @@ def prepare(inputs: Inputs, targets: Targets, settings: Mapping[str, Any], folde
         images[name] = volumes.write_volume(getattr(inputs, name), path)
         payload[name] = str(path)
     labels, warnings = _write_segmentations(inputs, images, folder, payload)
-    names = _write_landmarks(inputs, folder, payload)
+    _write_landmarks(inputs, folder, payload)
     if inputs.initial_transform is not None:
         path = folder / "initial.h5"
         write_initial_transform(inputs.initial_transform, path)
@@ -119,10 +122,12 @@ def prepare(inputs: Inputs, targets: Targets, settings: Mapping[str, Any], folde
         outputs["output_jacobian"] = "jacobian.nrrd"
     if "segmentation" in targets.wanted and labels:
         outputs["output_segmentation"] = "propagated.seg.nrrd"
+    if "maps" in targets.wanted:
+        outputs["output_maps"] = "maps"
     if "report" in targets.wanted:
         outputs["report"] = "report.html"
     payload |= {key: str(folder / name) for key, name in outputs.items()}
-    return Prepared(payload, labels, warnings, names)
+    return Prepared(payload, labels, warnings)
 
 
 def _write_segmentations(
@@ -130,21 +135,26 @@ def _write_segmentations(
 ) -> tuple[list[segmentations.SegmentLabel], list[str]]:
     """Write both label maps; matched segments get the same value and, in the files, the fixed name."""
     nodes = {"fixed": inputs.fixed_segmentation, "moving": inputs.moving_segmentation}
-    chosen: dict[str, list[str] | None] = {"fixed": None, "moving": None}
+    unused = {"fixed": set(inputs.unused_fixed), "moving": set(inputs.unused_moving)}
+    chosen = {
+        side: [identifier for identifier in segmentations.segment_names(node) if identifier not in unused[side]]
+        for side, node in nodes.items()
+    }
     renamed: dict[str, str] = {}
     if nodes["fixed"] is not None and nodes["moving"] is not None:
         pairs = inputs.matches
         if pairs is None:
             pairs = segmentations.match_by_name(nodes["fixed"], nodes["moving"])
+        pairs = [pair for pair in pairs if pair[0] in chosen["fixed"] and pair[1] in chosen["moving"]]
         names = segmentations.segment_names(nodes["fixed"])
         renamed = {moving: names[fixed] for fixed, moving in pairs}
         first = {"fixed": [pair[0] for pair in pairs], "moving": [pair[1] for pair in pairs]}
-        for side, node in nodes.items():
-            chosen[side] = first[side] + [i for i in segmentations.segment_names(node) if i not in first[side]]
+        for side, rest in chosen.items():
+            chosen[side] = first[side] + [identifier for identifier in rest if identifier not in first[side]]
     labels: list[segmentations.SegmentLabel] = []
     warnings: list[str] = []
     for side, node in nodes.items():
-        if node is None:
+        if node is None or (unused[side] and not chosen[side]):
             continue
         path = folder / f"{side}.seg.nrrd"
         found, said = segmentations.write_label_map(
@@ -157,17 +167,17 @@ def _write_segmentations(
     return labels, warnings
 
 
-def _write_landmarks(inputs: Inputs, folder: Path, payload: dict[str, Any]) -> list[str]:
+def _write_landmarks(inputs: Inputs, folder: Path, payload: dict[str, Any]) -> None:
     if inputs.fixed_landmarks is None:
-        return []
+        return
     fixed, moving, names = markups.landmark_pairs(inputs.fixed_landmarks, inputs.moving_landmarks)
     path = folder / "landmarks.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z"])
-        writer.writerows(np.hstack([fixed, moving]).tolist())
+        writer.writerow(["name", "fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z"])
+        pairs = np.hstack([fixed, moving]).tolist()
+        writer.writerows([name, *pair] for name, pair in zip(names, pairs, strict=True))
     payload["landmarks"] = str(path)
-    return names
 
 
 def write_initial_transform(node: Any, path: Path) -> None:
@@ -207,90 +217,3 @@ def region_mask(region: Any, reference: sitk.Image) -> sitk.Image:
     mask = sitk.GetImageFromArray(inside.astype(np.uint8))
     mask.CopyInformation(reference)
     return mask
-
-
-def collect(
-    inputs: Inputs, targets: Targets, settings: Mapping[str, Any], prepared: Prepared, metrics: Mapping[str, Any]
-) -> results.RunResult:
-    """Take the files of a finished job into the scene.
-
-    Raises:
-        SceneError: if fixed or moving volume are gone; the scene is then left as it is.
-    """
-    gone = inputs.gone()
-    if gone:
-        raise SceneError(gone)
-    number = results.next_number()
-    payload = prepared.payload
-    label = f"{inputs.moving.GetName()} to {inputs.fixed.GetName()}, run {number}"
-    attributes = {
-        "model": str(metrics.get("model") or "none"),
-        "settings": json.dumps(dict(settings)),
-        "version": str((metrics.get("provenance") or {}).get("version", "")),
-    }
-    made: dict[str, Any] = {
-        "fixed": inputs.fixed,
-        "moving": inputs.moving,
-        "fixed_segmentation": _present(inputs.fixed_segmentation),
-        "moving_segmentation": _present(inputs.moving_segmentation),
-        "fixed_landmarks": _present(inputs.fixed_landmarks),
-        "moving_landmarks": _present(inputs.moving_landmarks),
-    }
-    made["transform"] = transforms.read_transform(
-        payload["output_transform"],
-        f"{label} transform",
-        targets.node("transform"),
-        fixed=inputs.fixed,
-        moving=inputs.moving,
-        attributes=attributes,
-    )
-    if "warped" in targets.wanted:
-        made["warped"] = volumes.read_volume(payload["output_volume"], f"{label} warped", targets.node("warped"))
-        volumes.share_window(inputs.fixed, made["warped"])
-    if "output_jacobian" in payload:
-        made["jacobian"] = volumes.read_volume(
-            payload["output_jacobian"], f"{label} Jacobian", targets.node("jacobian")
-        )
-        show_as_jacobian(made["jacobian"])
-    if "output_segmentation" in payload and Path(payload["output_segmentation"]).exists():
-        made["segmentation"] = segmentations.read_label_map(
-            payload["output_segmentation"],
-            prepared.moving_labels,
-            f"{label} labels",
-            targets.node("segmentation"),
-            inputs.fixed,
-        )
-    _collect_measures(made, targets, payload, metrics, label)
-    if "landmarks" in targets.wanted and _present(inputs.fixed_landmarks):
-        made["landmarks"] = carried_landmarks(
-            inputs.fixed_landmarks, made["transform"], f"{label} landmarks", targets.node("landmarks")
-        )
-    return results.add_result(made, metrics, settings, number)
-
-
-def _collect_measures(
-    made: dict[str, Any], targets: Targets, payload: Mapping[str, Any], metrics: Mapping[str, Any], label: str
-) -> None:
-    if "table" in targets.wanted:
-        made["table"] = tables.metrics_table(metrics, f"{label} metrics", targets.node("table"))
-    if metrics.get("folds"):
-        made["folds"] = markups.fold_points(metrics["folds"], f"{label} folds")
-        made["folds"].GetDisplayNode().SetVisibility(False)
-    if "report" in payload and Path(payload["report"]).exists():
-        report = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{label} report")
-        report.SetForceCreateStorageNode(True)
-        report.SetText(Path(payload["report"]).read_text(encoding="utf-8"))
-        made["report"] = report
-
-
-def carried_landmarks(fixed: Any, transform: Any, name: str, node: Any = None) -> Any:
-    """The fixed landmarks where the transform puts them in the moving volume."""
-    points, names = markups.points_lps(fixed)
-    from_parent = transform.GetTransformFromParent()
-    ras = [from_parent.TransformPoint((-x, -y, z)) for x, y, z in points]
-    moved = np.array(ras).reshape(-1, 3) * (-1.0, -1.0, 1.0)
-    return markups.points_node(moved, names, name, node)
-
-
-def _present(node: Any) -> Any:
-    return node if node is not None and node.GetScene() is not None else None

@@ -1,17 +1,44 @@
-"""A result as files for other programs."""
+"""A result as files for other programs: each output by itself, or all in one folder."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import slicer
 
 from . import transforms
+from .color_map import MAPS
 from .errors import SceneError
 from .results import RunResult
 from .volumes import remove_node, write_volume
+
+TRANSFORM_ENDINGS = (".h5", ".tfm", ".nrrd", ".nii.gz", ".mha")
+VOLUME_ENDINGS = (".nrrd", ".nii.gz", ".mha")
+NOT_WRITTEN = "{name} could not be written. Check the folder and the free space."
+
+
+@dataclass(frozen=True)
+class Export:
+    """One output as a file.
+
+    Args:
+        title: name for people. role: the result's node that it needs. endings: those of its files, the usual first.
+        write: writes it from a run to a path.
+    """
+
+    title: str
+    role: str
+    endings: tuple[str, ...]
+    write: Callable[[RunResult, Path], None]
+
+
+def save_transform(run: RunResult, path: Path) -> None:
+    """Write the transform, from fixed to moving points, as ITK and Slicer read it."""
+    transforms.export_transform(_required(run, "transform"), path)
 
 
 def save_inverse(run: RunResult, path: Path) -> None:
@@ -23,6 +50,18 @@ def save_inverse(run: RunResult, path: Path) -> None:
         remove_node(inverse)
 
 
+def save_labels(run: RunResult, path: Path) -> None:
+    """Write the propagated segmentation."""
+    if not slicer.util.exportNode(_required(run, "segmentation"), str(path)):
+        raise SceneError(NOT_WRITTEN.format(name=path.name))
+
+
+def save_landmarks(run: RunResult, path: Path) -> None:
+    """Write the moving landmarks where they lie in the fixed volume."""
+    if not slicer.util.exportNode(_required(run, "landmarks"), str(path)):
+        raise SceneError(NOT_WRITTEN.format(name=path.name))
+
+
 def save_table(run: RunResult, path: Path) -> None:
     """Write the metrics table as CSV."""
     table = _required(run, "table").GetTable()
@@ -31,8 +70,7 @@ def save_table(run: RunResult, path: Path) -> None:
         columns = range(table.GetNumberOfColumns())
         writer.writerow([table.GetColumnName(column) for column in columns])
         for row in range(table.GetNumberOfRows()):
-            values = [table.GetValue(row, column).ToString() for column in columns]
-            writer.writerow(["" if value == "nan" else value for value in values])
+            writer.writerow([table.GetValue(row, column).ToString() for column in columns])
 
 
 def save_report(run: RunResult, path: Path) -> None:
@@ -42,37 +80,68 @@ def save_report(run: RunResult, path: Path) -> None:
     path.write_text(run.report, encoding="utf-8")
 
 
+def _volume(role: str) -> Callable[[RunResult, Path], None]:
+    return lambda run, path: _save_volume(run, role, path)
+
+
+def _save_volume(run: RunResult, role: str, path: Path) -> None:
+    write_volume(_required(run, role), path)
+
+
+# By the last part of the file's name.
+EXPORTS = {
+    "transform": Export("Transform", "transform", TRANSFORM_ENDINGS, save_transform),
+    "inverse": Export("Inverse transform", "transform", TRANSFORM_ENDINGS, save_inverse),
+    "warped": Export("Warped volume", "warped", VOLUME_ENDINGS, _volume("warped")),
+    "labels": Export("Propagated labels", "segmentation", (".seg.nrrd",), save_labels),
+    "jacobian": Export("Jacobian", "jacobian", VOLUME_ENDINGS, _volume("jacobian")),
+    **{
+        name.removesuffix("_mm").replace("_", "-"): Export(style.title, name, VOLUME_ENDINGS, _volume(name))
+        for name, style in MAPS.items()
+    },
+    "landmarks": Export("Carried landmarks", "landmarks", (".mrk.json", ".fcsv"), save_landmarks),
+    "metrics": Export("Metrics table", "table", (".csv",), save_table),
+    "report": Export("Report", "report", (".html",), save_report),
+}
+
+
+def available(run: RunResult) -> list[str]:
+    """Names of :data:`EXPORTS` that a result has."""
+    return [name for name, export in EXPORTS.items() if run.get(export.role) is not None]
+
+
+def file_name(run: RunResult, name: str, ending: str = "") -> str:
+    """Usual name of a file, without its folder."""
+    return f"{run.name.lower().replace(' ', '-')}-{name}{ending or EXPORTS[name].endings[0]}"
+
+
+def save(run: RunResult, name: str, path: Path) -> Path:
+    """Write one output; return its file, whose ending is added where the path has none that fits.
+
+    Raises:
+        SceneError: if the result does not have it, or if it could not be written.
+    """
+    export = EXPORTS[name]
+    if not path.name.lower().endswith(export.endings):
+        path = path.with_name(path.name + export.endings[0])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        export.write(run, path)
+    except (OSError, RuntimeError) as error:  # Slicer raises the latter
+        raise SceneError(NOT_WRITTEN.format(name=path.name)) from error
+    return path
+
+
 def save_all(run: RunResult, folder: Path, transform_ending: str = ".h5") -> list[Path]:
     """Write all that a result has into a folder; return the files.
 
     Raises:
         SceneError: if the folder cannot be written.
     """
-    written: list[Path] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = run.name.lower().replace(" ", "-")
-        if run.get("transform") is not None:
-            path = folder / f"{stem}-transform{transform_ending}"
-            transforms.export_transform(run.get("transform"), path)
-            save_inverse(run, folder / f"{stem}-inverse{transform_ending}")
-            written += [path, folder / f"{stem}-inverse{transform_ending}"]
-        for role in ("warped", "jacobian"):
-            if run.get(role) is not None:
-                written.append(folder / f"{stem}-{role}.nrrd")
-                write_volume(run.get(role), written[-1])
-        if run.get("segmentation") is not None:
-            written.append(folder / f"{stem}-labels.seg.nrrd")
-            if not slicer.util.saveNode(run.get("segmentation"), str(written[-1])):
-                raise SceneError("The labels could not be written. Check the folder and the free space.")
-        if run.get("table") is not None:
-            written.append(folder / f"{stem}-metrics.csv")
-            save_table(run, written[-1])
-        if run.report:
-            written.append(folder / f"{stem}-report.html")
-            save_report(run, written[-1])
-    except OSError as error:
-        raise SceneError("The folder could not be written. Check the folder and the free space.") from error
+    written = []
+    for name in available(run):
+        ending = transform_ending if EXPORTS[name].endings is TRANSFORM_ENDINGS else ""
+        written.append(save(run, name, folder / file_name(run, name, ending)))
     return written
 
 

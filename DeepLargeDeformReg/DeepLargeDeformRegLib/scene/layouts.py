@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 import slicer
 
-from .color_map import show_legend
-from .segmentations import show_outlines
-from .volumes import image_of, share_window, volume_from_image
+from .color_map import MAPS, show_legend
+from .results import RunResult, list_results
+from .segmentations import keep_surfaces, show_outlines
+from .volumes import image_of, remove_node, same_grid, share_window, volume_from_image
 
 VIEWS = ("fade", "outlines", "checkerboard", "difference", "jacobian", "grid")
+MAP_OPACITY = 0.6
 FIXED_COLOR, MOVING_COLOR = (0.0, 0.85, 0.95), (1.0, 0.65, 0.0)
 
 
@@ -60,9 +61,11 @@ def center_3d_views() -> None:
         node.SetAxisLabelsVisible(shown[1])
 
 
-def four_up() -> None:
-    """The conventional layout of three slice views and a 3D view."""
-    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+def show_chart(chart: Any) -> int:
+    """Show a chart in the layout's plot view, in a layout that has one; return the layout that was shown before."""
+    before = slicer.app.layoutManager().layout
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+    return before
 
 
 def set_fade(opacity: float) -> None:
@@ -87,99 +90,106 @@ class Comparison:
     """The views of one result: everything is shown on the fixed grid.
 
     Args:
-        fixed: fixed volume.
-        moving: moving volume, as it was.
-        warped: moving volume resampled through the transform.
-        jacobian: volume of det J, if there is one.
-        transform: transform node, if there is one.
-        fixed_segmentation, warped_segmentation: for the outlines, if there are any.
-        in_moving: segmentations and landmarks that lie where the moving volume lay as loaded; over the fixed volume
-            they would mislead, so they are hidden.
+        run: the result.
+        other: another result on the same fixed volume, which then takes the place of the fixed volume beneath.
     """
 
-    def __init__(
-        self,
-        fixed: Any,
-        moving: Any,
-        warped: Any,
-        jacobian: Any = None,
-        transform: Any = None,
-        fixed_segmentation: Any = None,
-        warped_segmentation: Any = None,
-        in_moving: Sequence[Any] = (),
-    ) -> None:
-        self.fixed, self.moving, self.warped = fixed, moving, warped
-        self.jacobian, self.transform = jacobian, transform
-        self.fixed_segmentation, self.warped_segmentation = fixed_segmentation, warped_segmentation
-        self.in_moving = tuple(in_moving)
+    def __init__(self, run: RunResult, other: RunResult | None = None) -> None:
+        self.run, self.other = run, other
+        self.fixed, self.warped = run.get("fixed"), run.get("warped")
+        self.beneath = other.get("warped") if other is not None else self.fixed
+        self.outlined = (
+            run.get("fixed_segmentation") if other is None else other.get("segmentation"),
+            run.get("segmentation"),
+        )
         self._derived: dict[str, Any] = {}
 
     def missing(self, view: str) -> str:
-        """Why a view cannot be shown; empty if it can."""
-        if self.fixed is None or self.fixed.GetScene() is None:
+        """Why a view (of :data:`VIEWS` or :data:`~.color_map.MAPS`) cannot be shown; empty if it can."""
+        if self.fixed is None:
             return "The fixed volume is no longer in the scene."
         if view == "jacobian":
-            return "" if self.jacobian is not None else "This result has no Jacobian volume."
+            return "" if self.run.get("jacobian") is not None else "This result has no Jacobian volume."
         if view == "grid":
-            return "" if self.transform is not None else "This result has no transform."
+            return "" if self.run.get("transform") is not None else "This result has no transform."
+        if view in MAPS:
+            return "" if self.run.get(view) is not None else f"This result has no map: {MAPS[view].title}."
         if self.warped is None:
             return "This result has no warped volume."
-        if view == "outlines" and (self.fixed_segmentation is None or self.warped_segmentation is None):
+        if view == "outlines" and None in self.outlined:
             return "This result has no propagated segmentation."
+        if self.beneath is None:
+            return f"{self.other.name} has no warped volume." if self.other else "The fixed volume is gone."
+        if self.other is not None and not same_grid(self.beneath, self.warped):
+            return f"{self.other.name} has another grid than {self.run.name}."
         return ""
 
     def show(self, view: str, opacity: float = 0.5) -> None:
-        """Arrange the views: one of :data:`VIEWS`.
+        """Arrange the views: one of :data:`VIEWS` or of :data:`~.color_map.MAPS`.
 
         Raises:
             ValueError: for another name, or with the reason why the view cannot be shown.
         """
-        if view not in VIEWS:
+        if view not in VIEWS and view not in MAPS:
             raise ValueError(f"There is no view '{view}'.")
         reason = self.missing(view)
         if reason:
             raise ValueError(reason)
         self._clear()
-        if self.warped is not None:
-            share_window(self.fixed, self.warped)
+        for volume in (self.warped, self.beneath):
+            if volume is not None and volume is not self.fixed:
+                share_window(self.fixed, volume)
         if view == "fade":
-            show(self.fixed, self.warped, opacity)
+            show(self.beneath, self.warped, opacity)
         elif view == "outlines":
             show(self.fixed)
-            show_outlines(self.fixed_segmentation, FIXED_COLOR)
-            show_outlines(self.warped_segmentation, MOVING_COLOR)
+            for segmentation, color in zip(self.outlined, (FIXED_COLOR, MOVING_COLOR), strict=True):
+                show_outlines(segmentation, color)
             center_3d_views()
         elif view in ("checkerboard", "difference"):
             show(self._derive(view))
-        elif view == "jacobian":
-            show(self.fixed, self.jacobian, 0.6)
-            show_legend(self.jacobian, True)
-        else:
+        elif view == "grid":
             show(self.warped or self.fixed)
             self._show_grid(True)
+        else:
+            show(self.fixed, self.run.get(view), MAP_OPACITY)
+            show_legend(self.run.get(view), True)
 
     def before_after(self, after: bool) -> None:
         """Show the moving volume as it was, or as it is registered, over the fixed one."""
         self._clear()
-        shown = self.warped if after else self.moving
+        shown = self.warped if after else self.run.get("moving")
         if shown is not None:
             if shown is self.warped:
                 share_window(self.fixed, shown)
             show(self.fixed, shown, 0.5)
 
     def _clear(self) -> None:
-        show_legend(self.jacobian, False)
+        """Hide what other views show, and what lies where the moving volume lay as loaded: it would mislead."""
+        for name in ("jacobian", *MAPS):
+            show_legend(self.run.get(name), False)
         self._show_grid(False)
-        for node in (self.fixed_segmentation, self.warped_segmentation, *self.in_moving):
+        elsewhere = [
+            self.run.get(role) for role in ("moving_segmentation", "moving_landmarks", "linear", "deformable")
+        ]
+        for node in (*elsewhere, self.run.get("fixed_segmentation"), *self._segmentations()):
             if node is not None and node.GetDisplayNode() is not None:
                 node.GetDisplayNode().SetVisibility(False)
+        for segmentation, color in zip(self.outlined, (FIXED_COLOR, MOVING_COLOR), strict=True):
+            keep_surfaces(segmentation, color)
+
+    @staticmethod
+    def _segmentations() -> list[Any]:
+        """Propagated segmentations of all runs."""
+        return [run.get("segmentation") for run in list_results()]
 
     def _show_grid(self, visible: bool) -> None:
-        if self.transform is None:
+        transform = self.run.get("transform")
+        if transform is None:
             return
         if visible:
-            self.transform.CreateDefaultDisplayNodes()
-        display = self.transform.GetDisplayNode()
+            transform.CreateDefaultDisplayNodes()
+        display = transform.GetDisplayNode()
         if display is None:
             return
         display.SetVisualizationMode(slicer.vtkMRMLTransformDisplayNode.VIS_MODE_GRID)
@@ -193,8 +203,8 @@ class Comparison:
         if node is not None and node.GetScene() is not None:
             return node
         image = image_of(self.fixed)
-        fixed, warped = slicer.util.arrayFromVolume(self.fixed), slicer.util.arrayFromVolume(self.warped)
-        array = checkerboard_array(fixed, warped) if view == "checkerboard" else difference_array(fixed, warped)
+        first, second = (slicer.util.arrayFromVolume(volume) for volume in (self.beneath, self.warped))
+        array = checkerboard_array(first, second) if view == "checkerboard" else difference_array(first, second)
         derived = sitk.GetImageFromArray(array)
         derived.CopyInformation(image)
         node = volume_from_image(derived, f"{self.warped.GetName()} {view}")
@@ -208,3 +218,9 @@ class Comparison:
             node.GetDisplayNode().SetWindowLevel(window, 0.0)
         self._derived[view] = node
         return node
+
+    def forget(self) -> None:
+        """Remove the volumes that were made for views."""
+        for node in self._derived.values():
+            remove_node(node)
+        self._derived.clear()

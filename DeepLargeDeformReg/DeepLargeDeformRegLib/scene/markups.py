@@ -69,10 +69,3 @@ def fold_points(folds: Iterable[Mapping[str, Any]], name: str, node: Any = None)
     display.SetSelectedColor(1.0, 0.0, 0.9)
     display.SetPointLabelsVisibility(False)
     return node
-
-
-def jump_to(point_lps: Iterable[float]) -> None:
-    """Jump with all slice views to a point."""
-    x, y, z = point_lps
-    for slice_node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        slice_node.JumpSliceByCentering(-x, -y, z)

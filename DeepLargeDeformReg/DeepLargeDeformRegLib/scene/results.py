@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import slicer
 
+from .color_map import MAPS
 from .volumes import remove_node
 
 RECORD_ATTRIBUTE = "DeepLargeDeformReg.result"
@@ -28,6 +29,11 @@ ROLES = (
     "folds",
     "landmarks",
     "report",
+    "linear",
+    "deformable",
+    *MAPS,
+    "charts",
+    "chart_parts",
 )
 INPUT_ROLES = ROLES[:6]
 
@@ -77,8 +83,32 @@ class RunResult:
         return self.metrics.get("folds") or []
 
     def get(self, role: str) -> Any:
-        """Node of a role of :data:`ROLES`, or None."""
+        """Node of a role of :data:`ROLES`, or None; the first where a role has several."""
         return self.node.GetNodeReference(ROLE_PREFIX + role)
+
+    def get_all(self, role: str) -> list[Any]:
+        """All nodes of a role: charts have several."""
+        count = self.node.GetNumberOfNodeReferences(ROLE_PREFIX + role)
+        nodes = [self.node.GetNthNodeReference(ROLE_PREFIX + role, index) for index in range(count)]
+        return [node for node in nodes if node is not None]
+
+    def outputs(self) -> list[Any]:
+        """All nodes that the run made."""
+        return [node for role in ROLES if role not in INPUT_ROLES for node in self.get_all(role)]
+
+    def add(self, role: str, nodes: Iterable[Any]) -> None:
+        """Record further outputs of a role, and put them into the run's folder.
+
+        Raises:
+            KeyError: for an unknown role.
+        """
+        if role not in ROLES:
+            raise KeyError(role)
+        nodes = list(nodes)
+        for node in nodes:
+            self.node.AddNodeReferenceID(ROLE_PREFIX + role, node.GetID())
+        if role not in INPUT_ROLES:
+            into_folder(self.name, nodes)
 
 
 def _record(node: Any) -> bool:
@@ -105,7 +135,7 @@ def add_result(
     """Record a run and put its output nodes into one subject-hierarchy folder.
 
     Args:
-        nodes: node by role; None where there is none.
+        nodes: node, or list of nodes, by role; None where there is none.
         metrics: metrics of the run.
         settings: settings of the run.
         number: number of the run; None takes the next.
@@ -119,20 +149,24 @@ def add_result(
     record.SetHideFromEditors(True)
     record.SetParameter("metrics", json.dumps(dict(metrics)))
     record.SetParameter("settings", json.dumps(dict(settings)))
-    for role, node in nodes.items():
-        if role not in ROLES:
-            raise KeyError(role)
-        if node is not None:
-            record.SetNodeReferenceID(ROLE_PREFIX + role, node.GetID())
-    _into_folder(record.GetName(), [node for role, node in nodes.items() if node and role not in INPUT_ROLES])
-    return RunResult(record)
+    run = RunResult(record)
+    for role, found in nodes.items():
+        run.add(role, found if isinstance(found, list) else [] if found is None else [found])
+    return run
 
 
-def _into_folder(name: str, nodes: list[Any]) -> None:
+def _folder_title(name: str) -> str:
+    return f"Registration, {name.lower()}"
+
+
+def into_folder(name: str, nodes: list[Any]) -> None:
+    """Put nodes into the subject-hierarchy folder of a run, made at the first need."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    if hierarchy is None:
+    if hierarchy is None or not nodes:
         return
-    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), f"Registration, {name.lower()}")
+    scene = hierarchy.GetSceneItemID()
+    folder = hierarchy.GetItemChildWithName(scene, _folder_title(name))
+    folder = folder or hierarchy.CreateFolderItem(scene, _folder_title(name))
     for node in nodes:
         item = hierarchy.GetItemByDataNode(node)
         if item:
@@ -142,10 +176,17 @@ def _into_folder(name: str, nodes: list[Any]) -> None:
 def remove_result(run: RunResult, with_outputs: bool = True) -> None:
     """Remove a run; its output nodes too, except those that another run uses."""
     others = [other for other in list_results() if other.node is not run.node]
-    kept = {other.get(role) for other in others for role in ROLES}
+    kept = {node for other in others for role in ROLES for node in other.get_all(role)}
     if with_outputs:
-        for role in ROLES:
-            node = run.get(role)
-            if role not in INPUT_ROLES and node is not None and node not in kept:
+        for node in run.outputs():
+            if node not in kept:
                 remove_node(node)
+        _remove_empty_folder(run.name)
     slicer.mrmlScene.RemoveNode(run.node)
+
+
+def _remove_empty_folder(name: str) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = hierarchy.GetItemChildWithName(hierarchy.GetSceneItemID(), _folder_title(name)) if hierarchy else 0
+    if folder and not hierarchy.GetNumberOfItemChildren(folder):
+        hierarchy.RemoveItem(folder)

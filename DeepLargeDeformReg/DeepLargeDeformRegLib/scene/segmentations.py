@@ -203,6 +203,13 @@ def segmentation_from_label_map(
         node: segmentation node to overwrite instead.
         reference: volume whose geometry the segmentation takes.
     """
+    return segmentation_from_label_maps([(image, label) for label in labels], name, reference, node)
+
+
+def segmentation_from_label_maps(
+    maps: list[tuple[sitk.Image, SegmentLabel]], name: str, reference: Any = None, node: Any = None
+) -> Any:
+    """As :func:`segmentation_from_label_map`, each segment from a label map of its own: they may overlap."""
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
@@ -211,14 +218,13 @@ def segmentation_from_label_map(
     segmentation.RemoveAllSegments()
     if reference is not None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
-    array = sitk.GetArrayFromImage(image)
-    for label in labels:
+    for image, label in maps:
         segment = slicer.vtkSegment()
         segment.SetName(label.name)
         segment.SetColor(*label.color)
         segment.AddRepresentation(
             slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName(),
-            _oriented_image(array == label.value, image),
+            _oriented_image(sitk.GetArrayViewFromImage(image) == label.value, image),
         )
         if label.terminology:
             segment.SetTag(terminology_tag(), label.terminology)
@@ -231,6 +237,15 @@ def read_label_map(
 ) -> Any:
     """Segmentation node of a label map file that the engine wrote."""
     return segmentation_from_label_map(sitk.ReadImage(str(path)), labels, name, node, reference)
+
+
+def _override_colors(node: Any, color: tuple[float, float, float] | None) -> None:
+    display = node.GetDisplayNode()
+    for identifier in segment_names(node):
+        if color is not None:
+            display.SetSegmentOverrideColor(identifier, *color)
+        else:
+            display.UnsetSegmentOverrideColor(identifier)
 
 
 def show_outlines(node: Any, color: tuple[float, float, float] | None = None, width: int = 2) -> None:
@@ -248,8 +263,18 @@ def show_outlines(node: Any, color: tuple[float, float, float] | None = None, wi
     node.CreateClosedSurfaceRepresentation()
     display.SetVisibility3D(True)
     display.SetOpacity3D(SURFACE_OPACITY)
-    for identifier in segment_names(node):
-        if color is not None:
-            display.SetSegmentOverrideColor(identifier, *color)
-        else:
-            display.UnsetSegmentOverrideColor(identifier)
+    _override_colors(node, color)
+
+
+def keep_surfaces(node: Any, color: tuple[float, float, float]) -> None:
+    """Show in 3D alone the surfaces that :func:`show_outlines` has made; others are not made, as that takes time."""
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    if node is None or node.GetDisplayNode() is None or not node.GetSegmentation().ContainsRepresentation(surface):
+        return
+    display = node.GetDisplayNode()
+    display.SetVisibility(True)
+    display.SetVisibility2DFill(False)
+    display.SetVisibility2DOutline(False)
+    display.SetVisibility3D(True)
+    display.SetOpacity3D(SURFACE_OPACITY)
+    _override_colors(node, color)

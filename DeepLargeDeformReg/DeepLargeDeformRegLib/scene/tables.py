@@ -1,8 +1,9 @@
-"""Metrics as table nodes with units, and as plots."""
+"""Metrics as table nodes with units; each row knows the place that it is about."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,45 +11,99 @@ import slicer
 import vtk
 
 # Key of the metrics, name for people, unit: the measures that are given for each structure.
-STRUCTURE_MEASURES = (("dice", "Dice", ""), ("asd_mm", "ASD", "mm"), ("hd95_mm", "HD95", "mm"))
+STRUCTURE_MEASURES = (
+    ("dice", "Dice", ""),
+    ("asd_mm", "ASD", "mm"),
+    ("hd95_mm", "HD95", "mm"),
+    ("hd_mm", "HD", "mm"),
+)
 JACOBIAN_MEASURES = (
-    ("min", "Smallest det J", ""),
-    ("max", "Largest det J", ""),
-    ("std", "Standard deviation of det J", ""),
+    ("min", "det J, least", ""),
+    ("max", "det J, most", ""),
+    ("std", "det J, std", ""),
     ("fold_percent", "Folds (det J <= 0)", "%"),
     ("sdlogj", "SDlogJ", ""),
 )
 TRE_MEASURES = (
     ("mean", "TRE, mean"),
-    ("std", "TRE, standard deviation"),
+    ("std", "TRE, std"),
     ("p75", "TRE, 75 %"),
     ("max", "TRE, largest"),
 )
 COLUMNS = ("Measure", "Structure", "Before", "After", "Unit")
 
 
-def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, float | None, float | None, str]]:
-    """Rows (measure, structure, before, after, unit) of the metrics of a run; what was not measured has no row."""
-    rows: list[tuple[str, str, float | None, float | None, str]] = []
+@dataclass(frozen=True)
+class MetricRow:
+    """A row of the metrics table.
+
+    Args:
+        measure, structure, before, after, unit: the cells; None where nothing was measured.
+        place: what the row is about: ``("structure", name)``, ``("point", LPS mm)``, ``("jacobian", "min" or "max")``
+            or None.
+    """
+
+    measure: str
+    structure: str
+    before: float | None
+    after: float | None
+    unit: str
+    place: tuple[str, Any] | None = None
+
+    @property
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """The cells as text."""
+        return self.measure, self.structure, shown(self.before), shown(self.after), self.unit
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[MetricRow]:
+    """Rows of the metrics of a run; what was not measured has no row. Single landmarks come last, worst first."""
+    rows: list[MetricRow] = []
     for key, title, unit in STRUCTURE_MEASURES:
         for structure, values in (metrics.get(key) or {}).items():
-            rows.append((title, structure, values.get("before"), values.get("after"), unit))
+            where = ("structure", structure)
+            rows.append(MetricRow(title, structure, values.get("before"), values.get("after"), unit, where))
+    for structure, change in (metrics.get("volume_change_percent") or {}).items():
+        rows.append(MetricRow("Volume change", structure, None, change, "%", ("structure", structure)))
     tre = metrics.get("tre_mm") or {}
+    landmarks = sorted(tre.get("landmarks") or (), key=lambda landmark: -landmark["after"])
     for key, title in TRE_MEASURES:
         before, after = ((tre.get(when) or {}).get(key) for when in ("before", "after"))
+        place = ("point", landmarks[0]["point_lps"]) if key == "max" and landmarks else None
         if before is not None or after is not None:
-            rows.append((title, "landmarks", before, after, "mm"))
-    jacobian = metrics.get("jacobian") or {}
-    rows += [(title, "", None, jacobian[key], unit) for key, title, unit in JACOBIAN_MEASURES if key in jacobian]
-    consistency = metrics.get("inverse_consistency_mm")
-    if isinstance(consistency, Mapping):
-        consistency = consistency.get("mean")
-    if consistency is not None:
-        rows.append(("Inverse consistency error", "", None, float(consistency), "mm"))
+            rows.append(MetricRow(title, "landmarks", before, after, "mm", place))
+    rows += _map_rows(metrics)
+    for landmark in landmarks:
+        where = ("point", landmark["point_lps"])
+        rows.append(MetricRow("TRE", landmark["name"], landmark["before"], landmark["after"], "mm", where))
     return rows
 
 
-def _column(table: Any, name: str, values: Iterable[Any], numeric: bool) -> None:
+def _map_rows(metrics: Mapping[str, Any]) -> list[MetricRow]:
+    """Rows about the map itself and about how alike the scans are."""
+    jacobian = metrics.get("jacobian") or {}
+    folds = metrics.get("folds") or ()
+    places = {"min": ("jacobian", "min"), "max": ("jacobian", "max")}
+    if folds:
+        places["fold_percent"] = ("point", folds[0]["point_lps"])
+    rows = [
+        MetricRow(title, "", None, jacobian[key], unit, places.get(key))
+        for key, title, unit in JACOBIAN_MEASURES
+        if key in jacobian
+    ]
+    for key, title in (("inverse_consistency_mm", "There and back"), ("uncertainty_mm", "Uncertainty")):
+        found = metrics.get(key)
+        for part, name in (("mean", "mean"), ("p95", "95 %")):
+            if isinstance(found, Mapping) and found.get(part) is not None:
+                rows.append(MetricRow(f"{title}, {name}", "", None, float(found[part]), "mm"))
+    alike = (metrics.get("similarity") or {}).get("local_ncc") or {}
+    if alike:
+        rows.append(MetricRow("Similarity, local NCC", "", alike.get("before"), alike.get("after"), ""))
+    return rows
+
+
+def add_column(table: Any, name: str, values: Iterable[Any], numeric: bool) -> None:
+    """Add a column to a table node: text, or numbers with NaN for None."""
     column = vtk.vtkDoubleArray() if numeric else vtk.vtkStringArray()
     column.SetName(name)
     for value in values:
@@ -59,8 +114,9 @@ def _column(table: Any, name: str, values: Iterable[Any], numeric: bool) -> None
     table.AddColumn(column)
 
 
-def _shown(value: str | float | None) -> str:
-    return value if isinstance(value, str) else "" if value is None or np.isnan(value) else f"{value:.4g}"
+def shown(value: float | None) -> str:
+    """A number as the table shows it; empty for what was not measured."""
+    return "" if value is None or np.isnan(value) else f"{value:.4g}"
 
 
 def _emptied(node: Any, name: str) -> Any:
@@ -70,76 +126,34 @@ def _emptied(node: Any, name: str) -> Any:
     return node
 
 
-def metrics_table(metrics: Mapping[str, Any], name: str, node: Any = None) -> Any:
-    """Table node of the metrics; ``node`` is overwritten, or a new one is made."""
-    node = _emptied(node, name)
-    rows = metric_rows(metrics)
-    for index, title in enumerate(COLUMNS):
+def _filled(node: Any, columns: Mapping[str, list[str]]) -> Any:
+    for title, cells in columns.items():
         # As text: a number column would show what was not measured as nan.
-        _column(node, title, [_shown(row[index]) for row in rows], numeric=False)
+        add_column(node, title, cells, numeric=False)
     node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)
     return node
 
 
-def _series(
-    chart: Any, table: Any, name: str, columns: tuple[str, str, str], color: tuple[float, float, float]
-) -> Any:
-    x, y, labels = columns
-    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
-    series.SetAndObserveTableNodeID(table.GetID())
-    if labels:
-        series.SetLabelColumnName(labels)
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
-    else:
-        series.SetXColumnName(x)
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
-    series.SetYColumnName(y)
-    series.SetColor(*color)
-    chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    return series
+def metrics_table(metrics: Mapping[str, Any], name: str, node: Any = None) -> Any:
+    """Table node of the metrics; ``node`` is overwritten, or a new one is made."""
+    cells = [row.cells for row in metric_rows(metrics)]
+    columns = {title: [row[index] for row in cells] for index, title in enumerate(COLUMNS)}
+    return _filled(_emptied(node, name), columns)
 
 
-BEFORE_COLOR, AFTER_COLOR = (0.6, 0.6, 0.6), (0.0, 0.45, 0.7)
+def comparison_table(runs: Mapping[str, Mapping[str, Any]], name: str, node: Any = None) -> Any:
+    """Table node with what several runs (metrics by the run's name) reached, side by side.
 
-
-def dice_chart(metrics: Mapping[str, Any], name: str) -> list[Any]:
-    """Bars of Dice before and after for each structure; returns the nodes made (chart first), none without Dice."""
-    dice = metrics.get("dice") or {}
-    if not dice:
-        return []
-    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} Dice values")
-    _column(table, "Structure", dice, numeric=False)
-    for title, key in (("Before", "before"), ("After", "after")):
-        _column(table, title, [values.get(key) for values in dice.values()], numeric=True)
-    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", f"{name} Dice")
-    chart.SetTitle("Dice")
-    chart.SetYAxisTitle("Dice")
-    chart.SetXAxisTitle("")
-    chart.SetYAxisRangeAuto(False)
-    chart.SetYAxisRange(0.0, 1.0)
-    bars = [
-        _series(chart, table, title, ("", title, "Structure"), color)
-        for title, color in (("Before", BEFORE_COLOR), ("After", AFTER_COLOR))
-    ]
-    return [chart, table, *bars]
-
-
-def tre_chart(before: Iterable[float], after: Iterable[float], name: str) -> list[Any]:
-    """Cumulative TRE: percent of the landmarks within a distance in mm; returns the nodes made (chart first)."""
-    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", f"{name} TRE")
-    chart.SetTitle("Cumulative TRE")
-    chart.SetXAxisTitle("TRE (mm)")
-    chart.SetYAxisTitle("Landmarks (%)")
-    made = [chart]
-    for title, values, color in (("Before", before, BEFORE_COLOR), ("After", after, AFTER_COLOR)):
-        errors = np.sort(np.asarray(list(values), dtype=float))
-        if errors.size == 0:
-            continue
-        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} TRE {title.lower()}")
-        _column(table, "TRE (mm)", [0.0, *errors], numeric=True)
-        share = 100.0 * np.arange(errors.size + 1) / errors.size
-        _column(table, "Landmarks (%)", share, numeric=True)
-        made += [table, _series(chart, table, title, ("TRE (mm)", "Landmarks (%)", ""), color)]
-    return made
+    Rows are those of the first run; what another run lacks stays empty.
+    """
+    rows = [metric_rows(metrics) for metrics in runs.values()]
+    columns = {
+        "Measure": [row.measure for row in rows[0]],
+        "Structure": [row.structure for row in rows[0]],
+    }
+    for title, found in zip(runs, rows, strict=True):
+        after = {(row.measure, row.structure): row.cells[3] for row in found}
+        columns[title] = [after.get((row.measure, row.structure), "") for row in rows[0]]
+    columns["Unit"] = [row.unit for row in rows[0]]
+    return _filled(_emptied(node, name), columns)

@@ -169,27 +169,15 @@ def inverse_grid(node: Any, reference: Any, name: str) -> Any:
 def export_transform(node: Any, path: str | Path) -> None:
     """Write a transform to .h5, .tfm, .nrrd, .mha or .nii.gz, as Slicer's own transform files.
 
+    The node keeps the file that it is saved to with the scene.
+
     Raises:
         SceneError: if it could not be written.
     """
-    if not slicer.util.saveNode(node, str(path)):
-        raise SceneError(f"{Path(path).name} could not be written. Check the folder and the free space.")
-
-
-def apply_to(nodes: list[Any], transform: Any) -> None:
-    """Put nodes of the moving side (volumes, segmentations, markups, models) under the transform.
-
-    A node that is already under transforms keeps them: the topmost of them goes under this one, which leads from
-    where the node stands in the world.
-
-    Raises:
-        SceneError: for a node that cannot be transformed.
-    """
-    for node in nodes:
-        if node is transform or not node.IsA("vtkMRMLTransformableNode"):
-            raise SceneError(f"{node.GetName()} cannot be transformed.")
-        top = node
-        while top.GetParentTransformNode() is not None and top is not transform:
-            top = top.GetParentTransformNode()
-        if top is not transform:
-            top.SetAndObserveTransformNodeID(transform.GetID())
+    problem = SceneError(f"{Path(path).name} could not be written. Check the folder and the free space.")
+    try:
+        written = slicer.util.exportNode(node, str(path))
+    except (RuntimeError, ValueError) as error:
+        raise problem from error
+    if not written:
+        raise problem

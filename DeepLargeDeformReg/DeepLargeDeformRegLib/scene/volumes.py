@@ -91,15 +91,20 @@ def _resampled_from_shear(array: np.ndarray, ijk_to_ras: np.ndarray, to_world: n
     )  # fmt: skip
 
 
-def image_of(node: Any) -> sitk.Image:
+def image_of(node: Any, any_kind: bool = False) -> sitk.Image:
     """The volume where it stands in the world, as an LPS image.
 
     Parent transforms are applied: rigid ones (with scaling) exactly, in the header; others by resampling a copy.
 
+    Args:
+        node: scalar volume node.
+        any_kind: take label maps too.
+
     Raises:
         SceneError: if the node is no scalar volume.
     """
-    require_scalar_volume(node)
+    if not any_kind:
+        require_scalar_volume(node)
     ijk_to_ras = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(ijk_to_ras)
     local = matrix_to_array(ijk_to_ras)
@@ -162,6 +167,18 @@ def volume_from_image(image: sitk.Image, name: str, node: Any = None) -> Any:
     set_image(node, image)
     node.CreateDefaultDisplayNodes()
     return node
+
+
+def same_grid(first: Any, second: Any) -> bool:
+    """True if two volumes have the same voxels in the scene."""
+    if first.GetImageData().GetDimensions() != second.GetImageData().GetDimensions():
+        return False
+    matrices = []
+    for node in (first, second):
+        matrix = vtk.vtkMatrix4x4()
+        node.GetIJKToRASMatrix(matrix)
+        matrices.append(matrix_to_array(matrix))
+    return bool(np.allclose(matrices[0], matrices[1], atol=1e-3))
 
 
 def share_window(source: Any, target: Any) -> None:

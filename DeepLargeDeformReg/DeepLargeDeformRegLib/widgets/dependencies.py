@@ -82,7 +82,10 @@ def _install_torch() -> None:
     if importlib.util.find_spec("PyTorchUtils") is None:
         _install_torch_extension()
         raise DependenciesMissing(
-            _("PyTorch comes with the extension PyTorch. Install it in the Extensions Manager and restart Slicer.")
+            _(
+                "PyTorch comes with the extension PyTorch. See that the Extensions Manager lists it as installed, "
+                "restart Slicer, and press Register again."
+            )
         )
     import PyTorchUtils
 

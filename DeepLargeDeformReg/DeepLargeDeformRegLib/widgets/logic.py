@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from ..scene import exchange
-from .parameters import OUTPUT_PARAMETERS, DeepLargeDeformRegParameterNode, Quality
+from .parameters import FURTHER_OUTPUTS, OUTPUT_PARAMETERS, DeepLargeDeformRegParameterNode, Quality
 
 
 class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
@@ -51,7 +51,14 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             moving_landmarks=node.movingLandmarks,
             initial_transform=node.initialTransform,
             region=node.region,
+            unused_fixed=self._unused(node, "fixed"),
+            unused_moving=self._unused(node, "moving"),
         )
+
+    @staticmethod
+    def _unused(node: Any, side: str) -> list[str]:
+        """Ids of the segments of a side that the user left out."""
+        return [entry.split("\t")[1] for entry in node.unusedSegments if entry.startswith(f"{side}\t")]
 
     def settings(self, node: Any) -> dict[str, Any]:
         """Settings of a parameter node, as the engine reads them."""
@@ -67,6 +74,8 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             "output_spacing_mm": node.outputSpacing or None,
             "iterations": node.iterations or None,
             "regularity": node.regularity,
+            "symmetric": node.symmetric,
+            "uncertainty": node.uncertainty,
         }
 
     def make_run(self, node: Any) -> Any:
@@ -75,6 +84,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
 
         nodes = {role: getattr(node, names[0]) for role, names in OUTPUT_PARAMETERS.items()}
         wanted = {role for role, (_node, want) in OUTPUT_PARAMETERS.items() if not want or getattr(node, want)}
+        wanted |= {output for output, want in FURTHER_OUTPUTS.items() if getattr(node, want)}
         return Run(self.inputs(node), exchange.Targets(nodes, frozenset(wanted | {"report"})), self.settings(node))
 
     def register(
@@ -91,20 +101,26 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
         region: Any = None,
         settings: dict[str, Any] | None = None,
         outputs: dict[str, Any] | None = None,
+        wanted: Collection[str] | None = None,
+        unused_segments: Collection[tuple[str, str]] = (),
         progress: Callable[[str, float, str, float | None], None] | None = None,
         wait: bool = True,
     ) -> Any:
-        """Register two volumes with all powers of the panel.
+        """Register two volumes with all powers of the panel; docs/scripting.md has examples.
 
         Args:
             fixed, moving: scalar volume nodes.
             fixed_segmentation, moving_segmentation: segmentation nodes.
             matches: pairs of segment ids (fixed, moving); None matches by name.
-            fixed_landmarks, moving_landmarks: markups nodes with corresponding points.
+            fixed_landmarks, moving_landmarks: markups nodes with corresponding points; moving ones alone are carried
+                over.
             initial_transform: transform node under which the moving volume is nearly right.
             region: ROI node in the fixed volume.
-            settings: settings of ``engine/settings.py``, such as ``{"preset": "lung-ct", "fold_free": True}``.
+            settings: settings of ``engine/settings.py``, such as ``{"preset": "lung-ct", "symmetric": True}``.
             outputs: nodes to overwrite by role: transform, warped, segmentation, jacobian, table, landmarks.
+            wanted: what is made beside the transform, of ``scene.exchange.OUTPUTS``; None makes all but ``"parts"``,
+                the linear and the deformable part as two further nodes.
+            unused_segments: segments to leave out, as pairs ``("fixed" or "moving", segment id)``.
             progress: called with (stage, fraction, message, seconds to go or None).
             wait: let events pass until it is done; with False the run is returned at once, and its ``on_finished``
                 is called with it.
@@ -115,9 +131,15 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
         Raises:
             SceneError: if an input cannot be used.
             RegistrationFailed: if there is no result; the message says why.
+            ValueError: for an unknown output.
         """
         from .registration import Run, wait_for
 
+        wanted = exchange.DEFAULT_OUTPUTS if wanted is None else frozenset(wanted)
+        unknown = sorted(wanted - set(exchange.OUTPUTS))
+        if unknown:
+            raise ValueError(f"Unknown output: {', '.join(unknown)}; there are {', '.join(exchange.OUTPUTS)}.")
+        unused = {side: [i for where, i in unused_segments if where == side] for side in ("fixed", "moving")}
         inputs = exchange.Inputs(
             fixed,
             moving,
@@ -128,8 +150,10 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             moving_landmarks,
             initial_transform,
             region,
+            unused["fixed"],
+            unused["moving"],
         )
-        run = Run(inputs, exchange.Targets(dict(outputs or {})), settings or {})
+        run = Run(inputs, exchange.Targets(dict(outputs or {}), wanted), settings or {})
         run.on_progress = progress
         self.runner.start(run)
         return wait_for(run) if wait else run

@@ -8,13 +8,39 @@ from pathlib import Path
 from typing import Any
 
 MODELS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+HEADLINES = ("dice", "tre", "time")
+MOST_HEADLINES = 3
 
-# Names and titles of engine/presets.py, which needs torch; a test compares them.
+
+@dataclass(frozen=True)
+class PresetSummary:
+    """A preset of ``engine/presets.py`` for people; ``model`` is the name of its card."""
+
+    title: str
+    purpose: str
+    model: str | None = None
+
+
+# As in engine/presets.py, which needs torch; a test compares them.
 PRESETS = {
-    "lung-ct": "Lung CT, inspiration-expiration",
-    "liver-ct": "Liver and abdomen CT",
-    "mr-hippocampus": "Brain MR, hippocampus",
-    "any": "Any scan, refinement only",
+    "lung-ct": PresetSummary(
+        "Lung CT, inspiration-expiration",
+        "CT of the lungs at two breathing states or two visits, in Hounsfield units.",
+    ),
+    "liver-ct": PresetSummary(
+        "Liver and abdomen CT",
+        "CT of the abdomen, between phases, visits or patients, in Hounsfield units.",
+        "liver-ct-trial",
+    ),
+    "mr-hippocampus": PresetSummary(
+        "Brain MR, hippocampus",
+        "T1-weighted MR cropped to the hippocampus, between patients.",
+        "hippocampus-mr-lapirn",
+    ),
+    "any": PresetSummary(
+        "Any scan, refinement only",
+        "Any two scans of one modality or two, without a network.",
+    ),
 }
 
 
@@ -29,14 +55,20 @@ class CardSummary:
 
     @property
     def description(self) -> str:
-        """Purpose and measured figures, for a tooltip."""
+        """Purpose and all measured figures, for a tooltip."""
         return "\n".join([self.purpose, *self.figures])
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """The figures that a radiologist asks for first: overlap, landmarks, time."""
+        chosen = [figure for figure in self.figures if figure.lower().startswith(HEADLINES)]
+        return tuple(figure.split(";")[0] for figure in chosen[:MOST_HEADLINES])
 
 
 def _figure(figure: dict[str, Any]) -> str:
-    before = f" (before: {figure['before']:g})" if figure.get("before") is not None else ""
+    before = f" (before: {figure['before']:.3g})" if figure.get("before") is not None else ""
     unit = f" {figure['unit']}" if figure.get("unit") else ""
-    return f"{figure['measure']}: {figure['value']:g}{unit}{before}; {figure.get('data', '')}"
+    return f"{figure['measure']}: {figure['value']:.3g}{unit}{before}; {figure.get('data', '')}"
 
 
 def list_cards(folder: Path = MODELS_FOLDER) -> list[CardSummary]:

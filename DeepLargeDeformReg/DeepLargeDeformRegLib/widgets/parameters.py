@@ -23,7 +23,7 @@ class Preset(enum.Enum):
         """Title for people."""
         from .model_cards import PRESETS
 
-        return PRESETS[member.value]
+        return PRESETS[member.value].title
 
 
 class Quality(enum.Enum):
@@ -69,6 +69,7 @@ class DeepLargeDeformRegParameterNode:
     region: slicer.vtkMRMLMarkupsROINode | None
     segmentMatches: list[str]  # noqa: N815
     matchesEdited: bool = False  # noqa: N815
+    unusedSegments: list[str]  # noqa: N815
     guideWithLandmarks: bool = False  # noqa: N815
     guideWithSegmentations: bool = True  # noqa: N815
     preset: Preset = Preset.ANY
@@ -79,6 +80,9 @@ class DeepLargeDeformRegParameterNode:
     iterations: Annotated[int, WithinRange(0, 1000)] = 0
     regularity: Annotated[float, WithinRange(0.05, 20.0)] = 1.0
     outputSpacing: Annotated[float, WithinRange(0.0, 20.0)] = 0.0  # noqa: N815
+    symmetric: bool = False
+    uncertainty: bool = False
+    linearApart: bool = False  # noqa: N815
     outputTransform: slicer.vtkMRMLTransformNode | None  # noqa: N815
     outputVolume: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815
     outputSegmentation: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
@@ -88,6 +92,7 @@ class DeepLargeDeformRegParameterNode:
     wantVolume: bool = True  # noqa: N815
     wantSegmentation: bool = True  # noqa: N815
     wantJacobian: bool = True  # noqa: N815
+    wantMaps: bool = True  # noqa: N815
     wantTable: bool = True  # noqa: N815
     wantLandmarks: bool = True  # noqa: N815
 
@@ -101,4 +106,6 @@ OUTPUT_PARAMETERS = {
     "table": ("outputTable", "wantTable"),
     "landmarks": ("outputLandmarks", "wantLandmarks"),
 }
+# What is made without a node to overwrite, and the parameter that wants it.
+FURTHER_OUTPUTS = {"maps": "wantMaps", "charts": "wantTable", "parts": "linearApart"}
 NODE_PARAMETERS = ("fixedVolume", "movingVolume", "fixedSegmentation", "movingSegmentation")

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..scene import exchange, results
+from ..scene.collect import collect
 from ..scene.errors import SceneError
 from ..worker import process
 from ..worker.client import Callbacks, JobRequest, WorkerClient, WorkerError, WorkerState
@@ -187,7 +188,7 @@ class Runner:
             run.end(error=RegistrationFailed(run.discarded, "cancelled"))
             return
         try:
-            result = exchange.collect(run.inputs, run.targets, run.settings, run.prepared, metrics)
+            result = collect(run.inputs, run.targets, run.settings, run.prepared, metrics)
         except SceneError as error:
             run.end(error=RegistrationFailed(str(error), "discarded"))
         except (OSError, RuntimeError, KeyError, ValueError) as error:

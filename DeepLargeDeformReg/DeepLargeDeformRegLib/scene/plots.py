@@ -1,0 +1,135 @@
+"""Charts of a run as plot nodes: Dice before and after, cumulative TRE, histogram of det J."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import slicer
+
+from .color_map import color_points
+from .tables import add_column
+
+BEFORE_COLOR, AFTER_COLOR = (0.6, 0.6, 0.6), (0.0, 0.45, 0.7)
+FOLD_COLOR = (0.8, 0.0, 0.3)
+# An edge at 0 parts folds from the rest.
+BINS = 60
+
+
+@dataclass
+class Chart:
+    """A chart node and the table and series nodes that it rests on."""
+
+    node: Any
+    parts: list[Any] = field(default_factory=list)
+
+
+def _table(name: str, columns: Mapping[str, Iterable[Any]]) -> Any:
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    for title, values in columns.items():
+        values = list(values)
+        add_column(table, title, values, numeric=not any(isinstance(value, str) for value in values))
+    table.SetUseColumnTitleAsColumnHeader(True)
+    table.SetLocked(True)
+    return table
+
+
+def _chart(name: str, title: str, x: str, y: str) -> Chart:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", f"{name} {title}")
+    node.SetTitle(title)
+    node.SetXAxisTitle(x)
+    node.SetYAxisTitle(y)
+    return Chart(node)
+
+
+def _series(
+    chart: Chart, table: Any, title: str, color: tuple[float, float, float], x: str, y: str, bars: bool = False
+) -> None:
+    """Add a line of column ``y`` over column ``x``, or bars of column ``y`` named by column ``x``."""
+    kind = slicer.vtkMRMLPlotSeriesNode
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", title)
+    series.SetAndObserveTableNodeID(table.GetID())
+    if bars:
+        series.SetPlotType(kind.PlotTypeBar)
+        series.SetLabelColumnName(x)
+    else:
+        series.SetPlotType(kind.PlotTypeScatter)
+        series.SetXColumnName(x)
+        series.SetMarkerStyle(kind.MarkerStyleNone)
+        series.SetLineWidth(2)
+    series.SetYColumnName(y)
+    series.SetColor(*color)
+    chart.node.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.parts.append(series)
+
+
+def dice_chart(metrics: Mapping[str, Any], name: str) -> Chart | None:
+    """Bars of Dice before and after for each structure; None without Dice."""
+    dice = metrics.get("dice") or {}
+    if not dice:
+        return None
+    columns: dict[str, list[Any]] = {"Structure": list(dice)}
+    columns |= {title: [v.get(title.lower()) for v in dice.values()] for title in ("Before", "After")}
+    chart = _chart(name, "Dice before and after", "", "Dice")
+    chart.node.SetYAxisRangeAuto(False)
+    chart.node.SetYAxisRange(0.0, 1.0)
+    chart.parts.append(_table(f"{name} Dice values", columns))
+    for title, color in (("Before", BEFORE_COLOR), ("After", AFTER_COLOR)):
+        _series(chart, chart.parts[0], title, color, "Structure", title, bars=True)
+    return chart
+
+
+def tre_chart(metrics: Mapping[str, Any], name: str) -> Chart | None:
+    """Cumulative TRE: percent of the landmarks within a distance in mm; None without landmarks."""
+    landmarks = (metrics.get("tre_mm") or {}).get("landmarks") or ()
+    if not landmarks:
+        return None
+    chart = _chart(name, "Cumulative TRE", "TRE (mm)", "Landmarks (%)")
+    chart.node.SetYAxisRangeAuto(False)
+    chart.node.SetYAxisRange(0.0, 100.0)
+    for title, color in (("Before", BEFORE_COLOR), ("After", AFTER_COLOR)):
+        errors = np.sort([landmark[title.lower()] for landmark in landmarks])
+        share = 100.0 * np.arange(errors.size + 1) / errors.size
+        # As a staircase: the share jumps at each error.
+        columns = {"TRE (mm)": np.repeat([0.0, *errors], 2)[1:], "Landmarks (%)": np.repeat(share, 2)[:-1]}
+        table = _table(f"{name} TRE {title.lower()}", columns)
+        chart.parts.append(table)
+        _series(chart, table, title, color, "TRE (mm)", "Landmarks (%)")
+    return chart
+
+
+def jacobian_chart(jacobian: np.ndarray, name: str) -> Chart:
+    """Histogram of det J in percent of the voxels, over the range of the color map; the ends hold what is beyond."""
+    points = color_points()
+    least, most = points[0][0], points[-1][0]
+    counts, edges = np.histogram(np.clip(jacobian, least, most), BINS, (least, most))
+    share = 100.0 * counts / max(jacobian.size, 1)
+    centers = (edges[:-1] + edges[1:]) / 2
+    chart = _chart(name, "Histogram of det J", "det J (1: volume kept; 0 and less: folds)", "Voxels (%)")
+    for title, inside, color in (("Folds", centers < 0, FOLD_COLOR), ("det J > 0", centers > 0, AFTER_COLOR)):
+        if title == "Folds" and not share[inside].any():
+            continue
+        columns = {
+            "det J": np.repeat(edges[np.append(inside, False) | np.append(False, inside)], 2)[1:-1],
+            "Voxels (%)": np.repeat(share[inside], 2),
+        }
+        table = _table(f"{name} det J, {title}", columns)
+        chart.parts.append(table)
+        _series(chart, table, title, color, "det J", "Voxels (%)")
+    return chart
+
+
+def charts_of(metrics: Mapping[str, Any], jacobian: Any, name: str) -> list[Chart]:
+    """All charts that a run can have.
+
+    Args:
+        metrics: metrics of the run.
+        jacobian: volume of det J, or None.
+        name: first part of the names of the nodes.
+    """
+    charts = [dice_chart(metrics, name), tre_chart(metrics, name)]
+    if jacobian is not None:
+        charts.append(jacobian_chart(slicer.util.arrayFromVolume(jacobian), name))
+    return [chart for chart in charts if chart is not None]
