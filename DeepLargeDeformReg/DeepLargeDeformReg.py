@@ -10,6 +10,7 @@ import slicer
 import vtk
 from DeepLargeDeformRegLib.scene import exchange, results
 from DeepLargeDeformRegLib.scene.errors import SceneError
+from DeepLargeDeformRegLib.widgets import listeners
 from DeepLargeDeformRegLib.widgets.logic import DeepLargeDeformRegLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -97,7 +98,8 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._warming.setSingleShot(True)
         self._warming.setInterval(WARM_UP_MILLISECONDS)
         self._warming.connect("timeout()", self._warm_up)
-        self._listen_to_worker()
+        self._is_warm = False
+        listeners.RESULT_LISTENERS.append(self._result_came)
         self.ui.registerButton.connect("clicked(bool)", self.onRegisterButton)
         self.ui.swapButton.connect("clicked(bool)", self.onSwapButton)
         scene = slicer.mrmlScene
@@ -111,6 +113,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """The panel goes: observers, worker and timers with it."""
         from DeepLargeDeformRegLib.widgets.registration import close_shared_runner
 
+        listeners.RESULT_LISTENERS.remove(self._result_came)
         self._warming.stop()
         self.results.close()
         self._set_parameter_node(None)
@@ -145,7 +148,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self._update()
 
     def _scene_closes(self, caller: Any = None, event: Any = None) -> None:
-        if self.logic is not None:
+        if self.logic is not None and self._is_warm:
             self.logic.runner.discard(_("The scene was closed, so the registration was discarded."))
         self._set_parameter_node(None)
 
@@ -204,7 +207,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         button.setText(_("Register"))
         button.setEnabled(not problem)
         button.setToolTip(problem or _("Deform the moving scan onto the fixed one."))
-        if not problem and self.logic.runner.client is None:
+        if not problem and not self._is_warm:
             self._warming.start()
 
     def _model_chosen(self, name: str) -> None:
@@ -223,7 +226,8 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def _listen_to_worker(self) -> None:
         runner = self.logic.runner
-        runner.on_result, runner.on_log, runner.on_state = self._result_came, self.progress.log, self._worker_state
+        runner.on_log, runner.on_state = self.progress.log, self._worker_state
+        self._is_warm = True
 
     def _warm_up(self) -> None:
         """Start the worker once there is something to register: it takes seconds, and knows the devices."""

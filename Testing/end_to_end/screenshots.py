@@ -19,7 +19,8 @@ from . import cases
 REPOSITORY = cases.MODULE.parents[1]
 FOLDER = REPOSITORY / "Resources" / "Screenshots"
 SIZE = (1260, 800)
-VIEWS = ("jacobian", "outlines", "checkerboard")
+# Outlines first: they make the surfaces that the 3D view then shows beside the others.
+VIEWS = ("outlines", "jacobian", "checkerboard")
 MOST_BYTES = 500_000
 
 
@@ -57,10 +58,15 @@ def take(application: Any, folder: Path) -> list[Path]:
     run = cases.click_and_wait(application, widget)
     if run.error is not None:
         raise run.error
-    picture("after", widget.ui.resultsSection)
     for view in VIEWS:
         getattr(widget.ui, f"{view}Button").click()
         picture(view, widget.ui.resultsSection)
+    widget.ui.fadeButton.click()
+    picture("after", widget.ui.resultsSection)
+    widget.results.show_view("local_similarity")
+    picture("maps", widget.ui.resultsSection)
+    widget.results.show_chart(len(run.result.get_all("charts")) - 1)
+    picture("plots", widget.ui.resultsSection)
     return taken
 
 

@@ -167,13 +167,16 @@ def test_leaving_the_module_lets_the_run_go_on(small: Small) -> None:
     assert small.widget.ui.resultBox.count == 1
 
 
-def test_module_unloaded_while_running(small: Small) -> None:
+@pytest.mark.parametrize("how", ["unloaded", "Slicer quits"])
+def test_module_goes_while_running(small: Small, how: str) -> None:
     before = nodes_of_scene()
     runner = small.widget.logic.runner
     process_ids: list[int] = []
 
     def unload() -> None:
         process_ids.append(runner.client.hello.process)
+        if how == "Slicer quits":
+            small.application.slicer_app.emit("aboutToQuit()")
         small.application.unload_module("DeepLargeDeformReg")
 
     run = at_stage(small, "prealign", unload)

@@ -93,3 +93,18 @@ def test_legend_is_drawn_in_a_view_that_was_just_made(fresh_view: Any, compariso
     fresh_view.fitSliceToBackground()
     layouts.set_fade(0.0)
     assert colored(right_edge(fresh_view)) > 300
+
+
+def test_chart_is_drawn_in_its_view(application: Any) -> None:
+    import slicer
+    from DeepLargeDeformRegLib.scene import layouts, plots
+
+    metrics = {"dice": {"Liver": {"before": 0.3, "after": 0.9}, "Spleen": {"before": 0.5, "after": 0.8}}}
+    chart = plots.dice_chart(metrics, "run 1")
+    layouts.show_chart(chart.node)
+    application.layout.fit((900, 760))
+    (node,) = (view for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode") if view.GetPlotChartNode())
+    pixels = application.layout._views[node.GetID()].pixels().astype(int)
+    blue = np.abs(pixels - np.array(plots.AFTER_COLOR) * 255).max(axis=-1) < 30
+    gray = np.abs(pixels - np.array(plots.BEFORE_COLOR) * 255).max(axis=-1) < 10
+    assert blue.sum() > 1.5 * gray.sum() > 1000, "bars as high as the numbers"

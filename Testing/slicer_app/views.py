@@ -13,6 +13,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from .plot_view import PlotView
+
 Size = tuple[int, int]
 
 _BAR_HEIGHT = 22  # the controller bar that each view carries in Slicer
@@ -231,15 +233,24 @@ class LayoutManager:
         found = []
         for index in range(nodes.GetNumberOfItems()):
             node = nodes.GetItemAsObject(index)
-            if not node.IsA("vtkMRMLSliceNode") and not node.IsA("vtkMRMLViewNode"):
-                continue
             view = self._views.get(node.GetID())
             if view is None or view.node is not node:
-                kind = SliceView if node.IsA("vtkMRMLSliceNode") else ThreeDView
-                view = kind(node, self.scene, self.application_logic, (400, 360))
+                view = self._make(node)
+            if view is not None:
                 self._views[node.GetID()] = view
-            found.append(view)
+                found.append(view)
         return found
+
+    def _make(self, node: Any) -> Any:
+        """The view of a view node; None for a kind that is not stood in for."""
+        size = (400, 360)
+        if node.IsA("vtkMRMLPlotViewNode"):
+            return PlotView(node, size)
+        if node.IsA("vtkMRMLSliceNode"):
+            return SliceView(node, self.scene, self.application_logic, size)
+        if node.IsA("vtkMRMLViewNode"):
+            return ThreeDView(node, self.scene, self.application_logic, size)
+        return None
 
     def rectangles(self, size: Size | None = None) -> dict[str, tuple[int, int, int, int]]:
         """Where each view of the layout lies: view node ID to (left, top, width, height) in pixels."""

@@ -1,6 +1,9 @@
 """The panel and what it asks for, in the stand-in application; whole registrations are tested with the engine."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -28,6 +31,16 @@ def test_newest_scans_are_chosen_and_swapped(application: Any) -> None:
     widget.ui.swapButton.click()
     assert widget.ui.fixedVolumeSelector.currentNode() is moving
     assert older not in (widget.ui.fixedVolumeSelector.currentNode(), widget.ui.movingVolumeSelector.currentNode())
+
+
+def test_opening_imports_nothing_heavy() -> None:
+    """In a fresh process, as this one has long imported it all."""
+    repository = MODULE.parents[1]
+    command = [sys.executable, "-m", "Testing.benchmarks.benchmark_panel", "--here"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(MODULE.parent), str(repository)])}
+    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "opening the panel" in done.stdout
 
 
 def test_register_says_what_is_missing(application: Any) -> None:
@@ -388,8 +401,7 @@ def test_charts_are_shown_in_a_plot_view_and_the_layout_comes_back(application: 
     widget.results.refresh(newest=True)
     before = slicer.app.layoutManager().layout
     assert widget.ui.plotBox.itemText(1) == "Dice before and after"
-    widget.ui.plotBox.currentIndex = 1
-    widget.results._show_chart(1)
+    widget.results.show_chart(0)
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView
     views = slicer.util.getNodesByClass("vtkMRMLPlotViewNode")
     assert any(view.GetPlotChartNodeID() == charts[0].node.GetID() for view in views)

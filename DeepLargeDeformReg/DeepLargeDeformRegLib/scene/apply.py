@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 
 from .errors import SceneError
+from .lazy_sitk import sitk
 from .results import RunResult
 from .segmentations import SegmentLabel, label_map_of, segment_names, segmentation_from_label_maps
 from .volumes import image_of, reason_against, share_window, volume_from_image

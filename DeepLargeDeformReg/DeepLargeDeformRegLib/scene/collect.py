@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 
 from . import markups, plots, results, segmentations, tables, transforms, volumes
 from .color_map import MAPS, show_as_jacobian, show_as_map
 from .errors import SceneError
 from .exchange import Inputs, Prepared, Targets
+from .lazy_sitk import sitk
 
 
 def collect(

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 import vtk
 
 from . import markups, segmentations, transforms, volumes
 from .errors import SceneError
+from .lazy_sitk import sitk
 
 # What a run makes beside the transform. "maps": the quality maps; "parts": the linear and the deformable part of the
 # transform as two further nodes.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 
 from .color_map import MAPS, show_legend
+from .lazy_sitk import sitk
 from .results import RunResult, list_results
 from .segmentations import keep_surfaces, show_outlines
 from .volumes import image_of, remove_node, same_grid, share_window, volume_from_image

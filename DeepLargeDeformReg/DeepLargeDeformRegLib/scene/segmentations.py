@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 import vtk
 from vtk.util import numpy_support
 
 from .errors import SceneError
+from .lazy_sitk import sitk
 from .volumes import RAS_TO_LPS, array_to_matrix, remove_node, volume_from_image
 
 SURFACE_OPACITY = 0.5

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 import vtk
 from vtk.util import numpy_support
 
 from ..raw_nrrd import RawImage, read_raw_nrrd
 from .errors import SceneError
+from .lazy_sitk import sitk
 from .volumes import RAS_TO_LPS, array_to_matrix, remove_node
 
 FIXED_ROLE = "DeepLargeDeformReg.fixed"

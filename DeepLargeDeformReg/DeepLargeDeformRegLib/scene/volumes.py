@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 import vtk
 
 from ..raw_nrrd import RawImage, read_raw_nrrd
 from .errors import SceneError
+from .lazy_sitk import sitk
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -16,6 +16,7 @@ from ..scene.errors import SceneError
 from ..worker import process
 from ..worker.client import Callbacks, JobRequest, WorkerClient, WorkerError, WorkerState
 from ..worker.job_folder import JobFolder, sweep
+from .listeners import RESULT_LISTENERS
 from .transport import QProcessTransport, python_executable
 
 logger = logging.getLogger(__name__)
@@ -83,9 +84,6 @@ class Runner:
     Args:
         on_state: called with the worker's state and a sentence.
         on_log: called with lines for the log pane.
-
-    Attributes:
-        on_result: called with each run that put a result into the scene, whoever started it.
     """
 
     def __init__(
@@ -94,7 +92,6 @@ class Runner:
         on_log: Callable[[str], None] | None = None,
     ) -> None:
         self.on_state, self.on_log = on_state, on_log
-        self.on_result: Callable[[Run], None] | None = None
         self.client: WorkerClient | None = None
         self.runs: dict[str, Run] = {}
         self._timer: Any = None
@@ -153,7 +150,7 @@ class Runner:
             self.client = None
         for run in self.active:
             run.end(error=RegistrationFailed("The registration was ended with the module.", "cancelled"))
-        self.on_state = self.on_log = self.on_result = None
+        self.on_state = self.on_log = None
 
     def _ensure_client(self) -> WorkerClient:
         if self.client is None:
@@ -197,8 +194,8 @@ class Runner:
             run.end(error=RegistrationFailed(text, "output", str(error)))
         else:
             run.end(result)
-            if self.on_result is not None:
-                self.on_result(run)
+            for listener in list(RESULT_LISTENERS):
+                listener(run)
 
     def _failed(self, job: str, error: WorkerError) -> None:
         run = self.runs.pop(job, None)

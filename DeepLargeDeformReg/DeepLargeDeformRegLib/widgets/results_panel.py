@@ -200,11 +200,16 @@ class ResultsPanel:
 
     def _show_chart(self, index: int) -> None:
         if 0 < index <= len(self._charts):
-            before = layouts.show_chart(self._charts[index - 1])
+            self.show_chart(index - 1)
+        self._ui.plotBox.currentIndex = 0
+
+    def show_chart(self, index: int) -> None:
+        """Show one of the current run's charts in a layout with a plot view."""
+        if 0 <= index < len(self._charts):
+            before = layouts.show_chart(self._charts[index])
             shown = slicer.app.layoutManager().layout
             if before != shown:
                 self._layouts = before, shown
-        self._ui.plotBox.currentIndex = 0
 
     def _leave_chart(self) -> None:
         """Back to the layout that was there before a chart was shown, unless the user has chosen another since."""
