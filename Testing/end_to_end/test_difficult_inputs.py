@@ -82,12 +82,12 @@ def test_apply_keeps_the_transform_above_a_volume(small: Small) -> None:
     small.moving.SetAndObserveTransformNodeID(parent.GetID())
     run = small.register()
     assert run.error is None, run.error
-    small.widget.ui.applySelector.setCurrentNode(small.moving)
+    small.widget.ui.applySelector.check(small.moving)
     small.widget.ui.applyButton.click()
     transform = run.result.get("transform")
     assert small.moving.GetParentTransformNode() is parent
     assert parent.GetParentTransformNode() is transform
-    assert "moving is under the transform" in small.widget.ui.exportLabel.text
+    assert small.widget.ui.exportLabel.text == "Under the transform: moving."
     parent.SetAndObserveTransformNodeID(None)
     resampling.assert_slicer_agrees(small.moving, run.result.get("warped"), transform)
 
