@@ -2,9 +2,9 @@
 
     python -m Testing.benchmarks.benchmark_worker             the worker
     python -m Testing.benchmarks.benchmark_worker --exchange  file formats alone
-    python -m Testing.benchmarks.benchmark_worker --cancel    how long a cancel takes at each stage
 
-Medians of ``--repeats`` runs. Scans are int16 as CT comes from Slicer, 192x160x192 unless told otherwise.
+Medians of ``--repeats`` runs, and in brackets the least, which other programs disturb least. Scans are int16 as CT
+comes from Slicer, 192x160x192 unless told otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.raw_nrrd import read_raw_nrrd
+from DeepLargeDeformRegLib.raw_nrrd import open_raw_nrrd, write_raw_nrrd
 from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, WorkerClient, WorkerError
 from DeepLargeDeformRegLib.worker.job_folder import JobFolder
@@ -39,14 +39,11 @@ class Session:
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment["PYTHONPATH"]])
         self._ended = threading.Event()
         self._outcome: protocol.Result | WorkerError | None = None
-        self._stage = ""
-        self._reached = threading.Event()
         self.transports: list[process.SubprocessTransport] = []
         self.client = WorkerClient(
             process.server_command(None, "--jobs", jobs),
             self._make,
             Callbacks(
-                on_progress=lambda _, event: self._notice(event),
                 on_result=lambda _, result: self._end(result),
                 on_error=lambda _, error: self._end(error),
             ),
@@ -61,24 +58,6 @@ class Session:
             raise SystemExit(f"the worker failed: {self._outcome}")
         return self._outcome
 
-    def cancel_at(self, stage: str, payload: dict[str, object]) -> tuple[float, str]:
-        """Seconds from the cancel in a stage to the end of the job, and how it ended."""
-        self._ended.clear()
-        self._reached.clear()
-        self._stage = stage
-        job = self.client.submit(JobRequest("register", payload))
-        while not self._reached.wait(0.05) and not self._ended.is_set():
-            self.client.tick()
-        if self._ended.is_set():
-            return float("nan"), "the job ended without this stage"
-        started = time.perf_counter()
-        self.client.cancel(job)
-        while not self._ended.wait(0.05):
-            self.client.tick()
-        seconds = time.perf_counter() - started
-        killed = isinstance(self._outcome, WorkerError) and "killed" in self._outcome.detail
-        return seconds, "the worker was killed" if killed else "the worker obeyed"
-
     def close(self) -> None:
         self.client.shutdown()
         for transport in self.transports:
@@ -87,10 +66,6 @@ class Session:
     def _make(self) -> process.SubprocessTransport:
         self.transports.append(process.SubprocessTransport())
         return self.transports[-1]
-
-    def _notice(self, event: protocol.Progress) -> None:
-        if event.stage == self._stage:
-            self._reached.set()
 
     def _end(self, outcome: protocol.Result | WorkerError) -> None:
         self._outcome = outcome
@@ -126,7 +101,7 @@ def round_trip(session: Session, pair: list[sitk.Image], compress: bool, field: 
         payload |= {name: str(folder / f"{name}.nrrd") for name in ("fixed", "moving")}
         rows["client writes the pair"] = seconds_of(
             lambda: [
-                sitk.WriteImage(image, str(payload[name]), useCompression=compress)
+                write(image, str(payload[name]), compress)
                 for name, image in zip(("fixed", "moving"), pair, strict=True)
             ]
         )
@@ -136,14 +111,32 @@ def round_trip(session: Session, pair: list[sitk.Image], compress: bool, field: 
         rows["messages there and back"] = time.perf_counter() - sent - in_worker
         rows["client reads the warped scan"] = seconds_of(lambda: read(payload["output_volume"]))
         if field:
-            rows["client reads the displacement field"] = seconds_of(lambda: read(payload["output_transform"]))
+            rows["client reads the displacement field"] = seconds_of(lambda: read_field(payload["output_transform"]))
     rows["all of it"] = time.perf_counter() - started - rows.get(FIELD_ROW, 0.0)
     return rows
 
 
-def read(path: object) -> object:
-    """As scene/transforms.py and scene/volumes.py read."""
-    return read_raw_nrrd(str(path)) or sitk.ReadImage(str(path))
+def write(image: sitk.Image, path: str, compress: bool) -> None:
+    """As scene/volumes.py writes: a copy of the scene's voxels goes into the file."""
+    copy = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(image))
+    array = sitk.GetArrayViewFromImage(copy)
+    if compress:
+        sitk.WriteImage(image, path, useCompression=True)
+    else:
+        write_raw_nrrd(array, image.GetSpacing(), image.GetOrigin(), image.GetDirection(), Path(path))
+
+
+def read(path: object) -> np.ndarray:
+    """As scene/volumes.py reads: the voxels are then copied into the scene."""
+    file = open_raw_nrrd(str(path))
+    return np.array(sitk.GetArrayFromImage(sitk.ReadImage(str(path))) if file is None else file.read())
+
+
+def read_field(path: object) -> np.ndarray:
+    """As scene/transforms.py reads: into the scene's memory, in its axes."""
+    file = open_raw_nrrd(str(path))
+    assert file is not None
+    return file.read(factors=(-1, -1, 1), out=np.empty(file.shape, np.float32))
 
 
 def floor(size: tuple[int, int, int], field: bool) -> Rows:
@@ -167,38 +160,6 @@ def floor(size: tuple[int, int, int], field: bool) -> Rows:
     return rows
 
 
-def cancel_stages(preset: str, size: tuple[int, int, int]) -> None:
-    """Seconds from a cancel to the end of the job, at each stage: the sample case on a grid of that size."""
-    case = REPOSITORY / "Resources" / "SampleCase"
-    scans = JobFolder()
-    for name in ("fixed", "moving"):
-        image = sitk.ReadImage(str(case / f"{name}.nii.gz"))
-        spacing = [
-            old * length / new for old, length, new in zip(image.GetSpacing(), image.GetSize(), size, strict=True)
-        ]
-        still = sitk.Transform()
-        larger = sitk.Resample(
-            image, size, still, sitk.sitkLinear, image.GetOrigin(), spacing, image.GetDirection(), -1000
-        )
-        sitk.WriteImage(larger, str(scans / f"{name}.nrrd"))
-    session = Session("DeepLargeDeformRegLib.worker.jobs")
-    for stage in ("read", "prealign", "network", "start", "refine", "repair", "measure", "write"):
-        with JobFolder() as folder:
-            payload: dict[str, object] = {
-                "fixed": str(scans / "fixed.nrrd"),
-                "moving": str(scans / "moving.nrrd"),
-                "settings": {"preset": "any" if stage == "start" else preset, "iterations": 10, "fold_free": True},
-                "output_transform": str(folder / "transform.nrrd"),
-                "output_inverse": str(folder / "inverse.nrrd"),
-                "output_volume": str(folder / "warped.nrrd"),
-                "report": str(folder / "report.html"),
-            }
-            seconds, how = session.cancel_at(stage, payload)
-        sys.stdout.write(f"  {seconds:6.2f} s  {stage}: {how}\n")
-    session.close()
-    scans.remove()
-
-
 def exchange_formats(pair: list[sitk.Image], repeats: int) -> None:
     """Compare uncompressed NRRD with memory-mapped arrays."""
     for pixel in (sitk.sitkInt16, sitk.sitkFloat32):
@@ -219,9 +180,12 @@ def exchange_formats(pair: list[sitk.Image], repeats: int) -> None:
 
 
 def print_rows(title: str, runs: list[Rows]) -> None:
-    """Medians, in milliseconds."""
+    """Medians and, where there are several runs, the least, in milliseconds."""
     lines = [title]
-    lines += [f"  {statistics.median(run[name] for run in runs) * 1000:8.1f} ms  {name}" for name in runs[0]]
+    for name in runs[0]:
+        values = [run[name] * 1000 for run in runs]
+        least = f"  ({min(values):6.1f})" if len(values) > 1 else ""
+        lines.append(f"  {statistics.median(values):8.1f} ms{least}  {name}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -230,17 +194,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=3, default=(192, 160, 192))
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--exchange", action="store_true")
-    parser.add_argument("--cancel", action="store_true")
-    parser.add_argument("--preset", default="liver-ct", help="of the registrations that --cancel ends")
     options = parser.parse_args()
     pair = make_pair(tuple(options.size))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     sys.stdout.write(f"{os.cpu_count()} cores, load {load:.1f}\n")
     if options.exchange:
         exchange_formats(pair, options.repeats)
-        return
-    if options.cancel:
-        cancel_stages(options.preset, tuple(options.size))
         return
     session = Session()
     cold = seconds_of(lambda: session.do("nothing", {}))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from DeepLargeDeformRegLib.worker import process
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 # As the worker starts: a process group of its own, then something that takes long; here a child of it says who it is.
 SILENT = """
@@ -49,6 +55,37 @@ def test_a_worker_that_has_not_said_hello_dies_with_what_it_started(application:
     transport.kill_tree(None)
     assert wait_for(lambda: not is_running(child))
     assert not exits, "nothing is told of a process that was given up"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are those of POSIX")
+def test_what_a_dead_worker_started_dies_too(application: Any) -> None:
+    """The worker is killed from outside; a process that it started would live on."""
+    from DeepLargeDeformRegLib.widgets.transport import QProcessTransport
+    from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, WorkerClient, WorkerError
+
+    child: list[int] = []
+    errors: list[WorkerError] = []
+    environment = process.server_environment()
+    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment["PYTHONPATH"]])
+    client = WorkerClient(
+        process.server_command(sys.executable, "--jobs", "Testing.worker.faulty_jobs"),
+        QProcessTransport,
+        Callbacks(
+            on_progress=lambda _, event: child.append(int(event.message)),
+            on_error=lambda _, error: errors.append(error),
+        ),
+        environment,
+    )
+    client.submit(JobRequest("with_child", {}))
+    assert wait_for(lambda: bool(child))
+    assert is_running(child[0])
+    assert client.hello is not None
+    os.kill(client.hello.process, signal.SIGKILL)
+    started = time.monotonic()
+    assert wait_for(lambda: bool(errors))
+    assert time.monotonic() - started < 2.0
+    assert errors[0].kind == "worker_killed"
+    assert wait_for(lambda: not is_running(child[0]))
 
 
 def test_a_program_that_is_not_there_is_told(application: Any) -> None:

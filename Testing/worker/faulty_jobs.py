@@ -7,6 +7,7 @@ once), a number of seconds, ``broken``, ``exit`` or ``crash``.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -105,6 +106,28 @@ def shout(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     return {"stdin": sys.stdin.read()}, {}
 
 
+def _protocol_descriptor() -> int:
+    """The worker's end of the pipe to its client."""
+    channels = [found for found in gc.get_objects() if type(found).__name__ == "Channel"]
+    return int(channels[0]._descriptor)
+
+
+def mumble(payload: dict[str, Any], monitor: Monitor) -> Outcome:
+    """Write garbage between the messages."""
+    lines = (b"100%|####| 3/3\n", b"\xff\xfe\x00\n", b'{"type": "warning"}\n')
+    for line in lines:
+        os.write(_protocol_descriptor(), line)
+    return {"lines": len(lines)}, {}
+
+
+def half_message(payload: dict[str, Any], monitor: Monitor) -> Outcome:
+    """Die within a message."""
+    monitor.report("refine", 0.3)
+    os.write(_protocol_descriptor(), b'{"type":"result","job":"')
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}, {}
+
+
 def raise_error(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     if payload["error"] == "bad_input":
         raise BadInputError("The scans do not overlap.", f"read {payload['fixed']}")
@@ -139,6 +162,8 @@ JOBS = {
         stop_self,
         hold_lock,
         shout,
+        mumble,
+        half_message,
         raise_error,
         not_a_number,
         with_child,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -109,6 +110,22 @@ def test_what_libraries_print_does_not_reach_the_protocol(desk: MakeDesk) -> Non
     assert "not a message" not in log
 
 
+def test_garbage_in_the_protocol_itself_costs_nothing_but_a_line_in_the_log(desk: MakeDesk) -> None:
+    """A native library may have kept the real stdout from before the worker took it away."""
+    one = desk()
+    assert one.do("mumble") == {"lines": 3}
+    assert one.log.count("[not a message: not JSON]") == 2
+    assert "[not a message: a message of an unknown type]" in one.log
+
+
+def test_a_message_that_a_death_cuts_off_is_no_message(desk: MakeDesk) -> None:
+    one = desk()
+    error = one.error(one.submit("half_message"))
+    assert error.kind == "worker_killed"
+    assert "the stream ended within a line" in error.detail
+    one.do("echo")
+
+
 def test_10_megabytes_of_non_ascii_payload(desk: MakeDesk, tmp_path: Path) -> None:
     one = desk()
     payload = {"name": "Läsion 肝臓 \udc80" * 600_000, "fixed": str(tmp_path / "größe mit leer 肝.nrrd")}
@@ -176,7 +193,7 @@ def test_survives_rubbish_and_ends_at_a_truncated_message() -> None:
         answers = [protocol.Message.from_json(json.loads(line)) for line in read_until(server.stdout, b'"result"')]
         assert [answer.job for answer in answers if isinstance(answer, protocol.Result)] == ["1"]
         _, log = server.communicate(request[:20], timeout=20)
-    assert server.returncode == 0
+    assert server.returncode == -signal.SIGKILL  # itself and what it started: no client is there to do so
     assert log.count(b"not a message") == 5
 
 
@@ -188,8 +205,9 @@ def read_until(stream: IO[bytes], word: bytes) -> Iterator[bytes]:
             return
 
 
-def test_ends_with_its_parent_even_if_the_pipe_stays_open(tmp_path: Path) -> None:
-    """The parent is killed while a job runs; a copy of the pipe's end lives on in a third process."""
+@pytest.mark.parametrize("pipe", ["stays open", "closes"])
+def test_ends_with_its_parent_and_ends_what_it_started(pipe: str, tmp_path: Path) -> None:
+    """The parent is killed while a job runs that does not obey; a third process may hold the pipe's end."""
     script = f"""
 import subprocess, sys, time
 sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / "DeepLargeDeformReg")!r}]
@@ -197,27 +215,32 @@ from DeepLargeDeformRegLib.worker import job_folder, process, protocol
 from Testing.worker.test_server import start_server
 server = start_server()
 folder = job_folder.JobFolder({str(tmp_path)!r})
-server.stdin.write(protocol.Request("1", "stages", {{"seconds": 60}}, str(folder.path)).encode())
+server.stdin.write(protocol.Request("1", "with_child", {{}}, str(folder.path)).encode())
 server.stdin.flush()
 decoder = protocol.Decoder()
-while not any(isinstance(m, protocol.Progress) for m in decoder.feed(server.stdout.readline())): pass
-keeper = subprocess.Popen(["sleep", "20"], pass_fds=[server.stdin.fileno()], stdin=subprocess.DEVNULL,
+told = []
+while not told:
+    told = [m for m in decoder.feed(server.stdout.readline()) if isinstance(m, protocol.Progress)]
+held = [server.stdin.fileno()] if {pipe == "stays open"} else []
+keeper = subprocess.Popen(["sleep", "20"], pass_fds=held, stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print(server.pid, keeper.pid, folder.path, flush=True)
+print(server.pid, told[0].message, keeper.pid, folder.path, flush=True)
 time.sleep(60)
 """
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    worker, keeper, folder = parent.stdout.readline().split(maxsplit=2)
+    worker, child, keeper, folder = parent.stdout.readline().split(maxsplit=3)
     assert process_lives(int(worker))
+    assert process_lives(int(child))
     assert Path(folder.strip()).is_dir()
     parent.kill()
     parent.communicate()
     end = time.monotonic() + 5.0
-    while process_lives(int(worker)) and time.monotonic() < end:
+    while (process_lives(int(worker)) or process_lives(int(child))) and time.monotonic() < end:
         time.sleep(0.05)
     try:
         assert not process_lives(int(worker))
+        assert not process_lives(int(child))
         assert not Path(folder.strip()).exists()
     finally:
         process.kill_process_tree(int(keeper))

@@ -147,9 +147,10 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
 
 def _check(request: RegistrationRequest) -> None:
     for name, volume in (("fixed", request.fixed), ("moving", request.moving)):
-        if not np.isfinite(volume.array).all():
+        lowest, highest = volume.array.min(), volume.array.max()
+        if not (np.isfinite(lowest) and np.isfinite(highest)):  # both hand on what is not finite
             raise BadInputError(f"The {name} scan contains values that are not numbers; repair or re-export it.")
-        if volume.array.min() == volume.array.max():
+        if lowest == highest:
             raise BadInputError(f"The {name} scan is the same everywhere; it holds nothing to align.")
     if request.region is not None and not request.region.array.any():
         raise BadInputError("The region of interest is empty; draw it again or leave it out.")
@@ -159,8 +160,16 @@ def _check(request: RegistrationRequest) -> None:
 
 
 def _model(settings: RegistrationSettings, preset: Preset, device: torch.device) -> RegistrationModel | None:
+    """The network, on the device; on the CPU if its weights do not even fit there: :func:`_deform` tries again."""
     name = settings.model if settings.model is not None else preset.model
-    return None if name is None or name == NO_MODEL else warm_model(name, device)
+    if name is None or name == NO_MODEL:
+        return None
+    try:
+        return warm_model(name, device)
+    except RuntimeError as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+    return warm_model(name)
 
 
 def _shared_labels(request: RegistrationRequest, warnings: list[str]) -> tuple[tuple[int, int], ...]:

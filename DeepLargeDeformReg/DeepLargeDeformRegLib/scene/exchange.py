@@ -19,6 +19,7 @@ from .lazy_sitk import sitk
 # What a run makes beside the transform. "maps": the quality maps; "parts": the linear and the deformable part of the
 # transform as two further nodes.
 OUTPUTS = ("warped", "segmentation", "jacobian", "maps", "table", "charts", "landmarks", "report", "parts")
+MOST_MAPS = 4
 DEFAULT_OUTPUTS = frozenset(OUTPUTS) - {"parts"}
 
 
@@ -90,6 +91,20 @@ class Prepared:
     payload: dict[str, Any]
     moving_labels: list[segmentations.SegmentLabel]
     warnings: list[str]
+
+
+def needed_bytes(inputs: Inputs, targets: Targets) -> int:
+    """What the job folder will hold at most: inputs, and field, scans, maps and labels on the fixed grid."""
+    voxels, largest = [], 1
+    for node in (inputs.fixed, inputs.moving):
+        image = node.GetImageData() if node is not None else None
+        voxels.append(image.GetNumberOfPoints() if image is not None else 0)
+        largest = max(largest, image.GetScalarSize() if image is not None else 1)
+    labels = inputs.fixed_segmentation is not None or inputs.moving_segmentation is not None
+    single = 4  # bytes of a float32
+    scalars = 1 + ("jacobian" in targets.wanted) + MOST_MAPS * ("maps" in targets.wanted)
+    each = single * (3 + scalars) + 2 * labels
+    return sum(voxels) * largest + voxels[0] * each
 
 
 def prepare(inputs: Inputs, targets: Targets, settings: Mapping[str, Any], folder: Path) -> Prepared:

@@ -14,7 +14,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from ..raw_nrrd import RawImage, read_raw_nrrd
+from ..raw_nrrd import RawFile, open_raw_nrrd
 from .errors import SceneError
 from .lazy_sitk import sitk
 from .volumes import RAS_TO_LPS, array_to_matrix, remove_node
@@ -22,31 +22,41 @@ from .volumes import RAS_TO_LPS, array_to_matrix, remove_node
 FIXED_ROLE = "DeepLargeDeformReg.fixed"
 MOVING_ROLE = "DeepLargeDeformReg.moving"
 ATTRIBUTE_PREFIX = "DeepLargeDeformReg."
+LPS_TO_RAS = (-1.0, -1.0, 1.0)
 
 
-def _grid_transform(field: sitk.Image | RawImage) -> Any:
+def _grid_transform(field: sitk.Image | RawFile) -> Any:
     """vtkOrientedGridTransform (RAS) of an LPS displacement field."""
-    if isinstance(field, sitk.Image):
-        field = RawImage(
-            sitk.GetArrayViewFromImage(field), field.GetSpacing(), field.GetOrigin(), field.GetDirection()
-        )
-    vectors = field.array * np.array((-1.0, -1.0, 1.0))
-    depth, height, width = vectors.shape[:3]
+    if isinstance(field, RawFile):
+        (depth, height, width), scalars = field.shape[:3], _vectors_of_file(field)
+        spacing, origin, directions = field.spacing, field.origin, field.direction
+    else:
+        vectors = sitk.GetArrayViewFromImage(field) * np.array(LPS_TO_RAS)
+        depth, height, width = vectors.shape[:3]
+        scalars = numpy_support.numpy_to_vtk(vectors.reshape(-1, 3), deep=True)
+        spacing, origin, directions = field.GetSpacing(), field.GetOrigin(), field.GetDirection()
     data = vtk.vtkImageData()
     data.SetDimensions(width, height, depth)
-    data.SetSpacing(field.spacing)
-    origin = np.array(field.origin) * (-1.0, -1.0, 1.0)
-    data.SetOrigin(origin)
-    scalars = numpy_support.numpy_to_vtk(vectors.reshape(-1, 3), deep=True)
+    data.SetSpacing(spacing)
+    data.SetOrigin(np.array(origin) * LPS_TO_RAS)
     scalars.SetName("displacement")
     data.GetPointData().SetScalars(scalars)
     direction = np.eye(4)
-    direction[:3, :3] = RAS_TO_LPS[:3, :3] @ np.array(field.direction).reshape(3, 3)
+    direction[:3, :3] = RAS_TO_LPS[:3, :3] @ np.array(directions).reshape(3, 3)
     grid = slicer.vtkOrientedGridTransform()
     grid.SetDisplacementGridData(data)
     grid.SetGridDirectionMatrix(array_to_matrix(direction))
     grid.SetInterpolationModeToLinear()
     return grid
+
+
+def _vectors_of_file(file: RawFile) -> Any:
+    """Vectors (RAS), single precision, read straight into VTK's memory."""
+    scalars = vtk.vtkFloatArray()
+    scalars.SetNumberOfComponents(3)
+    scalars.SetNumberOfTuples(file.shape[0] * file.shape[1] * file.shape[2])
+    file.read(factors=LPS_TO_RAS, out=numpy_support.vtk_to_numpy(scalars))
+    return scalars
 
 
 def new_grid_node(name: str) -> Any:
@@ -55,7 +65,7 @@ def new_grid_node(name: str) -> Any:
 
 
 def transform_from_field(
-    field: sitk.Image | RawImage,
+    field: sitk.Image | RawFile,
     name: str,
     node: Any = None,
     fixed: Any = None,
@@ -65,7 +75,7 @@ def transform_from_field(
     """Grid transform node of a displacement field.
 
     Args:
-        field: vector image, displacement (x, y, z) in mm, LPS, from fixed to moving points.
+        field: vector image or file, displacement (x, y, z) in mm, LPS, from fixed to moving points.
         name: name of a new node.
         node: transform node to overwrite instead.
         fixed: fixed volume, kept as node reference.
@@ -75,8 +85,8 @@ def transform_from_field(
     Raises:
         SceneError: if the image is not a 3D vector field.
     """
-    if isinstance(field, RawImage):
-        is_field = field.array.ndim == 4
+    if isinstance(field, RawFile):
+        is_field = field.is_field
     else:
         is_field = field.GetDimension() == 3 and field.GetNumberOfComponentsPerPixel() == 3
     if not is_field:
@@ -103,7 +113,7 @@ def read_transform(path: str | Path, name: str, node: Any = None, **references: 
             raise SceneError(f"{path.name} does not hold one displacement field.")
         field = sitk.DisplacementFieldTransform(loaded).GetDisplacementField()
     else:
-        field = read_raw_nrrd(path) or sitk.ReadImage(str(path))
+        field = open_raw_nrrd(path) or sitk.ReadImage(str(path))
     return transform_from_field(field, name, node, **references)
 
 

@@ -15,7 +15,7 @@ from ..scene.collect import collect
 from ..scene.errors import SceneError
 from ..worker import process
 from ..worker.client import Callbacks, JobRequest, WorkerClient, WorkerError, WorkerState
-from ..worker.job_folder import JobFolder, sweep
+from ..worker.job_folder import JobFolder, JobFolderError, sweep
 from .listeners import RESULT_LISTENERS
 from .transport import QProcessTransport, python_executable
 
@@ -47,6 +47,7 @@ class Run:
 
     Attributes:
         result: the result when it is done. error: why there is none. finished: True with either.
+        folder: private, in the application's temporary folder; :class:`RegistrationFailed` if there can be none.
         on_progress: called with (stage, fraction, message, seconds to go or None).
         on_finished: called once with the run.
     """
@@ -60,7 +61,10 @@ class Run:
         self.on_finished: Callable[[Run], None] | None = None
         self.job = ""
         self.discarded = ""
-        self.folder = JobFolder(slicer.app.temporaryPath)
+        try:
+            self.folder = JobFolder(slicer.app.temporaryPath)
+        except JobFolderError as error:
+            raise RegistrationFailed(error.message, error.kind, error.detail) from error
         self.prepared: exchange.Prepared | None = None
 
     @property
@@ -116,12 +120,16 @@ class Runner:
 
         Raises:
             SceneError: if an input cannot be used.
-            RegistrationFailed: if the worker cannot be started at all.
+            RegistrationFailed: if the worker cannot be started at all, or the temporary folder has no room.
         """
         try:
+            run.folder.require_space(exchange.needed_bytes(run.inputs, run.targets))
             run.prepared = exchange.prepare(run.inputs, run.targets, run.settings, run.folder.path)
             run.warnings += run.prepared.warnings
             client = self._ensure_client()
+        except OSError as error:
+            run.folder.remove()
+            raise _no_room(error) from error
         except BaseException:
             run.folder.remove()
             raise
@@ -223,6 +231,11 @@ class Runner:
     def _log(self, line: str) -> None:
         if self.on_log is not None:
             self.on_log(line)
+
+
+def _no_room(error: OSError) -> RegistrationFailed:
+    text = _("The scans could not be written into the temporary folder. Free some space, or choose another folder.")
+    return RegistrationFailed(getattr(error, "message", text), "output", str(error))
 
 
 _shared: Runner | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import qt
 
-from ..worker.process import kill_process_tree
+from ..worker.process import kill_left_behind, kill_process_tree
 
 
 def python_executable() -> str:
@@ -82,6 +82,8 @@ class QProcessTransport:
             kill_process_tree(process_id, process.processId())
             process.kill()
             process.waitForFinished(1000)
+        else:
+            kill_left_behind(process_id)
 
     def _read_output(self) -> None:
         if self._callbacks is not None:

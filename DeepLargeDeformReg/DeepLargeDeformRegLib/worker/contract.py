@@ -112,7 +112,7 @@ class Limits:
 
     hello: float = 30.0
     """A process that says nothing after its start is ended. Cold disks and virus scanners are slow."""
-    heartbeat: float = 1.8
+    heartbeat: float = 1.5
     """Without a sign of life the worker counts as unresponsive."""
     hang: float = 10.0
     """... and is ended. A native call may hold Python's lock for a few seconds; SimpleITK and torch release it."""

@@ -59,6 +59,16 @@ def kill_process_tree(*process_ids: int | None) -> None:
                 continue
 
 
+def kill_left_behind(process_id: int | None) -> None:
+    """Kill what a process that is gone has started; on Windows the worker's job object has done so already.
+
+    Its identifier may mean nothing any more, and is used as that of a group alone.
+    """
+    if process_id and sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process_id, signal.SIGKILL)
+
+
 def _kill_windows_tree(process_id: int) -> None:
     # By its full path: Windows would look for it in the current folder first.
     program = Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "taskkill.exe"
@@ -195,6 +205,8 @@ class SubprocessTransport:
             kill_process_tree(process.pid)
             self._gone.set()
         code = process.wait()
+        if not self._gone.is_set():
+            kill_left_behind(process.pid)
         self._gone.set()
         self._outbox.put(None)
         for reader in readers:

@@ -30,12 +30,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..engine.errors import CancelledError, RegistrationError, is_out_of_memory
 from ..engine.progress import Monitor, ProgressEvent
-from . import protocol
+from . import protocol, windows
 from .job_folder import remove_abandoned
 
 logger = logging.getLogger("DeepLargeDeformReg.worker")
@@ -135,6 +135,7 @@ class Server:
         self._running: str | None = None
         self._abandoned: list[str] = []
         self._ended = threading.Event()
+        self.orphaned = False  # the client is gone, and cannot end what this process started
 
     @property
     def running(self) -> str | None:
@@ -154,15 +155,20 @@ class Server:
             self._remove_abandoned()
             self._ended.set()
 
-    def leave(self) -> None:
-        """End this process although a job may be running: the client is gone, and nobody wants the result."""
+    def leave(self, asked: bool = False) -> None:
+        """End this process although a job may be running: nobody wants the result.
+
+        Args:
+            asked: by a client, which ends what this process started; else the client is gone, and this one does.
+        """
         with self._lock:
+            self.orphaned = not asked
             self._cancelled.update(self._open)
             self._abandoned = [request.folder for request in self._open.values() if request.folder]
         self._inbox.put(None)
         self._ended.wait(GRACE_SECONDS)
         self._remove_abandoned()
-        os._exit(0)
+        _exit(self, 0)
 
     def _remove_abandoned(self) -> None:
         for folder in self._abandoned:
@@ -250,7 +256,7 @@ class Server:
                     if known:
                         self._channel.send(protocol.Cancelling(item.job))
                 elif isinstance(item, protocol.Shutdown):
-                    self.leave()
+                    self.leave(asked=True)
         self.leave()
 
 
@@ -309,8 +315,11 @@ def _claim_streams() -> tuple[int, int]:
 
 
 def _lead_own_group() -> None:
-    """Lead a process group, so that all that this process starts can be ended with it."""
-    if sys.platform != "win32" and os.getpgrp() != os.getpid():
+    """Lead a process group (on Windows a job object), so that all that this process starts can be ended with it."""
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError):
+            windows.end_children_with_this_process()
+    elif os.getpgrp() != os.getpid():
         with contextlib.suppress(OSError):
             os.setsid()
     if sys.platform == "linux":
@@ -320,9 +329,18 @@ def _lead_own_group() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _exit(server: Server, code: int) -> NoReturn:
+    """End this process at once, and with it what it started if no client is there to do so.
+
+    Threads of native libraries may not survive an orderly end of the interpreter, and nothing is left to save.
+    """
+    sys.stderr.flush()
+    if server.orphaned and sys.platform != "win32" and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(code)
+
+
 def _parent_lives(parent: int, first_parent: int) -> bool:
-    if sys.platform == "win32":
-        return True  # the pipe ends with it
     if not parent:
         return os.getppid() == first_parent
     try:
@@ -335,6 +353,11 @@ def _parent_lives(parent: int, first_parent: int) -> bool:
 
 
 def _watch_parent(server: Server, parent: int) -> None:
+    """Leave when the parent is gone: its pipe may live on in another process that it started."""
+    if sys.platform == "win32":
+        if parent and windows.wait_for_end(parent):
+            server.leave()
+        return
     first_parent = os.getppid()
     while _parent_lives(parent, first_parent):
         time.sleep(PARENT_SECONDS)
@@ -371,10 +394,7 @@ def main(arguments: list[str] | None = None) -> int:
     beat = (server, channel, options.heartbeat_seconds)
     threading.Thread(target=_beat, args=beat, name="heartbeat", daemon=True).start()
     threading.Thread(target=_watch_parent, args=(server, options.parent), name="parent", daemon=True).start()
-    code = server.run()
-    sys.stderr.flush()
-    # Threads of native libraries may not survive an orderly end of the interpreter, and nothing is left to save.
-    os._exit(code)
+    _exit(server, server.run())
 
 
 def _read_some(descriptor: int) -> bytes:

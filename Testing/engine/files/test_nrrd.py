@@ -61,8 +61,8 @@ def test_a_full_disk_is_called_so(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full of Linux")
     from DeepLargeDeformRegLib.engine.files.common import written_whole
-    from DeepLargeDeformRegLib.engine.files.nrrd import write_raw_nrrd
+    from DeepLargeDeformRegLib.raw_nrrd import write_raw_nrrd
 
     with pytest.raises(OutputError, match="the disk is full"), written_whole(tmp_path / "scan.nrrd"):
-        write_raw_nrrd(np.zeros(GRID.shape, np.float32), GRID, Path("/dev/full"))
+        write_raw_nrrd(np.zeros(GRID.shape), GRID.spacing, GRID.origin, GRID.direction, Path("/dev/full"))
     assert list(tmp_path.iterdir()) == []

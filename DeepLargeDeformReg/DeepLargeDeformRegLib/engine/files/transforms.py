@@ -25,12 +25,12 @@ import numpy.typing as npt
 import SimpleITK as sitk
 import torch
 
+from ...raw_nrrd import write_raw_nrrd
 from ..errors import BadInputError
 from ..field import DisplacementField, compose, from_affine, identity
 from ..geometry import ImageGrid
 from .common import PathLike, check_output, ending, quiet_itk, written_whole
 from .headers import check_file
-from .nrrd import write_raw_nrrd
 from .volumes import check_written, execute, open_image, write_image
 
 FIELD_ENDINGS = (".nrrd", ".mha", ".nii.gz", ".nii")
@@ -63,7 +63,8 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
             _write_nifti(transform, path)
         elif kind == ".nrrd" and not compress:
             with written_whole(path) as temporary:
-                write_raw_nrrd(_vectors(transform), transform.grid, temporary)
+                grid = transform.grid
+                write_raw_nrrd(_vectors(transform), grid.spacing, grid.origin, grid.direction, temporary)
         else:
             write_image(_field_image(transform), path, compress)
         return

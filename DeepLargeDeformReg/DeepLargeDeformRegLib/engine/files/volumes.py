@@ -6,16 +6,16 @@ import errno
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
-from ...raw_nrrd import read_raw_nrrd
+from ...raw_nrrd import RawFile, open_raw_nrrd, write_raw_nrrd
 from ..errors import BadInputError, MemoryExhaustedError
 from ..geometry import ImageGrid
 from ..images import Volume
 from .common import VOLUME_ENDINGS, PathLike, check_output, ending, quiet_itk, written_whole
 from .dicom import read_series, split_series
 from .headers import check_file, not_finite
-from .nrrd import write_raw_nrrd
 
 MINIMUM_VOXELS = 8  # per axis; fewer hold no deformation that could be told from noise
 
@@ -38,19 +38,19 @@ def read_volume(path: PathLike, series: int | str | None = None) -> Volume:
             not finite, an impossible geometry, or fewer than 8 voxels along an axis.
     """
     name = Path(path).name
-    raw = read_raw_nrrd(path) if ending(path) == ".nrrd" else None
-    if raw is not None and raw.array.ndim == 3:
-        grid = _grid(name, raw.array.shape[::-1], raw.spacing, raw.origin, raw.direction)
-        volume = Volume(raw.array.astype(np.float32, copy=False), grid)
+    raw = open_raw_nrrd(path) if ending(path) == ".nrrd" else None
+    if raw is not None and not raw.is_field:
+        grid = _grid(name, raw.shape[::-1], raw.spacing, raw.origin, raw.direction)
+        volume = Volume(_voxels(raw, name), grid)
     else:
         volume = Volume.from_image(read_image(path, series, sitk.sitkFloat32))
     if min(volume.grid.size) < MINIMUM_VOXELS:
         size = " x ".join(str(n) for n in volume.grid.size)
         raise BadInputError(f"{name} has only {size} voxels; at least {MINIMUM_VOXELS} along every axis are needed.")
-    wrong = volume.array.size - int(np.count_nonzero(np.isfinite(volume.array)))
-    if wrong:
-        raise not_finite(name, wrong)
-    if volume.array.min() == volume.array.max():
+    lowest, highest = volume.array.min(), volume.array.max()
+    if not (np.isfinite(lowest) and np.isfinite(highest)):  # both hand on what is not finite
+        raise not_finite(name, volume.array.size - int(np.count_nonzero(np.isfinite(volume.array))))
+    if lowest == highest:
         raise BadInputError(
             f"{name} is constant: all voxels are {volume.array.flat[0]:g}; there is nothing to align."
         )
@@ -71,7 +71,8 @@ def write_volume(volume: Volume, path: PathLike, compress: bool = True) -> None:
     """
     if not compress and ending(path) == ".nrrd":
         with written_whole(path) as temporary:
-            write_raw_nrrd(volume.array, volume.grid, temporary)
+            grid = volume.grid
+            write_raw_nrrd(volume.array, grid.spacing, grid.origin, grid.direction, temporary)
         return
     write_image(volume.to_image(), path, compress)
 
@@ -194,6 +195,13 @@ def check_written(path: Path) -> None:
         check_file(path)
     except BadInputError as error:
         raise OSError(errno.ENOSPC, error.message) from error
+
+
+def _voxels(raw: RawFile, name: str) -> npt.NDArray[np.float32]:
+    try:
+        return raw.read(np.float32).astype(np.float32, copy=False)
+    except OSError as error:
+        raise BadInputError(f"{name} could not be read to its end; copy it again.", str(error)) from error
 
 
 def _grid(name: str, size, spacing, origin, direction) -> ImageGrid:  # type: ignore[no-untyped-def]
