@@ -132,10 +132,10 @@ def means_of(cases: list[Case]) -> Case:
     """Means over the cases that have a figure, the deviation of Dice, and Dice30: the mean of the lowest 30 %."""
     names = dict.fromkeys(name for case in cases for name in case)
     means = {name: fmean(case[name] for case in cases if name in case) for name in names}
-    overlaps = sorted(case["dice"] for case in cases if "dice" in case)
-    if overlaps:
-        lowest = overlaps[: max(1, round(0.3 * len(overlaps)))]
-        means |= {"dice_std": pstdev(overlaps), "dice30": fmean(lowest)}
+    overlaps = [case["dice"] for case in cases if "dice" in case]
+    lowest = metrics.dice30(overlaps)
+    if lowest is not None:
+        means |= {"dice_std": pstdev(overlaps), "dice30": lowest}
     return means
 
 

@@ -260,6 +260,12 @@ def _summarize(numbers: dict[str, Any]) -> None:
     if alike is not None:
         table.add_row("Similarity (local NCC)", _text(alike["before"]), _text(alike["after"]))
     table.add_row("Folded voxels, %", "", _text(numbers["jacobian"]["fold_percent"]))
+    for name, change in numbers.get("volume_change_percent", {}).items():
+        table.add_row(f"Volume of moving against fixed {escape(name)}, %", "", _text(change))
+    consistency = numbers["inverse_consistency_mm"]
+    table.add_row(f"Inverse consistency p95, mm ({consistency['source']})", "", _text(consistency["p95"]))
+    if "uncertainty_mm" in numbers:
+        table.add_row("Uncertainty p95, mm", "", _text(numbers["uncertainty_mm"]["p95"]))
     _output.print(table)
     if "verdict" in numbers:
         _show_verdict(numbers["verdict"])

@@ -94,10 +94,35 @@ def test_places_are_where_the_map_deforms_and_folds(phantom: Phantom) -> None:
 
 def test_a_listed_fold_is_shown(phantom: Phantom) -> None:
     fold = {"volume_mm3": 24.0, "worst": -0.75, "point_lps": [2.0, -20.0, 4.0], "structure": "ball"}
-    listed = phantom.with_metrics({"folds": [fold]})
+    larger = {**fold, "volume_mm3": 48.0, "worst": -0.25, "point_lps": [9.0, 9.0, 9.0]}
+    listed = phantom.with_metrics({"folds": [larger, fold]})
     places = {place.title: place for place in telling_places(Case.of(listed.request, listed.result))}
     assert np.allclose(places["Deepest fold"].point, fold["point_lps"])
     assert "-0.75" in places["Deepest fold"].reason
+
+
+def test_the_poorest_match_is_shown(phantom: Phantom, tmp_path: Path) -> None:
+    grid = phantom.request.fixed.grid.with_spacing(5.0)  # a map of its own, coarser grid
+    spot = np.array([12.0, 8.0, -4.0])
+    z, y, x = np.indices(grid.shape)
+    offset = np.linalg.norm(grid.to_physical(np.stack([x, y, z], axis=-1)) - spot, axis=-1)
+    similarity = np.where(offset < 7, 0.02, 0.9).astype(np.float32)
+    similarity[:, :, x[0, 0] < 4] = np.nan
+    case = Case.of(phantom.request, replace(phantom.result, maps={"local_similarity": Volume(similarity, grid)}))
+    place = next(place for place in telling_places(case) if place.title == "Poorest match")
+    assert np.linalg.norm(place.point - spot) < 10
+    assert "0.02" in place.reason
+    plane = planes_through(spot, case.box, 1.0)[0]
+    drawn = {p.title: p for p in PlanePictures(case, plane, spot, scale_of(case)).all()}
+    pixels = pixels_of(drawn["Local similarity"].source, tmp_path).astype(int)
+    x0, y0 = (round(value) for value in plane.pixel_of(spot))
+    assert pixels[y0, x0].sum() < 150  # dark where not alike
+    assert pixels[5, -20, 0] > 200  # bright where alike
+    assert pixels[5, -20, 2] < 120
+    undefined = pixels[:, 0]
+    assert {tuple(color) for color in undefined.tolist()} == {(255, 255, 255), (150, 150, 150)}
+    without = Case.of(phantom.request, phantom.result)
+    assert not [place for place in telling_places(without) if place.title == "Poorest match"]
 
 
 def test_uncertainty_is_shown_where_it_is_greatest(phantom: Phantom, tmp_path: Path) -> None:

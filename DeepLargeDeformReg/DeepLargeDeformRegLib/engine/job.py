@@ -208,7 +208,7 @@ def run_evaluate(
             fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, landmarks=landmarks
         )
         result = RegistrationResult(
-            deformation, np.eye(4), measured.warped, measured.warped_labels, measured.jacobian, numbers
+            deformation, np.eye(4), measured.warped, measured.warped_labels, measured.jacobian, numbers, measured.maps
         )
         write_report(Path(job.report), request, result, job.report_title)
     if job.metrics is not None:

@@ -369,6 +369,7 @@ def _provenance(
     return {
         "version": __version__,
         "torch": torch.__version__,
+        "simpleitk": sitk.Version_VersionString(),
         "python": platform.python_version(),
         "settings": settings.to_json(),
         "start": deformed.origin,

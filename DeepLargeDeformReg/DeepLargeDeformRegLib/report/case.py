@@ -75,6 +75,11 @@ class Case:
         """The map from fixed to moving points."""
         return self.result.field
 
+    @property
+    def similarity(self) -> Volume | None:
+        """Local similarity on a grid of its own, NaN where there is nothing to compare; None if not measured."""
+        return (self.result.maps or {}).get("local_similarity")
+
     @cached_property
     def focus(self) -> Volume:
         """1 in what matters, on the fixed grid: the structures, else the region of interest, else the body."""

@@ -169,6 +169,12 @@ def millimeter_legend(longest_mm: float) -> str:
     return _legend(f"Colors of lengths from 0, dark, to {longest_mm:g} mm, bright", "millimeters", ticks)
 
 
+def similarity_legend() -> str:
+    """The colors of the local similarity, 0 to 1."""
+    ticks = "".join(_text(f"{share:g}", 10 + share * LEGEND, 31, "middle") for share in (0, 0.25, 0.5, 0.75, 1))
+    return _legend("Colors of the local similarity from 0, dark, to 1, bright", "millimeters", ticks)
+
+
 def _legend(label: str, gradient: str, content: str) -> str:
     return (
         f'<svg class="legend" viewBox="0 0 {LEGEND + 26} 34" role="img" aria-label="{label}">'

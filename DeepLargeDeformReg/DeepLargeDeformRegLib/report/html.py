@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from .. import __version__
 from ..engine import metrics as measures
 from ..engine.files import written_whole
 from ..engine.images import LabelMap, Volume
@@ -81,7 +82,9 @@ def write_report(
         jacobian_legend=charts.jacobian_legend(),
         length_legend=charts.millimeter_legend(scale.longest_mm),
         uncertainty_legend=charts.millimeter_legend(scale.uncertainty_mm) if scale.uncertainty_mm else None,
+        similarity_legend=charts.similarity_legend() if case.similarity is not None else None,
         grid_mm=scale.grid_mm,
+        version=__version__,
         definitions=charts.definitions(),
         **_numbers(case),
     )
@@ -198,7 +201,13 @@ def _provenance(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("Model", metrics.get("model") or "none: the result is by optimization alone")] if known else []
     if metrics.get("model") and known.get("model_sha256"):
         rows.append(("Checksum of the model (SHA-256)", known["model_sha256"]))
-    titles = (("version", "DeepLargeDeformReg"), ("torch", "PyTorch"), ("python", "Python"), ("start", "Start"))
+    titles = (
+        ("version", "DeepLargeDeformReg"),
+        ("torch", "PyTorch"),
+        ("simpleitk", "SimpleITK"),
+        ("python", "Python"),
+        ("start", "Start"),
+    )
     rows += [(title, str(known[key])) for key, title in titles if known.get(key)]
     if metrics.get("device"):
         rows.append(("Device", metrics["device"]))

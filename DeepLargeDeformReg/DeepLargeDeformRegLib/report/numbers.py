@@ -197,6 +197,8 @@ STAGES = {
     "network": "Network",
     "start": "Search for a start",
     "refine": "Refinement",
+    "backward": "Registration in the other direction",
+    "uncertainty": "Estimation of uncertainty",
     "repair": "Repair of folds",
     "measure": "Measuring",
     "write": "Writing",

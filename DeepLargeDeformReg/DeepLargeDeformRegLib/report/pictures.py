@@ -121,6 +121,11 @@ class PlanePictures:
             ),
             self._picture("Deformed grid", "the moving scan's grid on the fixed scan", self._lengths, self._grid),
         ]
+        if self._case.similarity is not None:
+            what = (
+                "how alike the scans are, bright where alike, dark where not, striped where nothing can be compared"
+            )
+            pictures.append(self._picture("Local similarity", what, self._alike, self._fixed_outline))
         uncertainty, most = self._case.result.uncertainty, self._scale.uncertainty_mm
         if uncertainty is not None and most is not None:
             colors = millimeter_colors(np.nan_to_num(sample(uncertainty, self._points)) / most)
@@ -168,6 +173,19 @@ class PlanePictures:
         colors = jacobian_colors(values)
         rows, columns = np.indices(values.shape)
         colors[(values <= 0) & ((rows + columns) % 4 == 0)] = 255
+        return colors
+
+    @property
+    def _alike(self) -> Bytes:
+        """Colors of the local similarity; white with gray stripes where it is not defined."""
+        similarity = self._case.similarity
+        assert similarity is not None
+        values = sample(similarity, self._points, nearest=True)
+        values = np.where(similarity.grid.contains(self._points), values, np.nan)
+        colors = millimeter_colors(np.nan_to_num(values))
+        colors[np.isnan(values)] = 255
+        rows, columns = np.indices(values.shape)
+        colors[np.isnan(values) & ((rows + columns) % 8 == 0)] = 150
         return colors
 
     @property

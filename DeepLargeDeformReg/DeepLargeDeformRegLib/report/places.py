@@ -24,8 +24,8 @@ class Place:
 
 
 def telling_places(case: Case) -> list[Place]:
-    """Largest deformation, worst Jacobian, greatest uncertainty, centers of structures; close ones joined."""
-    found = [_largest_deformation(case), _worst_jacobian(case), _most_uncertain(case)]
+    """The places of a case: deformation, Jacobian, match, uncertainty, centers of structures; close ones joined."""
+    found = [_largest_deformation(case), _worst_jacobian(case), _poorest_match(case), _most_uncertain(case)]
     found += [_center(case, structure) for structure in _structures_to_show(case)]
     joined: list[Place] = []
     for place in found:
@@ -61,10 +61,9 @@ def _worst_jacobian(case: Case) -> Place | None:
     folds = case.result.metrics.get("folds") or []
     grid = case.result.jacobian.grid
     if folds:
-        point = np.array(folds[0]["point_lps"], dtype=np.float64)
-        return Place(
-            "Deepest fold", f"det J falls to {folds[0]['worst']:.2f}: the map turns tissue inside out.", point
-        )
+        deepest = min(folds, key=lambda fold: fold["worst"])
+        reason = f"det J falls to {deepest['worst']:.2f}: the map turns tissue inside out."
+        return Place("Deepest fold", reason, np.array(deepest["point_lps"], dtype=np.float64))
     inside = np.flatnonzero(case.inside(case.focus))
     if not len(inside):
         return None
@@ -88,6 +87,20 @@ def _worst_jacobian(case: Case) -> Place | None:
 
 def _times(value: float) -> str:
     return f"{value:.1f} times larger" if value > 1 else f"{1 / value:.1f} times smaller"
+
+
+def _poorest_match(case: Case) -> Place | None:
+    """Where the scans are least alike, among the places that have something to compare."""
+    points, similarity = case.coarse_points, case.similarity
+    if similarity is None or not len(points):
+        return None
+    values = sample(similarity, points, nearest=True)
+    defined = np.isfinite(values) & similarity.grid.contains(points)
+    if not defined.any():
+        return None
+    worst = int(np.where(defined, values, np.inf).argmin())
+    reason = f"The local similarity of the scans is {values[worst]:.2f} here (1: alike, 0: nothing in common)."
+    return Place("Poorest match", reason, points[worst])
 
 
 def _most_uncertain(case: Case) -> Place | None:

@@ -71,6 +71,11 @@ _PICTURES = (
     ),
     ("Checkerboard", "Fixed and registered scan in turns: edges should run on across the squares."),
     (
+        "Local similarity",
+        "How alike the scans are around each point (squared correlation in a cube of about 17.5 mm): dark is where "
+        "the match is doubtful; striped is where neither scan has an edge, so that nothing can be compared.",
+    ),
+    (
         "Deformed grid",
         "The regular grid of the moving scan as the map bends it on the fixed scan; the colors give the part of the "
         "displacement that is beyond the closest affine map.",

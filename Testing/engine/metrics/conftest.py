@@ -14,6 +14,8 @@ from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs, 
 from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult, register
 from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
 
+from training import benchmark_cases
+
 MEMORY_MB = 40
 LIVER = (Label(1, "liver"),)
 
@@ -24,8 +26,8 @@ class Pair:
 
     fixed: Volume
     moving: Volume
-    fixed_labels: LabelMap
-    moving_labels: LabelMap
+    fixed_labels: LabelMap | None
+    moving_labels: LabelMap | None
     landmarks: LandmarkPairs | None = None
 
     def request(self, with_labels: bool, preset: str, model: str | None = "none") -> RegistrationRequest:
@@ -61,6 +63,22 @@ def abdomens(shared_data: Path) -> Pair:
         scans.append((volume, LabelMap(array, volume.grid, LIVER)))
     (fixed, fixed_labels), (moving, moving_labels) = scans
     return Pair(fixed, moving, fixed_labels, moving_labels)
+
+
+@pytest.fixture(scope="session")
+def hippocampi(shared_data: Path) -> Pair:
+    """The hippocampus of two people, its head and its tail outlined."""
+    return _pair(benchmark_cases.hippocampus(shared_data)[0])
+
+
+@pytest.fixture(scope="session")
+def breathing_liver(shared_data: Path) -> Pair:
+    """MR of one person's liver at two breathing states, 20 mm apart."""
+    return _pair(benchmark_cases.liver_mr(shared_data)[1])
+
+
+def _pair(case: benchmark_cases.Case) -> Pair:
+    return Pair(case.fixed, case.moving, case.fixed_labels, case.moving_labels, case.landmarks)
 
 
 @pytest.fixture(scope="session")

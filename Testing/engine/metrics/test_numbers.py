@@ -164,6 +164,17 @@ def test_folds_are_found_with_place_volume_and_structure() -> None:
     assert [fold["structure"] for fold in folds] == ["liver", None]
 
 
+def test_the_deepest_fold_is_listed_however_small_it_is() -> None:
+    array = np.ones(FINE.shape, dtype=np.float32)
+    for number in range(24):
+        array[2, 3 * number : 3 * number + 2, 5 : 7 + number] = -0.1
+    array[20, 20, 20] = -3.0
+    folds, count = metrics.fold_regions(Volume(array, FINE))
+    assert count == 25
+    assert len(folds) == 20
+    assert min(fold["worst"] for fold in folds) == -3.0
+
+
 def test_inverse_consistency_of_maps_that_are_known() -> None:
     """A far translation inverts exactly; a backward map that misses by 2 mm is told to be 2 mm off."""
     there, back = np.eye(4), np.eye(4)
@@ -193,6 +204,21 @@ def test_similarity_knows_no_gain_and_sees_a_shift(lungs: Pair) -> None:
     assert same.mutual_information is not None
     assert moved.mutual_information < 0.7 * same.mutual_information
     assert moved.overlap_percent == pytest.approx(100 * (1 - 12.0 / grid.extent[2]), abs=2.0)
+
+
+def test_neighborhoods_are_in_place_where_they_fit_best(lungs: Pair) -> None:
+    """A scan on itself is in place everywhere, in negative too; 6 mm beside hardly anywhere, along each axis."""
+    grid = lungs.fixed.grid
+    negative = Volume(-lungs.fixed.array, grid)
+    assert metrics.in_place_percent(lungs.fixed, negative, fields.identity(grid)) == 100.0
+    for axis in range(3):
+        matrix = np.eye(4)
+        matrix[axis, 3] = 6.0
+        beside = metrics.in_place_percent(lungs.fixed, lungs.fixed, fields.from_affine(matrix, grid))
+        assert beside is not None
+        assert beside < 5
+    matrix[0, 3] = 5000.0
+    assert metrics.in_place_percent(lungs.fixed, lungs.fixed, fields.from_affine(matrix, grid)) is None
 
 
 def test_scans_that_do_not_meet_have_no_similarity(lungs: Pair) -> None:

@@ -7,7 +7,7 @@ from .landmarks import landmark_errors, landmark_table, summarize_errors
 from .limits import SITE_TABLE, Limits, load_limits
 from .measure import Measured, MeasureInput, measure
 from .overlap import SurfaceDistances, dice, dice30, label_overlap, match_labels, surface_distances
-from .similarity import Similarity, scan_similarity
+from .similarity import Similarity, in_place_percent, scan_similarity
 from .verdict import judge
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "dice",
     "dice30",
     "fold_regions",
+    "in_place_percent",
     "inverse_consistency",
     "jacobian_statistics",
     "judge",

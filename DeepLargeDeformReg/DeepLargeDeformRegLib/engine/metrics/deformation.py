@@ -60,8 +60,9 @@ def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[list
         labels: fixed segmentation, to name the structure that a region lies in.
 
     Returns:
-        The largest ones, at most 20, each with ``volume_mm3``, ``worst`` (its smallest det J), ``point_lps`` (where
-        that is, mm) and ``structure`` (the fixed structure there, or None); and how many regions there are in all.
+        The largest ones, at most 20 and the deepest one always among them, each with ``volume_mm3``, ``worst`` (its
+        smallest det J), ``point_lps`` (where that is, mm) and ``structure`` (the fixed structure there, or None); and
+        how many regions there are in all.
     """
     folded = jacobian.array <= 0
     if not folded.any():
@@ -69,6 +70,9 @@ def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[list
     regions, count = ndimage.label(folded, structure=np.ones((3, 3, 3)))
     voxels = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     listed = np.argsort(-voxels, kind="stable")[:LISTED_FOLDS] + 1
+    deepest = regions[np.unravel_index(int(jacobian.array.argmin()), regions.shape)]
+    if deepest not in listed:
+        listed[-1] = deepest
     places = ndimage.minimum_position(jacobian.array, regions, listed)
     rows = []
     for region, place in zip(listed, places, strict=True):

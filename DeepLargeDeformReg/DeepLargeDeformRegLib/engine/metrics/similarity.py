@@ -1,4 +1,4 @@
-"""How alike the scans are where both have data, before and after, and where they are not."""
+"""How alike the scans are where both have data, where they are not, and whether they would fit better beside."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..losses.stencils import box_sum
 SPACING_MM = 2.5  # finer voxels are averaged to about this: fine enough for organs' edges, and measured in a second
 MOST_VOXELS = 1_000_000
 WINDOW_MM = 17.5
+SHIFTS_MM = (5.0, 10.0)  # beyond the tolerance of TG-132, within reach of a window
 BINS = 32
 FLAT = 0.01  # of the variance of the whole scan: a window with less holds noise, nothing to compare
 FILLED = 0.5  # share of a window that both scans must cover
@@ -42,18 +43,18 @@ class Similarity:
     local: Volume
 
 
-def similarity_table(
-    fixed: Volume, moving: Volume, field: DisplacementField
-) -> tuple[dict[str, dict[str, Any]], Similarity]:
-    """``similarity`` and ``overlap_percent`` of the metrics, and the similarity with the transform."""
+def similarity_table(fixed: Volume, moving: Volume, field: DisplacementField) -> tuple[dict[str, Any], Similarity]:
+    """The entries ``similarity`` to ``overlap_percent`` of the metrics, and the similarity with the transform."""
     inputs = _prepare(fixed, moving)
+    coarse = fields.resample(field, inputs[0].grid)
     before = _compare(*inputs, fields.identity(inputs[0].grid))
-    after = _compare(*inputs, fields.resample(field, inputs[0].grid))
-    table: dict[str, dict[str, Any]] = {
+    after = _compare(*inputs, coarse)
+    table: dict[str, Any] = {
         "similarity": {
             key: {"before": getattr(before, key), "after": getattr(after, key)}
             for key in ("local_ncc", "mutual_information")
         },
+        "in_place_percent": _in_place_percent(*inputs, coarse),
         "overlap_percent": {"before": before.overlap_percent, "after": after.overlap_percent},
     }
     return table, after
@@ -69,6 +70,18 @@ def scan_similarity(fixed: Volume, moving: Volume, field: DisplacementField) -> 
     """
     inputs = _prepare(fixed, moving)
     return _compare(*inputs, fields.resample(field, inputs[0].grid))
+
+
+def in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) -> float | None:
+    """Share of the windows that fit best where the map puts them, %; None if no window counts.
+
+    A window of the local NCC is in place if no shift by 5 or 10 mm along an axis of the fixed scan makes it fit
+    better. A right map leaves few windows that would rather be elsewhere, a map that is beside the truth leaves many,
+    however plausible it is (after Saygili, Staring and Hendriks, TMI 2016, who read the confidence in a match from
+    the costs around it). Like any similarity, it cannot tell right structures from wrong ones that look the same.
+    """
+    inputs = _prepare(fixed, moving)
+    return _in_place_percent(*inputs, fields.resample(field, inputs[0].grid))
 
 
 def _prepare(fixed: Volume, moving: Volume) -> tuple[Volume, Volume]:
@@ -95,11 +108,8 @@ def _averaged(volume: Volume, spacing: float) -> Volume:
 
 
 def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:
-    warped = fields.warp(moving.tensor(), moving.grid, field, fill=float("nan"))
-    covered = torch.isfinite(warped)
-    warped = warped.nan_to_num(0.0)
-    window = 2 * max(1, round(WINDOW_MM / float(np.mean(fixed.grid.spacing)) / 2 - 0.5)) + 1
-    local = _local_correlation(fixed.tensor(), warped, covered, window)
+    warped, covered = _warped(moving, field)
+    local = _local_correlation(fixed.tensor(), warped, covered, _window(fixed.grid))
     counted = local[torch.isfinite(local)]
     first, second = fixed.array[covered[0, 0].numpy()], warped[covered].numpy()
     return Similarity(
@@ -108,6 +118,43 @@ def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similar
         overlap_percent=100.0 * float(covered.float().mean()),
         local=Volume(local[0, 0].numpy(), fixed.grid),
     )
+
+
+def _in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) -> float | None:
+    warped, covered = _warped(moving, field)
+    target, window = fixed.tensor(), _window(fixed.grid)
+    here = _local_correlation(target, warped, covered, window)
+    counted = torch.isfinite(here)
+    in_place = torch.ones_like(counted)
+    for dimension, spacing in zip((4, 3, 2), fixed.grid.spacing, strict=True):
+        steps = {max(1, round(length / spacing)) for length in SHIFTS_MM}
+        for step in sorted(steps | {-step for step in steps}):
+            if abs(step) < warped.shape[dimension]:
+                shifted = (_shifted(image, step, dimension) for image in (warped, covered))
+                there = _local_correlation(target, *shifted, window)
+                counted &= torch.isfinite(there)
+                in_place &= here >= there
+    return 100.0 * float((in_place & counted).sum()) / float(counted.sum()) if bool(counted.any()) else None
+
+
+def _shifted(image: Tensor, step: int, dimension: int) -> Tensor:
+    """The image moved by some voxels along a dimension; zeros come in at the border."""
+    result = torch.zeros_like(image)
+    length = image.shape[dimension] - abs(step)
+    source = image.narrow(dimension, max(-step, 0), length)
+    result.narrow(dimension, max(step, 0), length).copy_(source)
+    return result
+
+
+def _warped(moving: Volume, field: DisplacementField) -> tuple[Tensor, Tensor]:
+    """The moving scan through a map, 0 where it has no data, and where it has."""
+    warped = fields.warp(moving.tensor(), moving.grid, field, fill=float("nan"))
+    return warped.nan_to_num(0.0), torch.isfinite(warped)
+
+
+def _window(grid: ImageGrid) -> int:
+    """Voxels along an edge of the window: odd, about 17.5 mm."""
+    return 2 * max(1, round(WINDOW_MM / float(np.mean(grid.spacing)) / 2 - 0.5)) + 1
 
 
 def _local_correlation(fixed: Tensor, warped: Tensor, covered: Tensor, window: int) -> Tensor:

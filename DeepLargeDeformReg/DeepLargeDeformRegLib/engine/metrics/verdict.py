@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .limits import Limits, load_limits
@@ -96,6 +96,11 @@ def _landmark_reasons(metrics: Mapping[str, Any], limits: Limits, guided: bool) 
     said = " (they guided the registration)" if guided else ""
     text = f"The landmarks are {after:.1f} mm apart on average, {before:.1f} mm as loaded{said}."
     yield _held(text, after, limits, "tre_mean_mm", not guided and count >= FEWEST_LANDMARKS)
+    far = errors["after"].get("p95")
+    if far is not None:
+        reason = _held(f"One landmark in twenty is off by {far:.1f} mm or more.", far, limits, "tre_p95_mm")
+        if reason.severity != "accept":
+            yield reason
     text = f"The landmarks are {after - before:.1f} mm farther apart than as loaded."
     change = _held(text, after - before, limits, "tre_change_mm")
     if change.severity != "accept":
@@ -111,7 +116,12 @@ def _structure_reasons(metrics: Mapping[str, Any], limits: Limits, guided: bool)
     value, loaded = overlaps[worst]["after"], overlaps[worst]["before"] or 0.0
     which = f"{worst}: " if len(overlaps) == 1 else f"{worst}, the least of {len(overlaps)} structures: "
     text = f"{which}Dice {value:.2f}, {loaded:.2f} as loaded{said}."
-    yield _held(text, value, limits, "dice", not guided)
+    reason = _held(text, value, limits, "dice", not guided)
+    surface = (metrics.get("asd_mm") or {}).get(worst, {}).get("after")
+    if reason.severity == "reject" and surface is not None and limits["asd_mm"].severity(surface) == "accept":
+        # A thin structure loses its overlap at a distance that a thick one hardly notices.
+        reason = replace(reason, severity="look", limit=limits["dice"].accept)
+    yield reason
     changes = {name: pair["after"] - (pair["before"] or 0.0) for name, pair in overlaps.items()}
     worst = min(changes, key=lambda name: changes[name])
     change = _held(f"{worst}: Dice fell by {-changes[worst]:.2f}.", changes[worst], limits, "dice_change")
@@ -166,6 +176,10 @@ def _similarity_reasons(metrics: Mapping[str, Any], limits: Limits) -> Iterator[
         loaded = "" if before is None else f", {before:.2f} as loaded"
         text = f"Where both have data, the scans are alike to {after:.2f} (local NCC, 0 to 1{loaded})."
         yield _held(text, after, limits, ALIKE)
+    in_place = metrics.get("in_place_percent")
+    if in_place is not None:
+        text = f"{in_place:.0f} % of the neighborhoods fit best where the map puts them, not 5 or 10 mm beside."
+        yield _held(text, in_place, limits, "in_place_percent")
     for key, name in ((ALIKE, "local NCC"), ("mutual_information", "mutual information")):
         pair = measures.get(key) or {}
         if pair.get("before") is None or pair.get("after") is None:
