@@ -190,7 +190,7 @@ def verdicts(rows: list[Row]) -> list[tuple[str, ...]]:
 
 def spread(rows: list[Row], limits: Limits) -> list[tuple[str, ...]]:
     """A line for each limit: the limit, the range among good maps, and how many wrong ones it alone refuses."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for key in (*NUMBERS, *(f"{key}_change" for key in CHANGES)):
         if key not in limits.table:
             continue

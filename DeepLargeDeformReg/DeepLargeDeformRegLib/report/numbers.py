@@ -157,7 +157,8 @@ def similarity_table(metrics: Mapping[str, Any]) -> Table | None:
         for key in metrics.get("similarity") or {}
     ]
     coverage = tuple(number(metrics, ("overlap_percent", when), 1) for when in WHEN)
-    shown = _with_numbers([*rows, Row("Fixed scan covered by the moving one, %", coverage)])
+    in_place = Row("Neighborhoods that fit best in place, %", (None, number(metrics, ("in_place_percent",), 1)))
+    shown = _with_numbers([*rows, in_place, Row("Fixed scan covered by the moving one, %", coverage)])
     return Table((("Similarity of the scans", "", WHEN),), shown) if shown else None
 
 

@@ -62,6 +62,12 @@ _GLOSSARY = (
         "Similarity",
         "How well the gray values of the two scans fit together; a good value proves nothing.",
     ),
+    (
+        "in_place_percent",
+        "In place",
+        "Share of the neighborhoods that fit best where the map puts them, not 5 or 10 mm beside: few are, where the "
+        "map is beside the truth, however plausible it looks.",
+    ),
 )
 _PICTURES = (
     ("Before, after", "The moving scan as it was loaded, and through the transform; black where it has no data."),

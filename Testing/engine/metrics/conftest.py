@@ -68,7 +68,7 @@ def abdomens(shared_data: Path) -> Pair:
 @pytest.fixture(scope="session")
 def hippocampi(shared_data: Path) -> Pair:
     """The hippocampus of two people, its head and its tail outlined."""
-    return _pair(benchmark_cases.hippocampus(shared_data)[0])
+    return _pair(benchmark_cases.hippocampus(shared_data)[3])
 
 
 @pytest.fixture(scope="session")

@@ -130,8 +130,8 @@ def _in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) -
         steps = {max(1, round(length / spacing)) for length in SHIFTS_MM}
         for step in sorted(steps | {-step for step in steps}):
             if abs(step) < warped.shape[dimension]:
-                shifted = (_shifted(image, step, dimension) for image in (warped, covered))
-                there = _local_correlation(target, *shifted, window)
+                moved = _shifted(warped, step, dimension)
+                there = _local_correlation(target, moved, _shifted(covered, step, dimension), window)
                 counted &= torch.isfinite(there)
                 in_place &= here >= there
     return 100.0 * float((in_place & counted).sum()) / float(counted.sum()) if bool(counted.any()) else None
