@@ -56,11 +56,17 @@ VARIANTS: dict[str, tuple[dict[str, Any], Change]] = {
     "pre-alignment alone": ({"refine": False, "model": "none"}, lambda preset: preset),
     "no pre-alignment": ({"prealign": "none"}, lambda preset: preset),
     "no network": ({"model": "none"}, lambda preset: preset),
-    "no global search": ({}, lambda preset: replace(preset, search=())),
+    "no global search": ({}, lambda preset: replace(preset, search=(), network_search=())),
     "network alone": ({"refine": False}, lambda preset: preset),
     "no volume change": (
         {},
         lambda preset: replace(preset, refinement=replace(preset.refinement, volume_change=0.0)),
+    ),
+    "no sliding": ({}, lambda preset: replace(preset, organ=False)),
+    "NGF for MIND": ({}, lambda preset: replace(preset, refinement=replace(preset.refinement, similarity="ngf"))),
+    "local NCC for MIND": (
+        {},
+        lambda preset: replace(preset, refinement=replace(preset.refinement, similarity="ncc")),
     ),
     "folds not repaired": ({"fold_free": False}, lambda preset: preset),
     "symmetric": ({"symmetric": True}, lambda preset: preset),

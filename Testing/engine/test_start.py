@@ -60,3 +60,12 @@ def test_the_candidate_that_matches_best_is_taken() -> None:
     assert solve(pair, starts, LEVELS, plan, refined=False).origin == "network"
     wrong = DisplacementField(-true.displacement, GRID)
     assert solve(pair, [starts[0], Start("network", wrong)], (), plan, refined=False).origin == LINEAR
+
+
+def test_what_a_network_leaves_is_searched_for() -> None:
+    pair, true = a_pair(12.0)
+    plan = RefinementPlan((RefinementLevel(2, 20, 0.5),), diffusion=0.05)
+    half = Start("network", DisplacementField(0.5 * true.displacement, GRID))
+    alone, searched = (solve(pair, [half], (), plan, network_search=levels) for levels in ((), (SearchLevel(3, 2),)))
+    assert alone.origin == searched.origin == "network"
+    assert error_mm(searched.field, true) < 0.6 * error_mm(alone.field, true)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import field as fields
@@ -22,7 +21,7 @@ from .models import RegistrationModel
 from .presets import Preset
 from .progress import Monitor
 from .refine import AlignedPair, RefinementLevel, RefinementPlan
-from .solve import LINEAR, Start, solve
+from .solve import GIVEN, LINEAR, Solved, Start, solve
 
 BYTES_PER_VOXEL = 250  # measured peak of refinement: 2 x 13 feature channels, their making, the warped scan
 MARGIN_MM = 15.0  # around an organ: what its surface needs to see of its surroundings
@@ -135,7 +134,7 @@ def deform(
     clock = time.perf_counter()
     starts = _starts(given, grid, model, device, spans[0].span(0.0, 0.2))
     seconds = {"network": time.perf_counter() - clock}
-    forward = solve(pair, starts, plan.preset.search, refinement, plan.refine, spans[0].span(0.2, 1.0))
+    forward = _solve(pair, starts, plan, refinement, spans[0].span(0.2, 1.0))
     seconds.update(forward.seconds)
     field, spread, round_trip = fields.resample(forward.field, grid), None, None
     backward = None
@@ -143,7 +142,7 @@ def deform(
         clock = time.perf_counter()
         opposite = _aligned_pair(given, grid, plan.preset, device, reverse=True)
         starts = _starts(given, grid, model, device, spans[1].span(0.0, 0.2), reverse=True)
-        solved = solve(opposite, starts, plan.preset.search, refinement, plan.refine, spans[1].span(0.2, 1.0))
+        solved = _solve(opposite, starts, plan, refinement, spans[1].span(0.2, 1.0))
         backward = fields.resample(solved.field, grid)
         seconds["backward"] = time.perf_counter() - clock
         if plan.uncertainty:
@@ -167,6 +166,13 @@ def deform(
     )
 
 
+def _solve(
+    pair: AlignedPair, starts: Sequence[Start], plan: DeformPlan, refinement: RefinementPlan, monitor: Monitor
+) -> Solved:
+    preset = plan.preset
+    return solve(pair, starts, preset.search, refinement, plan.refine, monitor, preset.network_search)
+
+
 def _starts(
     given: DeformInput,
     grid: ImageGrid,
@@ -178,7 +184,7 @@ def _starts(
     """The field that the user gave; or else the linear alignment, and the network's field."""
     if given.start is not None:
         known = given.start.to(device)
-        return [Start("given transform", fields.invert(known).field if reverse else known)]
+        return [Start(GIVEN, fields.invert(known).field if reverse else known)]
     starts = [Start(LINEAR, fields.identity(grid, device=device))]
     if model is not None:
         monitor.report("network", 0.0, "Running the network")
@@ -226,10 +232,10 @@ def _aligned_pair(
         both = (given.landmarks.fixed, back)
         points = [torch.as_tensor(some, dtype=torch.float32, device=device) for some in both]
     f, m = (1, 0) if reverse else (0, 1)
-    inside, organ = covered[f], masks[f]
-    if preset.organ and organ is not None:
-        inside = inside * F.max_pool3d((organ.amax(dim=1, keepdim=True) > 0.5).float(), 5, 1, 2)
-    return AlignedPair(grid, images[f], images[m], inside, covered[m], masks[f], masks[m], points[f], points[m])
+    outline = masks[f]
+    organ = outline.amax(dim=1, keepdim=True) if preset.organ and outline is not None else None
+    sides = (images[f], images[m], covered[f], covered[m], masks[f], masks[m], points[f], points[m])
+    return AlignedPair(grid, *sides, organ)
 
 
 def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) -> Tensor:

@@ -31,8 +31,9 @@ class Preset:
         model: model card that gives the start, if it is installed.
         search: exhaustive searches for a start where no network gives one, coarse to fine; none if empty.
         refinement: instance optimization.
-        organ: True if the segmentation outlines the organ that matters, so that similarity counts in it alone
-            (sliding at its surface then costs nothing); False if it only marks structures within the scan.
+        network_search: searches for what the network's field leaves; none if empty.
+        organ: True if the segmentation outlines the organ that matters: the work is limited to its surroundings,
+            and the field may slip along its surface; False if it only marks structures within the scan.
         guided_masks: weight of the mask term when segmentations guide the refinement.
         guided_landmarks: weight of the landmark term when landmarks guide it, per mm^2.
     """
@@ -46,6 +47,7 @@ class Preset:
     model: str | None
     search: tuple[SearchLevel, ...]
     refinement: RefinementPlan
+    network_search: tuple[SearchLevel, ...] = ()
     organ: bool = False
     guided_masks: float = 2.0
     guided_landmarks: float = 0.002
@@ -97,6 +99,7 @@ PRESETS: dict[str, Preset] = {
             model="liver-ct-trial",
             search=GLOBAL_SEARCH,
             refinement=dataclasses.replace(LARGE_DEFORMATION, levels=FOUR_UPDATES),
+            network_search=(SearchLevel(3, 2),),
         ),
         Preset(
             name="mr-hippocampus",

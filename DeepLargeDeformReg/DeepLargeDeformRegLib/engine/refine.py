@@ -82,6 +82,7 @@ class AlignedPair:
         moving_masks: the same structures of the moving scan; or None.
         fixed_landmarks: LPS mm (n, 3); or None.
         moving_landmarks: partners, mapped back through the linear alignment, LPS mm (n, 3); or None.
+        organ: the fixed organ whose surface slides along its surroundings, 0..1; or None.
     """
 
     grid: ImageGrid
@@ -93,6 +94,7 @@ class AlignedPair:
     moving_masks: Tensor | None = None
     fixed_landmarks: Tensor | None = None
     moving_landmarks: Tensor | None = None
+    organ: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +131,10 @@ def refine(
     done = 0
     for number, level in enumerate(plan.levels):
         span = monitor.span(done / total, (done + level.steps) / total)
-        regularity = _regularity(plan, number)
-        current, values = _optimize(pair.grid, current, level, [similarity, *supervision, *regularity], span)
+        lattice = pair.grid.coarser(level.factor)
+        organ = None if pair.organ is None else _on_lattice(pair.organ, pair.grid, lattice)
+        terms = [similarity, *supervision, *_regularity(plan, number, organ)]
+        current, values = _optimize(lattice, current, level, _Spline(organ), terms, span)
         history.extend(values)
         taken.append(len(values))
         done += level.steps
@@ -138,9 +142,13 @@ def refine(
 
 
 def _optimize(
-    grid: ImageGrid, start: DisplacementField, level: RefinementLevel, terms: list[Term], monitor: Monitor
+    lattice: ImageGrid,
+    start: DisplacementField,
+    level: RefinementLevel,
+    spline: _Spline,
+    terms: list[Term],
+    monitor: Monitor,
 ) -> tuple[DisplacementField, list[float]]:
-    lattice = grid.coarser(level.factor)
     nodes = fields.resample(start, lattice).displacement.detach().clone().requires_grad_(True)
     optimizer = torch.optim.Adam([nodes], lr=level.rate_mm)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, level.steps)
@@ -148,7 +156,7 @@ def _optimize(
     watched: list[float] = []
     for step in range(level.steps):
         monitor.report("refine", step / level.steps, "Refining the alignment")
-        objective = torch.stack([term(DisplacementField(_spline(nodes), lattice)) for term in terms]).sum()
+        objective = torch.stack([term(DisplacementField(spline(nodes), lattice)) for term in terms]).sum()
         optimizer.zero_grad(set_to_none=True)
         objective.backward()
         optimizer.step()
@@ -159,13 +167,34 @@ def _optimize(
             earlier = watched[-1 - STOPPING_WINDOW]
             if earlier - watched[-1] < STOPPING_DECREASE * abs(earlier):
                 break
-    return DisplacementField(_spline(nodes.detach()), lattice), values
+    return DisplacementField(spline(nodes.detach()), lattice), values
 
 
-def _spline(nodes: Tensor) -> Tensor:
-    """Two box filters of 3 nodes: a quadratic-like kernel that keeps the field smooth between the nodes."""
-    padded = F.pad(nodes, (2,) * 6, mode="replicate")
-    return F.avg_pool3d(F.avg_pool3d(padded, 3, 1), 3, 1)
+class _Spline:
+    """Two box filters of 3 nodes: a quadratic-like kernel that keeps the field smooth between the nodes.
+
+    With an organ (1 at nodes in it, 0 elsewhere) the filters do not reach across its surface: each side is smoothed
+    with its own nodes alone (normalized convolution), so that the organ may slide along its surroundings.
+    """
+
+    def __init__(self, organ: Tensor | None) -> None:
+        self._sides = [] if organ is None else [(side, self._filtered(side)) for side in (organ, 1 - organ)]
+
+    def __call__(self, nodes: Tensor) -> Tensor:
+        if not self._sides:
+            return self._filtered(nodes)
+        parts = [side * self._filtered(side * nodes) / total.clamp(min=1e-6) for side, total in self._sides]
+        return parts[0] + parts[1]
+
+    @staticmethod
+    def _filtered(nodes: Tensor) -> Tensor:
+        padded = F.pad(nodes, (2,) * 6, mode="replicate")
+        return F.avg_pool3d(F.avg_pool3d(padded, 3, 1), 3, 1)
+
+
+def _on_lattice(organ: Tensor, grid: ImageGrid, lattice: ImageGrid) -> Tensor:
+    inside = fields.warp(organ, grid, fields.identity(lattice, device=organ.device), padding="border")
+    return (inside > 0.5).to(organ.dtype)
 
 
 def _similarity(pair: AlignedPair, plan: RefinementPlan) -> Term:
@@ -204,16 +233,24 @@ def _supervision(pair: AlignedPair, plan: RefinementPlan) -> list[Term]:
     return terms
 
 
-def _regularity(plan: RefinementPlan, level: int) -> list[Term]:
+def _regularity(plan: RefinementPlan, level: int, organ: Tensor | None) -> list[Term]:
     terms: list[Term] = []
     if plan.diffusion > 0:
-        terms.append(lambda field: plan.diffusion * diffusion(field))
+        terms.append(lambda field: plan.diffusion * _diffusion(field, organ))
     if plan.curvature > 0:
         terms.append(lambda field: plan.curvature * curvature(field))
     if plan.volume_change > 0:
         threshold = threshold_at_level(level)
         terms.append(lambda field: plan.volume_change * volume_change(field, threshold))
     return terms
+
+
+def _diffusion(field: DisplacementField, organ: Tensor | None) -> Tensor:
+    """Diffusion; with an organ that of each side by itself, so that a slip along its surface costs nothing."""
+    if organ is None:
+        return diffusion(field)
+    share = organ.mean()
+    return share * diffusion(field, organ) + (1 - share) * diffusion(field, 1 - organ)
 
 
 class _PointwiseDifference:

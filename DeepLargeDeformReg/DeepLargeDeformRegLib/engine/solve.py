@@ -17,7 +17,7 @@ from .progress import Monitor
 from .refine import AlignedPair, RefinementPlan, refine
 from .start import SearchLevel, global_search
 
-LINEAR, SEARCH = "linear alignment", "global search"
+LINEAR, SEARCH, GIVEN = "linear alignment", "global search", "given transform"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,7 @@ def solve(
     plan: RefinementPlan,
     refined: bool = True,
     monitor: Monitor | None = None,
+    network_search: Sequence[SearchLevel] = (),
 ) -> Solved:
     """Start where the scans match best, and refine.
 
@@ -55,6 +56,7 @@ def solve(
         plan: the refinement, whose self-similarity also judges the starts.
         refined: False returns the start.
         monitor: progress and cancellation.
+        network_search: levels of a search for what a network's field leaves; none skips it.
     """
     monitor = monitor or Monitor()
     clock = time.perf_counter()
@@ -64,6 +66,11 @@ def solve(
         # Without a network that fits these scans the search finds what refinement alone would not reach.
         found = global_search(features[0], features[1], pair.grid, search, monitor.span(0.0, 0.2))
         start = _best_start(features, pair, [start, Start(SEARCH, found)])
+    elif start.origin not in (LINEAR, GIVEN) and network_search and refined:
+        seen = fields.warp(features[1], pair.grid, fields.resample(start.field, pair.grid), padding="border")
+        step = global_search(features[0], seen, pair.grid, network_search, monitor.span(0.0, 0.2))
+        together = fields.compose(fields.resample(start.field, pair.grid), fields.resample(step, pair.grid))
+        start = _best_start(features, pair, [start, Start(start.origin, together)])
     seconds = {"start": time.perf_counter() - clock}
     if not refined:
         return Solved(start.field, start.origin, (), seconds)
