@@ -62,7 +62,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Change]] = {
         {},
         lambda preset: replace(preset, refinement=replace(preset.refinement, volume_change=0.0)),
     ),
-    "no sliding": ({}, lambda preset: replace(preset, organ=False)),
+    "organ taken as a mask": ({}, lambda preset: replace(preset, organ=False)),
     "NGF for MIND": ({}, lambda preset: replace(preset, refinement=replace(preset.refinement, similarity="ngf"))),
     "local NCC for MIND": (
         {},

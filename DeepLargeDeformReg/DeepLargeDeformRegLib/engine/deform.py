@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import field as fields
-from .agreement import disagreement, symmetrized
+from .agreement import Evidence, symmetrized
 from .field import DisplacementField
 from .geometry import ImageGrid
 from .images import LabelMap, LandmarkPairs, Volume
@@ -81,7 +81,7 @@ class Deformed:
         origin: where it started from.
         steps: refinement steps of each level.
         seconds: per stage.
-        spread: how far independent solutions lie apart, mm, ``(1, 1, D, H, W)`` on the field's grid; or None.
+        evidence: what tells where the field errs, on its grid; None unless the plan asks for it.
         round_trip_mm: mean distance by which forward and backward run missed each other before they were made to
             agree; None without a symmetric run.
         backward: the run in the other direction as it ended, like the field; None if there was none.
@@ -91,7 +91,7 @@ class Deformed:
     origin: str
     steps: tuple[int, ...]
     seconds: dict[str, float]
-    spread: Tensor | None = None
+    evidence: Evidence | None = None
     round_trip_mm: float | None = None
     backward: DisplacementField | None = None
 
@@ -128,7 +128,7 @@ def deform(
     grid = given.region.with_spacing(plan.spacing_mm)
     pair = _aligned_pair(given, grid, plan.preset, device)
     refinement = _refinement(plan, given)
-    runs = 1 + (plan.symmetric or plan.uncertainty) + plan.uncertainty
+    runs = 1 + plan.symmetric
     spans = [monitor.span(number / runs, (number + 1) / runs) for number in range(runs)]
 
     clock = time.perf_counter()
@@ -136,33 +136,33 @@ def deform(
     seconds = {"network": time.perf_counter() - clock}
     forward = _solve(pair, starts, plan, refinement, spans[0].span(0.2, 1.0))
     seconds.update(forward.seconds)
-    field, spread, round_trip = fields.resample(forward.field, grid), None, None
-    backward = None
-    if runs > 1:
+    field, round_trip, backward = fields.resample(forward.field, grid), None, None
+    solutions: list[DisplacementField] = []
+    if plan.symmetric:
         clock = time.perf_counter()
         opposite = _aligned_pair(given, grid, plan.preset, device, reverse=True)
         starts = _starts(given, grid, model, device, spans[1].span(0.0, 0.2), reverse=True)
-        solved = _solve(opposite, starts, plan, refinement, spans[1].span(0.2, 1.0))
-        backward = fields.resample(solved.field, grid)
+        backward = fields.resample(_solve(opposite, starts, plan, refinement, spans[1].span(0.2, 1.0)).field, grid)
+        round_trip = float(fields.compose(backward, field).displacement.norm(dim=1).mean())
+        mean = symmetrized(field, backward)
+        solutions = [field, DisplacementField(2 * mean.displacement - field.displacement, grid)]
+        field = mean
         seconds["backward"] = time.perf_counter() - clock
-        if plan.uncertainty:
-            clock = time.perf_counter()
-            other = dataclasses.replace(refinement, mind_dilation=3 - min(refinement.mind_dilation, 2))
-            only_search = [Start(LINEAR, fields.identity(grid, device=device))]
-            solved = solve(pair, only_search, plan.preset.search, other, True, spans[2])
-            spread = disagreement([field, fields.invert(backward).field, fields.resample(solved.field, grid)])
-            seconds["uncertainty"] = time.perf_counter() - clock
-        if plan.symmetric:
-            round_trip = float(fields.compose(backward, field).displacement.norm(dim=1).mean())
-            field = symmetrized(field, backward)
+    evidence = None
+    if plan.uncertainty:
+        clock = time.perf_counter()
+        monitor.check()
+        warped = fields.warp(pair.moving, grid, field, padding="border")
+        evidence = Evidence.of(pair.fixed, warped, field, solutions)
+        seconds["uncertainty"] = time.perf_counter() - clock
     return Deformed(
-        DisplacementField(field.displacement.detach().cpu(), field.grid),
+        field.detach().to("cpu"),
         forward.origin,
         forward.steps,
         seconds,
-        None if spread is None else spread.cpu(),
+        None if evidence is None else evidence.to("cpu"),
         round_trip,
-        None if backward is None else DisplacementField(backward.displacement.detach().cpu(), backward.grid),
+        None if backward is None else backward.detach().to("cpu"),
     )
 
 

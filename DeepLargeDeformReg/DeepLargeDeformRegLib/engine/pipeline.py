@@ -16,6 +16,7 @@ import torch
 from .. import __version__
 from . import field as fields
 from . import metrics
+from .agreement import Evidence
 from .deform import MARGIN_MM, Deformed, DeformInput, DeformPlan, deform, voxels_that_fit, working_spacing
 from .device import choose_device, describe_device, free_bytes
 from .errors import BadInputError, MemoryExhaustedError, is_out_of_memory
@@ -62,7 +63,8 @@ class RegistrationResult:
         jacobian: det J on the output grid.
         metrics: JSON-safe numbers; see docs/metrics.md.
         maps: what was measured at each place, on grids of their own, for :func:`.maps.all_maps`.
-        uncertainty: how far independent solutions lie apart, mm, on the output grid; None unless asked for.
+        uncertainty: expected distance from the truth, mm, on the output grid; None unless asked for.
+        evidence: what that rests on, on the working grid; None unless asked for.
     """
 
     field: DisplacementField
@@ -73,6 +75,7 @@ class RegistrationResult:
     metrics: dict[str, Any]
     maps: dict[str, Volume] | None = None
     uncertainty: Volume | None = None
+    evidence: Evidence | None = None
 
 
 def register(request: RegistrationRequest, monitor: Monitor | None = None) -> RegistrationResult:
@@ -139,6 +142,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         warnings=warnings,
         provenance=_provenance(settings, deformed, model),
     )
+    result = replace(result, evidence=deformed.evidence)
     if deformed.round_trip_mm is not None:
         result.metrics["round_trip_before_mm"] = deformed.round_trip_mm
     monitor.report("measure", 1.0, "Done")
@@ -356,11 +360,11 @@ def _backward(
 
 
 def _uncertainty(deformed: Deformed, grid: ImageGrid) -> Volume | None:
-    if deformed.spread is None:
+    if deformed.evidence is None:
         return None
-    still = fields.identity(grid)
-    spread = fields.warp(deformed.spread, deformed.field.grid, still, padding="border")
-    return Volume(spread[0, 0].numpy(), grid)
+    error = deformed.evidence.expected_error()
+    on_grid = fields.warp(error, deformed.field.grid, fields.identity(grid), padding="border")
+    return Volume(on_grid[0, 0].numpy(), grid)
 
 
 def _provenance(

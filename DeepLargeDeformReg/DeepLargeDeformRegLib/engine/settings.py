@@ -30,7 +30,8 @@ class RegistrationSettings:
         iterations: steps of each refinement level; None takes the preset's.
         regularity: factor on the preset's regularity weights; larger is smoother.
         symmetric: register in both directions and let the two maps agree; takes twice the time.
-        uncertainty: map where independent solutions disagree; takes two further runs, one of them the symmetric one.
+        uncertainty: map the error to expect, from what still differs, how much the map bends, and, with ``symmetric``,
+            where both directions disagree.
         memory_limit_mb: most memory that a plan may take; None takes what the device has free.
     """
 
