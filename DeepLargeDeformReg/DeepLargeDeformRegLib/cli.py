@@ -97,9 +97,7 @@ def register(
     symmetric: Annotated[
         bool, typer.Option("--symmetric", help="Register in both directions and let them agree; twice the time.")
     ] = False,
-    output_uncertainty: Annotated[
-        str | None, typer.Option(help="Map of where independent solutions disagree, mm; three times the time.")
-    ] = None,
+    output_uncertainty: Annotated[str | None, typer.Option(help="Map of the error to expect, mm.")] = None,
     guide: Annotated[bool, typer.Option("--guide/--no-guide", help="Let segmentations guide.")] = True,
     guide_with_landmarks: Annotated[bool, typer.Option("--guide-with-landmarks")] = False,
     prealign: Annotated[str, typer.Option(help="auto, none, translation, rigid or affine.")] = "auto",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import field as fields
 from .field import DisplacementField
+from .geometry import ImageGrid
 from .losses.mind import mind_ssc
 from .losses.stencils import derivative, spatial_axes
 
@@ -37,11 +38,13 @@ class Evidence:
     """What tells where a map errs, ``(1, 1, D, H, W)`` each.
 
     Args:
+        grid: of all of them.
         mismatch: mean squared difference of the self-similarities (MIND-SSC) of the fixed and the warped scan.
         strain: Frobenius norm of the displacement's gradient, the linear alignment left out; dimensionless.
         spread: root mean square distance of several solutions from their mean, mm; None where there is one solution.
     """
 
+    grid: ImageGrid
     mismatch: Tensor
     strain: Tensor
     spread: Tensor | None = None
@@ -66,12 +69,12 @@ class Evidence:
             for axis in spatial_axes(field.grid.spacing)
         ]
         strain = _around(torch.stack(squares).sum(dim=0), 5).sqrt()
-        return cls(_around(mismatch, 3), strain, disagreement(solutions) if solutions else None)
+        return cls(field.grid, _around(mismatch, 3), strain, disagreement(solutions) if solutions else None)
 
     def to(self, device: torch.device | str) -> Evidence:
         """The same on another device."""
         spread = None if self.spread is None else self.spread.to(device)
-        return Evidence(self.mismatch.to(device), self.strain.to(device), spread)
+        return Evidence(self.grid, self.mismatch.to(device), self.strain.to(device), spread)
 
     def expected_error(self) -> Tensor:
         """Expected distance from the truth, mm, ``(1, 1, D, H, W)``.

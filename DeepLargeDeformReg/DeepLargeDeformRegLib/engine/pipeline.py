@@ -363,7 +363,7 @@ def _uncertainty(deformed: Deformed, grid: ImageGrid) -> Volume | None:
     if deformed.evidence is None:
         return None
     error = deformed.evidence.expected_error()
-    on_grid = fields.warp(error, deformed.field.grid, fields.identity(grid), padding="border")
+    on_grid = fields.warp(error, deformed.evidence.grid, fields.identity(grid), padding="border")
     return Volume(on_grid[0, 0].numpy(), grid)
 
 

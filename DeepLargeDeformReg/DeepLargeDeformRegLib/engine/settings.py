@@ -30,7 +30,7 @@ class RegistrationSettings:
         iterations: steps of each refinement level; None takes the preset's.
         regularity: factor on the preset's regularity weights; larger is smoother.
         symmetric: register in both directions and let the two maps agree; takes twice the time.
-        uncertainty: map the error to expect, from what still differs, how much the map bends, and, with ``symmetric``,
+        uncertainty: map the error to expect, from what still differs, how much the map bends and, with ``symmetric``,
             where both directions disagree.
         memory_limit_mb: most memory that a plan may take; None takes what the device has free.
     """

@@ -1,0 +1,119 @@
+"""``python -m training.measure_uncertainty``: does the map of uncertainty rank the true errors, and are its mm true?
+
+Registers the pairs of the benchmark that have landmarks, as loaded and without guidance, and compares the expected
+error at each landmark with the true one: Spearman's rank correlation within each pair, and the medians. The law of
+``engine/agreement.py`` is fitted anew on all other pairs for each pair (leave one out), which tells how well it
+carries over, and on all pairs, which gives the constants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine import metrics
+from DeepLargeDeformRegLib.engine.agreement import SMALLEST_MISMATCH, SMALLEST_STRAIN
+from DeepLargeDeformRegLib.engine.errors import RegistrationError
+from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, register
+from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from .benchmark_cases import DATA, Case, load_cases
+
+SMALLEST_ERROR_MM = 0.3  # of a landmark: below, the observer's own error is all that is seen
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """True and expected errors (mm) of the landmarks of one pair, and mismatch and strain there."""
+
+    name: str
+    true: Array
+    expected: Array
+    mismatch: Array
+    strain: Array
+
+
+def main(
+    cases: Annotated[str, typer.Option(help="Groups of pairs with landmarks.")] = "lung,liver-mr",
+    symmetric: Annotated[bool, typer.Option("--symmetric", help="Register in both directions.")] = False,
+    data: Annotated[Path, typer.Option(help="Folder of the data.")] = DATA,
+) -> None:
+    """Compare expected with true errors at landmarks, and fit the law anew."""
+    console = Console(width=140)
+    try:
+        chosen = [case for case in load_cases(cases.split(","), data) if not case.guides]
+        found = [errors_of(case, symmetric) for case in track(chosen, "Registering", console=Console(stderr=True))]
+    except RegistrationError as error:
+        console.print(f"[red]{error}")
+        raise typer.Exit(error.exit_code) from error
+    table = Table("pair", "landmarks", "rank correlation", "p", "median expected", "median true", "left out: rank")
+    for one in found:
+        rank, p = spearmanr(one.expected, one.true)
+        others = [other for other in found if other is not one]
+        left_out = f"{spearmanr(expected_by(fit(others), one), one.true)[0]:.2f}" if others else ""
+        medians = (f"{np.median(values):.2f}" for values in (one.expected, one.true))
+        table.add_row(one.name, str(len(one.true)), f"{rank:.2f}", f"{p:.3f}", *medians, left_out)
+    console.print(table)
+    together = [np.concatenate([getattr(one, name) for one in found]) for name in ("expected", "true")]
+    rank, p = spearmanr(*together)
+    console.print(f"All {len(together[0])} landmarks: rank correlation {rank:.2f}, p {p:.1e}")
+    scale, mismatch, strain = fit(found)
+    console.print(f"Fit on all: {scale:.1f} mm * mismatch^{mismatch:.2f} * strain^{strain:.2f}")
+
+
+def errors_of(case: Case, symmetric: bool = False) -> Errors:
+    """Register a case and read all maps at its landmarks."""
+    assert case.landmarks is not None
+    settings = RegistrationSettings(preset=case.preset, uncertainty=True, symmetric=symmetric)
+    result = register(RegistrationRequest(case.fixed, case.moving, settings))
+    assert result.uncertainty is not None
+    assert result.evidence is not None
+    points = case.landmarks.fixed
+    return Errors(
+        case.name,
+        metrics.landmark_errors(result.field, case.landmarks).astype(np.float64),
+        _at(result.uncertainty.tensor(), result.uncertainty.grid, points),
+        _at(result.evidence.mismatch, result.evidence.grid, points),
+        _at(result.evidence.strain, result.evidence.grid, points),
+    )
+
+
+def fit(found: list[Errors]) -> tuple[float, float, float]:
+    """Scale (mm) and exponents of mismatch and strain: least squares of the logarithms."""
+    logs = np.concatenate([_logs(one) for one in found])
+    target = np.log(np.concatenate([one.true for one in found]).clip(min=SMALLEST_ERROR_MM))
+    offset, mismatch, strain = np.linalg.lstsq(logs, target, rcond=None)[0]
+    return float(np.exp(offset)), float(mismatch), float(strain)
+
+
+def expected_by(law: tuple[float, float, float], one: Errors) -> Array:
+    """Expected errors (mm) of a pair's landmarks by a fit."""
+    return law[0] * np.exp(_logs(one)[:, 1:] @ np.array(law[1:]))
+
+
+def _logs(one: Errors) -> Array:
+    mismatch = np.log(one.mismatch.clip(min=SMALLEST_MISMATCH))
+    strain = np.log(one.strain.clip(min=SMALLEST_STRAIN))
+    return np.stack((np.ones_like(mismatch), mismatch, strain), axis=1)
+
+
+def _at(values: Tensor, grid: ImageGrid, points: npt.NDArray) -> Array:
+    index = torch.as_tensor(grid.to_index(points), dtype=torch.float32).T.reshape(1, 3, 1, 1, -1)
+    return fields.sample(values, index, padding="border")[0, 0, 0, 0].numpy().astype(np.float64)
+
+
+if __name__ == "__main__":
+    typer.run(main)
