@@ -16,9 +16,9 @@ from .losses.mind import mind_ssc
 from .losses.stencils import derivative, spatial_axes
 
 # Of ``python -m training.measure_uncertainty``: log error of landmarks on log mismatch and log strain.
-ERROR_SCALE_MM = 11.0
-MISMATCH_EXPONENT = 0.35
-STRAIN_EXPONENT = 0.55
+ERROR_SCALE_MM = 7.4
+MISMATCH_EXPONENT = 0.22
+STRAIN_EXPONENT = 0.68
 SMALLEST_STRAIN = 0.02  # a map that hardly bends is not without error for that
 SMALLEST_MISMATCH = 1e-3
 
