@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import pytest
 import SimpleITK as sitk
 from DeepLargeDeformRegLib import cli
 from DeepLargeDeformRegLib.engine import files, metrics, pipeline
+from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.job import RegistrationJob, run_job
+from DeepLargeDeformRegLib.engine.job import EvaluateJob, RegistrationJob, run_evaluate, run_job
 from DeepLargeDeformRegLib.engine.maps import NOT_DEFINED, TITLES
 from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
 from DeepLargeDeformRegLib.report import write_report
@@ -92,6 +93,21 @@ def test_the_error_is_that_of_the_backward_run(written: Written) -> None:
     alone = metrics.inverse_consistency(written.forward)
     assert alone["source"] == "numerical inverse"
     assert alone["mean"] < 0.5 * entry["mean"], "an inverse of the map itself misses by less than another run"
+
+
+def test_two_foreign_transforms_are_held_against_each_other(sample_case: Path, tmp_path: Path) -> None:
+    """There by 40 mm, back by 42 mm: 2 mm are missing, and the entry says where that is from."""
+    for name, length in (("there", 40.0), ("back", -42.0)):
+        sitk.WriteTransform(sitk.TranslationTransform(3, (0.0, 0.0, length)), str(tmp_path / f"{name}.tfm"))
+    scans = [str(sample_case / f"{name}.nii.gz") for name in ("fixed", "moving")]
+    job = EvaluateJob(
+        str(tmp_path / "there.tfm"), scans[0], moving=scans[1], backward_transform=str(tmp_path / "back.tfm")
+    )
+    entry = run_evaluate(job)["inverse_consistency_mm"]
+    assert entry["source"] == "backward run"
+    assert entry["mean"] == pytest.approx(2.0, abs=1e-3)
+    with pytest.raises(BadInputError, match="moving scan"):
+        run_evaluate(replace(job, moving=None))
 
 
 def _itk(field: DisplacementField) -> sitk.Transform:

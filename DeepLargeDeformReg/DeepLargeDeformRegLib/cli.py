@@ -176,6 +176,9 @@ def evaluate(
     moving: Annotated[str | None, typer.Option(help="Moving scan, for the similarity and the report.")] = None,
     report: File = None,
     report_title: ReportTitle = None,
+    backward_transform: Annotated[
+        str | None, typer.Option(help="Transform of a registration the other way, for the inverse consistency.")
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Measure a transform, made here or elsewhere, on labels, landmarks and scans, and judge it."""
@@ -192,6 +195,7 @@ def evaluate(
             moving,
             report,
             report_title,
+            backward_transform,
         )
         _summarize(run_evaluate(job, write_report=write_report))
 

@@ -100,6 +100,7 @@ class EvaluateJob:
     moving: str | None = None
     report: str | None = None
     report_title: str | None = None
+    backward_transform: str | None = None  # from moving to fixed points, of a registration of its own
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EvaluateJob:
@@ -182,13 +183,15 @@ def run_evaluate(
     """Measure a transform on labels and landmarks; returns the metrics, JSON-safe.
 
     Raises:
-        BadInputError: if the job names a report but no moving scan, which the report shows.
+        BadInputError: if the job names a report or a backward transform but no moving scan, which both need.
     """
     monitor = monitor or Monitor()
     if job.report is not None:
         files.check_output(job.report, REPORT_ENDINGS)
         if job.moving is None:
             raise BadInputError("The report shows both scans; name the moving scan too.")
+    if job.backward_transform is not None and job.moving is None:
+        raise BadInputError("The backward transform starts from the moving scan; name the moving scan too.")
     monitor.report("read", 0.0, "Reading")
     fixed = files.read_volume(job.fixed)
     grid = fixed.grid
@@ -199,8 +202,9 @@ def run_evaluate(
     if job.moving_segmentation:
         moving_labels = files.read_label_map(job.moving_segmentation, moving.grid if moving else None)
     landmarks = _landmarks(job, grid, moving.grid if moving else None)
+    backward = _field(job.backward_transform, moving.grid) if job.backward_transform and moving else None
     measured = metrics.measure(
-        metrics.MeasureInput(deformation, fixed, moving, fixed_labels, moving_labels, landmarks), monitor
+        metrics.MeasureInput(deformation, fixed, moving, fixed_labels, moving_labels, landmarks, backward), monitor
     )
     numbers = measured.numbers
     if job.report is not None and moving is not None and measured.warped is not None and write_report is not None:
