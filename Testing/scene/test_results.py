@@ -296,6 +296,16 @@ def test_quality_maps_are_bright_where_to_look(collected: Any) -> None:
     assert collected.get("uncertainty_mm") is None
 
 
+def test_how_well_the_scans_fit_has_rows_of_its_own() -> None:
+    from DeepLargeDeformRegLib.scene import tables
+
+    alike = {"local_ncc": {"before": 0.25, "after": 0.75}}
+    rows = {row.measure: row for row in tables.metric_rows({"similarity": alike, "in_place_percent": 93.5})}
+    assert rows["Similarity, local NCC"].after == 0.75
+    assert rows["Neighborhoods that fit best in place"].after == 93.5
+    assert rows["Neighborhoods that fit best in place"].unit == "%"
+
+
 def test_rows_lead_to_their_places(collected: Any, field: sitk.Image) -> None:
     import slicer
     from DeepLargeDeformRegLib.scene import places, tables

@@ -99,6 +99,10 @@ def _map_rows(metrics: Mapping[str, Any]) -> list[MetricRow]:
     alike = (metrics.get("similarity") or {}).get("local_ncc") or {}
     if alike:
         rows.append(MetricRow("Similarity, local NCC", "", alike.get("before"), alike.get("after"), ""))
+    if metrics.get("in_place_percent") is not None:
+        rows.append(
+            MetricRow("Neighborhoods that fit best in place", "", None, float(metrics["in_place_percent"]), "%")
+        )
     return rows
 
 
