@@ -58,6 +58,14 @@ class Session:
             raise SystemExit(f"the worker failed: {self._outcome}")
         return self._outcome
 
+    def forget(self) -> None:
+        """Forget what a job that was not waited for has ended with."""
+        self._ended.clear()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of a job that another method did not wait for; False if none came."""
+        return self._ended.wait(seconds)
+
     def close(self) -> None:
         self.client.shutdown()
         for transport in self.transports:

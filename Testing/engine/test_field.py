@@ -104,3 +104,26 @@ def test_repair_does_not_touch_a_field_without_folds() -> None:
     repaired = repair_folds(field)
     assert repaired.folded_voxels == 0
     assert repaired.largest_change_mm < 1e-5
+
+
+def test_the_inverse_of_slabs_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each slab ends when its own voxels are found: both are right to the tolerance, and not the same to the bit."""
+    field = smooth_field(3)
+    monkeypatch.setattr(fields, "SLAB_VOXELS", 10**9)
+    whole = fields.invert(field, tolerance_mm=1e-4)
+    monkeypatch.setattr(fields, "SLAB_VOXELS", 40 * 36 * 7)
+    slabs = fields.invert(field, tolerance_mm=1e-4)
+    assert slabs.field.grid == GRID
+    assert slabs.residual_mm.shape == whole.residual_mm.shape
+    for inverse in (whole, slabs):
+        assert float(inverse.residual_mm.max()) <= 1e-4
+    torch.testing.assert_close(slabs.field.displacement, whole.field.displacement, atol=1e-3, rtol=0)
+
+
+def test_an_inversion_can_be_cancelled() -> None:
+    from DeepLargeDeformRegLib.engine.errors import CancelledError
+    from DeepLargeDeformRegLib.engine.progress import Monitor
+
+    grid = ImageGrid((8, 8, 8), (1.0, 1.0, 1.0))
+    with pytest.raises(CancelledError):
+        fields.invert(fields.identity(grid), monitor=Monitor(should_cancel=lambda: True))

@@ -273,6 +273,21 @@ def test_cancelled_before_the_network_runs(saved):
         model.predict(*scans(), GRID, Monitor(should_cancel=lambda: True))
 
 
+def test_cancelled_at_a_layer_of_the_network(saved):
+    """A pass takes seconds on a CPU: it ends at the next layer, and leaves no hook behind."""
+    model = load_model("lobes", folders=[saved[0]])
+    looks = []
+
+    def cancel():
+        looks.append(1)
+        return len(looks) == 4
+
+    with pytest.raises(CancelledError):
+        model.predict(*scans(), GRID, Monitor(should_cancel=cancel))
+    assert len(looks) == 4
+    assert not any(module._forward_pre_hooks for module in model.network.modules())
+
+
 def test_estimate_of_memory_grows_with_the_grid_and_holds_what_a_pass_needs(saved):
     model = load_model("lobes", folders=[saved[0]])
     small, large = model.estimate_bytes((32, 32, 32)), model.estimate_bytes((64, 64, 64))

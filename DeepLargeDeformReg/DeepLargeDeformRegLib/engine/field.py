@@ -19,6 +19,8 @@ from torch import Tensor
 from .geometry import ImageGrid
 from .progress import Monitor
 
+SLAB_VOXELS = 1 << 18
+
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
@@ -193,23 +195,38 @@ def invert(
 ) -> Inverse:
     """Inverse map by the fixed point ``v <- -u(x + v)`` (Chen et al., Med. Phys. 2008).
 
+    Slab by slab along z, as no voxel's inverse depends on another's: a slab ends when its own voxels are found, and
+    fits into a processor's cache.
+
     Args:
         field: the map to invert.
         grid: where the inverse is wanted (the moving scan's grid); the field's own by default.
         iterations: most fixed-point steps.
         tolerance_mm: the iteration ends when no voxel is moved farther than this by a step.
-        monitor: asked for cancellation at every step.
+        monitor: asked for cancellation at every step of every slab.
 
     Returns:
         The inverse, and the distance by which the map misses each voxel when applied after it. Where the map folds
         no inverse exists, the iteration does not converge there and the residual says so.
     """
+    monitor = monitor or Monitor()
     target = field.grid if grid is None else grid
+    planes = max(1, SLAB_VOXELS // (target.size[0] * target.size[1]))
+    parts = [
+        _invert_slab(field, target.planes(start, planes), iterations, tolerance_mm, monitor)
+        for start in range(0, target.size[2], planes)
+    ]
+    displacement = torch.cat([part.field.displacement for part in parts], dim=2)
+    return Inverse(DisplacementField(displacement, target), torch.cat([part.residual_mm for part in parts], dim=2))
+
+
+def _invert_slab(
+    field: DisplacementField, target: ImageGrid, iterations: int, tolerance_mm: float, monitor: Monitor
+) -> Inverse:
     inverse = identity(target, field.displacement.shape[0], field.displacement.device, field.displacement.dtype)
     residual = inverse.displacement[:, :1]
     for _ in range(max(iterations, 1)):
-        if monitor is not None:
-            monitor.check()
+        monitor.check()
         moved = warp(field.displacement, field.grid, inverse, padding="border")
         error = inverse.displacement + moved
         residual = error.norm(dim=1, keepdim=True)

@@ -165,6 +165,12 @@ class ImageGrid:
         """SimpleITK image of an array ``(D, H, W)`` (``(D, H, W, C)`` with ``is_vector``) on this grid."""
         return self.apply_to(sitk.GetImageFromArray(array, isVector=is_vector))
 
+    def planes(self, start: int, count: int) -> ImageGrid:
+        """The grid of ``count`` planes along z (fewer at the end), from the plane ``start`` on."""
+        size = (self.size[0], self.size[1], min(count, self.size[2] - start))
+        origin = _triple(self.to_physical(np.array((0.0, 0.0, start))))
+        return ImageGrid(size, self.spacing, origin, self.direction)
+
     def with_spacing(self, spacing: float | Sequence[float]) -> ImageGrid:
         """Grid of the same box with about the given spacing (mm): each axis holds a whole number of voxels.
 

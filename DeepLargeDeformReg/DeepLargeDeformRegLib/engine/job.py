@@ -26,7 +26,7 @@ from .settings import RegistrationSettings
 from .warping import warp_labels, warp_volume
 
 JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
-ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult, str | None], None]
+ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult, str | None, Monitor], None]
 JSON_ENDINGS = (".json",)
 REPORT_ENDINGS = (".html",)
 
@@ -130,7 +130,7 @@ def run_job(
     monitor.report("read", 0.0, "Reading the scans")
     clock = time.perf_counter()
     warnings: list[str] = []
-    request = _read(job, warnings)
+    request = _read(job, warnings, monitor)
     reading = time.perf_counter() - clock
     result = register(request, monitor.span(0.03, 0.95))
     result.metrics["warnings"] = [*warnings, *result.metrics["warnings"]]
@@ -144,7 +144,7 @@ def run_job(
     }
     if job.report is not None and write_report is not None:
         monitor.report("write", 0.98, "Writing the report")
-        write_report(Path(job.report), request, result, job.report_title)
+        write_report(Path(job.report), request, result, job.report_title, monitor)
     monitor.check()
     if job.metrics is not None:
         write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
@@ -214,7 +214,7 @@ def run_evaluate(
         result = RegistrationResult(
             deformation, np.eye(4), measured.warped, measured.warped_labels, measured.jacobian, numbers, measured.maps
         )
-        write_report(Path(job.report), request, result, job.report_title)
+        write_report(Path(job.report), request, result, job.report_title, monitor)
     if job.metrics is not None:
         write_text(json.dumps(numbers, indent=2) + "\n", job.metrics)
     monitor.report("measure", 1.0, "Done")
@@ -265,10 +265,13 @@ def _map_paths(folder: str) -> dict[str, str]:
     return {name: str(Path(folder) / f"{name}.nrrd") for name in TITLES}
 
 
-def _read(job: RegistrationJob, warnings: list[str]) -> RegistrationRequest:
-    fixed, moving = files.read_volume(job.fixed), files.read_volume(job.moving)
+def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> RegistrationRequest:
+    fixed = files.read_volume(job.fixed)
+    monitor.check()
+    moving = files.read_volume(job.moving)
 
     def labels(path: str | None, volume: Volume, name: str):  # type: ignore[no-untyped-def]
+        monitor.check()
         if path is None:
             return None
         return files.read_label_map(path, volume.grid, warnings.append, f"{name} segmentation", f"{name} scan")
@@ -318,12 +321,13 @@ def _write(
         monitor.check()
     if job.output_jacobian:
         files.write_volume(result.jacobian, job.output_jacobian, compress)
+        monitor.check()
     if job.output_uncertainty and result.uncertainty is not None:
         files.write_volume(result.uncertainty, job.output_uncertainty, compress)
         monitor.check()
     if job.output_maps:
         paths = _map_paths(job.output_maps)
-        for name, volume in all_maps(result.field, result.maps or {}, request.fixed.grid).items():
+        for name, volume in all_maps(result.field, result.maps or {}, request.fixed.grid, monitor).items():
             files.write_volume(volume, paths[name], compress)
             monitor.check()
     if job.output_segmentation and result.warped_labels is not None:

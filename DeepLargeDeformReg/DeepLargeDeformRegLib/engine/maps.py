@@ -10,6 +10,7 @@ from . import field as fields
 from .field import DisplacementField
 from .geometry import ImageGrid
 from .images import Volume
+from .progress import Monitor
 
 NOT_DEFINED = -1.0
 """Value where a map is not defined: all maps are positive, and viewers cope badly with NaN."""
@@ -22,16 +23,22 @@ TITLES = {
 """The maps that there are, by the name of their file, with a title."""
 
 
-def all_maps(field: DisplacementField, measured: Mapping[str, Volume], grid: ImageGrid) -> dict[str, Volume]:
+def all_maps(
+    field: DisplacementField, measured: Mapping[str, Volume], grid: ImageGrid, monitor: Monitor | None = None
+) -> dict[str, Volume]:
     """The maps of :data:`TITLES` that there are, on one grid.
 
     Args:
         field: the registration, mm.
         measured: maps on grids of their own, NaN where they are not defined, as ``Measured.maps`` has them.
         grid: where they are wanted, the fixed scan's.
+        monitor: asked for cancellation at every map.
     """
+    monitor = monitor or Monitor()
     found = {"displacement_mm": displacement(field, grid)}
-    found |= {name: on_grid(volume, grid) for name, volume in measured.items()}
+    for name, volume in measured.items():
+        monitor.check()
+        found[name] = on_grid(volume, grid)
     return {name: found[name] for name in TITLES if name in found}
 
 

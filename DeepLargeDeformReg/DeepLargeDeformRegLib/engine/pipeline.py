@@ -95,7 +95,9 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     model = _model(settings, preset, device)
     shared = _shared_labels(request, warnings)
     guide = shared if settings.guide_with_segmentations else ()
+    monitor.check()
     fixed, moving, windows = _intensities(request, preset)
+    monitor.check()
 
     clock = time.perf_counter()
     linear, start = _linear(request, preset, fixed, moving, windows, guide, monitor.span(0.0, 0.2))
@@ -120,7 +122,9 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     output_grid = request.fixed.grid
     if settings.output_spacing_mm is not None:
         output_grid = output_grid.with_spacing(settings.output_spacing_mm)
-    field = fields.compose_affine(linear, fields.resample(deformed.field, output_grid))
+    field = fields.resample(deformed.field, output_grid)
+    monitor.check()
+    field = fields.compose_affine(linear, field)
     if settings.fold_free:
         clock = time.perf_counter()
         repair = repair_folds(field, monitor=monitor.span(0.85, 0.9))

@@ -17,6 +17,7 @@ from ..engine import metrics as measures
 from ..engine.files import written_whole
 from ..engine.images import LabelMap, Volume
 from ..engine.pipeline import RegistrationRequest, RegistrationResult
+from ..engine.progress import Monitor
 from . import charts, numbers
 from .case import Case
 from .pictures import Picture, PlanePictures, Scale, finest_mm, scale_of
@@ -46,7 +47,11 @@ class ShownPlace:
 
 
 def write_report(
-    path: Path, request: RegistrationRequest, result: RegistrationResult, title: str | None = None
+    path: Path,
+    request: RegistrationRequest,
+    result: RegistrationResult,
+    title: str | None = None,
+    monitor: Monitor | None = None,
 ) -> None:
     """Write the report of a registration, whole or not at all. It names no patient and no file.
 
@@ -55,10 +60,13 @@ def write_report(
         request: what was registered.
         result: what came out.
         title: heading that the user chose; the one place where a name can get into the report.
+        monitor: asked for cancellation at every plane.
     """
+    monitor = monitor or Monitor()
     case = Case.of(request, result)
+    monitor.check()
     scale = scale_of(case)
-    places = _places(case, scale)
+    places = _places(case, scale, monitor)
     first_look = "Outlines" if case.structures else "Checkerboard"
     environment = Environment(
         loader=PackageLoader("DeepLargeDeformRegLib", "report"),
@@ -171,13 +179,14 @@ def _error_chart(case: Case) -> charts.Chart | None:
     return charts.cumulative_errors(list(before), list(measures.landmark_errors(case.field, landmarks)))
 
 
-def _places(case: Case, scale: Scale) -> list[ShownPlace]:
+def _places(case: Case, scale: Scale, monitor: Monitor) -> list[ShownPlace]:
     shown = []
     for place in telling_places(case):
-        planes = [
-            ShownPlane(plane.name, plane.position, PlanePictures(case, plane, place.point, scale).all())
-            for plane in planes_through(place.point, case.box, finest_mm(case))
-        ]
+        planes = []
+        for plane in planes_through(place.point, case.box, finest_mm(case)):
+            monitor.check()
+            pictures = PlanePictures(case, plane, place.point, scale).all()
+            planes.append(ShownPlane(plane.name, plane.position, pictures))
         shown.append(ShownPlace(place, ", ".join(plane.position for plane in reversed(planes)), planes))
     return shown
 

@@ -199,7 +199,7 @@ class SubprocessTransport:
         readers: list[threading.Thread],
         on_exit: Callable[[int, bool], None],
     ) -> None:
-        if hasattr(os, "waitid"):
+        if sys.platform != "win32" and hasattr(os, "waitid"):
             # Before its identifier is free again, end what the worker may have left behind.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             kill_process_tree(process.pid)

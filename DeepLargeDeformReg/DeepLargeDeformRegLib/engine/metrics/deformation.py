@@ -13,6 +13,7 @@ from .. import field as fields
 from ..field import DisplacementField
 from ..geometry import ImageGrid
 from ..images import LabelMap, Volume
+from ..progress import Monitor
 
 CONSISTENCY_VOXELS = 250_000  # inverse consistency is smooth; a coarser grid measures it in a second
 INVERSION_STEPS = 30
@@ -125,7 +126,9 @@ def summarize_consistency(error: Volume, backward_run: bool) -> dict[str, Any]:
     return {"mean": float(counted.mean()), "p95": p95, "max": float(counted.max()), "source": source}
 
 
-def consistency_map(field: DisplacementField, backward: DisplacementField | None = None) -> Volume:
+def consistency_map(
+    field: DisplacementField, backward: DisplacementField | None = None, monitor: Monitor | None = None
+) -> Volume:
     """Inverse consistency error in mm at points of the fixed scan, on a coarse grid; NaN where it is not defined.
 
     The error at x is ``|b(y(x)) - x|`` for a backward map b, its numerical inverse without one. It is not defined
@@ -133,7 +136,7 @@ def consistency_map(field: DisplacementField, backward: DisplacementField | None
     """
     forward = fields.resample(field, coarse_grid(field.grid, CONSISTENCY_VOXELS))
     if backward is None:
-        backward = fields.invert(forward, _reached(forward), INVERSION_STEPS, INVERSION_TOLERANCE_MM).field
+        backward = fields.invert(forward, _reached(forward), INVERSION_STEPS, INVERSION_TOLERANCE_MM, monitor).field
     landed = fields.points(forward.grid) + forward.displacement
     outside = ~torch.from_numpy(backward.grid.contains(np.moveaxis(landed[0].numpy(), 0, -1)))
     error = fields.compose(backward, forward).displacement.norm(dim=1)[0]

@@ -73,15 +73,17 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
     monitor = monitor or Monitor()
     field, grid = given.field, given.fixed.grid
     jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), field.grid)
+    monitor.check()
     folds, count = fold_regions(jacobian, given.fixed_labels)
     numbers: dict[str, Any] = {
         "jacobian": jacobian_statistics(jacobian.array),
-        "jacobian_in_mask": _jacobian_in_mask(jacobian, given.fixed_labels),
         "folds": folds,
         "fold_count": count,
     }
+    monitor.check()
+    numbers["jacobian_in_mask"] = _jacobian_in_mask(jacobian, given.fixed_labels)
     monitor.report("measure", 0.2, "Measuring the result")
-    error = consistency_map(field, given.backward)
+    error = consistency_map(field, given.backward, monitor)
     numbers["inverse_consistency_mm"] = summarize_consistency(error, given.backward is not None)
     maps = {"inverse_consistency_mm": error}
     monitor.report("measure", 0.4, "Measuring the structures")
@@ -90,7 +92,9 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
         warped_labels = warp_labels(given.moving_labels, field, grid)
         shared = match_labels(given.fixed_labels, given.moving_labels) if given.fixed_labels is not None else ()
         if given.fixed_labels is not None and shared:
+            monitor.check()
             as_loaded = warp_labels(given.moving_labels, fields.identity(grid), grid)
+            monitor.check()
             numbers |= label_overlap(given.fixed_labels, as_loaded, warped_labels, given.moving_labels, shared)
     if given.landmarks is not None and len(given.landmarks):
         numbers["tre_mm"] = landmark_table(field, given.landmarks)
@@ -98,6 +102,7 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
     warped = None
     if given.moving is not None:
         warped = warp_volume(given.moving, field, grid)
+        monitor.check()
         table, similarity = similarity_table(given.fixed, given.moving, field)
         numbers |= table
         maps["local_similarity"] = similarity.local

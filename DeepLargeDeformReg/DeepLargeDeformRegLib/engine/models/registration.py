@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..field import DisplacementField
 from ..geometry import ImageGrid
@@ -46,7 +46,7 @@ class RegistrationModel:
             fixed: raw intensities ``(N, 1, D, H, W)`` on ``grid``.
             moving: raw intensities, resampled onto the same grid.
             grid: axis-aligned LPS grid with the card's spacing.
-            monitor: progress and cancellation; asked before and after the network runs.
+            monitor: progress and cancellation; asked before each layer of the network.
 
         Returns:
             Displacements in mm from fixed to moving points, on ``grid``, on the model's device. They are ordinary
@@ -58,7 +58,7 @@ class RegistrationModel:
         self._check(fixed, moving, grid)
         monitor = monitor or Monitor()
         monitor.report("network", 0.0, self.card.title)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._autocast(), _asking(self.network, monitor):
             inputs = (self.preprocess(image.to(self.device)) for image in (fixed, moving))
             voxels = self.network(*inputs).float()
         # A copy made outside of inference mode may take part in autograd, as refinement needs.
@@ -89,3 +89,18 @@ class RegistrationModel:
         for image in (fixed, moving):
             if image.dim() != 5 or image.shape[1] != 1 or tuple(image.shape[2:]) != grid.shape:
                 raise ValueError(f"image of shape {tuple(image.shape)} is not (N, 1, {grid.shape})")
+
+
+@contextmanager
+def _asking(network: nn.Module, monitor: Monitor) -> Iterator[None]:
+    """Within the block the network can be cancelled at each of its layers: one pass takes seconds on a CPU."""
+    hooks = [
+        module.register_forward_pre_hook(lambda *_: monitor.check())
+        for module in network.modules()
+        if not any(True for _ in module.children())
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
