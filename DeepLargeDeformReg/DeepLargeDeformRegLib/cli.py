@@ -119,7 +119,6 @@ def register(
                 refine=refine,
                 fold_free=fold_free,
                 symmetric=symmetric,
-                uncertainty=output_uncertainty is not None,
                 device=device,
                 prealign=prealign,
                 guide_with_segmentations=guide,

@@ -69,7 +69,7 @@ class DeformPlan:
     iterations: int | None = None
     regularity: float = 1.0
     symmetric: bool = False
-    uncertainty: bool = False
+    uncertainty: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ def deform(
         field = mean
         seconds["backward"] = time.perf_counter() - clock
     evidence = None
-    if plan.uncertainty:
+    if plan.uncertainty and plan.refine:  # the law was fitted to refined maps and holds for no other
         clock = time.perf_counter()
         monitor.check()
         warped = fields.warp(pair.moving, grid, field, padding="border")

@@ -47,7 +47,7 @@ class RegistrationSettings:
     iterations: int | None = None
     regularity: float = 1.0
     symmetric: bool = False
-    uncertainty: bool = False
+    uncertainty: bool = True
     memory_limit_mb: float | None = None
 
     def __post_init__(self) -> None:

@@ -54,7 +54,8 @@ _GLOSSARY = (
     (
         "uncertainty_mm",
         "Uncertainty",
-        "How far independent solutions of this registration lie apart, in mm: where it is large, trust no detail.",
+        "The error to expect, in mm, estimated from how the scans still differ and how much the map bends: where it "
+        "is large, trust no detail.",
     ),
     ("overlap_percent", "Coverage", "Share of the fixed scan for which the moving scan has data."),
     (

@@ -81,7 +81,7 @@ class DeepLargeDeformRegParameterNode:
     regularity: Annotated[float, WithinRange(0.05, 20.0)] = 1.0
     outputSpacing: Annotated[float, WithinRange(0.0, 20.0)] = 0.0  # noqa: N815
     symmetric: bool = False
-    uncertainty: bool = False
+    uncertainty: bool = True
     linearApart: bool = False  # noqa: N815
     outputTransform: slicer.vtkMRMLTransformNode | None  # noqa: N815
     outputVolume: slicer.vtkMRMLScalarVolumeNode | None  # noqa: N815

@@ -28,7 +28,7 @@ def view_legend(view: str, beneath: str = "") -> str:
         "displacement_mm": _("How far each point moves; bright is far."),
         "inverse_consistency_mm": _("How far a point misses itself there and back; bright is far."),
         "local_similarity": _("How alike the scans are around each point; bright is where to look."),
-        "uncertainty_mm": _("How far independent solutions lie apart; bright is where to look."),
+        "uncertainty_mm": _("The error to expect; bright is where to look."),
     }
     return {
         "fade": _("{first}, and over it the registered one.").format(first=first),

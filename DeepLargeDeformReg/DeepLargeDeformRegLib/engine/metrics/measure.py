@@ -31,7 +31,7 @@ class MeasureInput:
         moving_labels: moving segmentation.
         landmarks: corresponding points.
         backward: moving to fixed, if a registration of its own was run in that direction.
-        uncertainty: standard deviation of the displacement, mm, on any grid, if it was estimated.
+        uncertainty: expected error of the displacement, mm, on any grid, if it was estimated.
         guided_by_labels: the segmentations guided the registration, so their overlap is no independent evidence.
         guided_by_landmarks: likewise the landmarks.
     """
@@ -114,7 +114,7 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
 
 
 def summarize_uncertainty(uncertainty: Volume) -> dict[str, float | None]:
-    """Mean, 95th percentile and maximum of the displacement's standard deviation, mm; NaN voxels do not count."""
+    """Mean, 95th percentile and maximum of the displacement's expected error, mm; NaN voxels do not count."""
     values = uncertainty.array[np.isfinite(uncertainty.array)]
     if not values.size:
         return {"mean": None, "p95": None, "max": None}
