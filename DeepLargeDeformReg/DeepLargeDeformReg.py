@@ -21,6 +21,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+DOCUMENTATION = "https://github.com/DeepLargeDeformReg/DeepLargeDeformReg/blob/main/docs"
 SAMPLE_FOLDER = Path(__file__).resolve().parent / "Resources" / "SampleData"
 # Written down, as reading the files takes time at each start of Slicer; a test compares.
 SAMPLE_CHECKSUMS = {
@@ -41,8 +42,9 @@ class DeepLargeDeformReg(ScriptedLoadableModule):
         parent.contributors = ["DeepLargeDeformReg contributors"]
         parent.helpText = _(
             "Registers two 3D scans that differ by a large deformation, carries segmentations over, and says whether "
-            "the result can be trusted. Not a medical device."
-        )
+            "the result can be trusted. Not a medical device. "
+            '<a href="{tutorial}">Tutorial</a>, <a href="{scripting}">scripting</a>.'
+        ).format(tutorial=f"{DOCUMENTATION}/tutorial.md", scripting=f"{DOCUMENTATION}/scripting.md")
         parent.acknowledgementText = _("See the documentation for the methods, their authors and how to cite.")
         slicer.app.connect("startupCompleted()", register_sample_data)
 

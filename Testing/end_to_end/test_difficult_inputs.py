@@ -219,6 +219,32 @@ def test_volume_without_content_is_refused_with_a_sentence(small: Small, what: s
     assert small.widget.ui.statusLabel.text.startswith("The moving volume ")
 
 
+def test_both_directions_and_uncertainty_by_script(small: Small) -> None:
+    """All that the panel can do, without it: maps come into the scene, a backward run measures consistency."""
+    import slicer
+
+    said: list[tuple[str, float]] = []
+    settings = {"preset": "any", "iterations": 2, "prealign": "translation", "symmetric": True, "uncertainty": True}
+    result = small.widget.logic.register(
+        small.fixed,
+        small.moving,
+        settings=settings,
+        wanted={"maps", "parts", "warped"},
+        progress=lambda stage, fraction, message, seconds: said.append((stage, fraction)),
+    )
+    assert result.metrics["inverse_consistency_mm"]["source"] == "backward run"
+    uncertainty = slicer.util.arrayFromVolume(result.get("uncertainty_mm"))
+    assert uncertainty.max() == pytest.approx(result.metrics["uncertainty_mm"]["max"], rel=0.05)
+    assert result.get("linear").GetParentTransformNode() is result.get("deformable")
+    assert result.get("table") is result.get("report") is None
+    assert result.get_all("charts") == []
+    fractions = [fraction for _stage, fraction in said]
+    assert fractions == sorted(fractions)
+    assert "refine" in dict(said)
+    with pytest.raises(ValueError, match="Unknown output: picture"):
+        small.widget.logic.register(small.fixed, small.moving, wanted={"picture"})
+
+
 def test_scripts_are_told_what_is_missing(small: Small) -> None:
     from DeepLargeDeformRegLib.scene.errors import SceneError
 

@@ -76,3 +76,14 @@ def test_repository_is_small_enough_for_the_index() -> None:
 def test_ship_the_license_and_the_readme() -> None:
     assert "Apache License" in (ROOT / "LICENSE.txt").read_text(encoding="utf-8")
     assert (ROOT / "README.md").is_file()
+
+
+def test_scripts_that_ctest_runs_are_there() -> None:
+    """Slicer's build names them in CMake files that no build here reads."""
+    found = 0
+    for path in (ROOT / "DeepLargeDeformReg", ROOT / "Testing" / "Python"):
+        text = (path / "CMakeLists.txt").read_text(encoding="utf-8")
+        for script in re.findall(r"^\s*slicer_add_python_unittest\(SCRIPT ([^\s)]+)", text, re.M):
+            assert (path / script.replace("${MODULE_NAME}", "DeepLargeDeformReg")).is_file(), script
+            found += 1
+    assert found >= 1

@@ -289,6 +289,7 @@ def test_quality_maps_are_bright_where_to_look(collected: Any) -> None:
     display = collected.get("local_similarity").GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0.0, 1.0))
     assert display.GetApplyThreshold()
+    assert not display.GetInterpolate()
     assert display.GetLowerThreshold() == 0.0, "what is not defined is not drawn"
     function = display.GetColorNode().GetColorTransferFunction()
     light = [sum(function.GetColor(value)) for value in (0.0, 0.25, 0.5, 0.75, 1.0)]

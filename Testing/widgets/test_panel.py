@@ -407,3 +407,33 @@ def test_charts_are_shown_in_a_plot_view_and_the_layout_comes_back(application: 
     assert any(view.GetPlotChartNodeID() == charts[0].node.GetID() for view in views)
     widget.ui.fadeButton.click()
     assert slicer.app.layoutManager().layout == before
+
+
+def test_progress_shows_stage_percent_and_time_left(application: Any) -> None:
+    widget = application.open_module(MODULE)
+    assert not widget.ui.progressBar.visible
+    widget.progress.started()
+    for seconds, left in (
+        (None, ""),
+        (0.2, " · about 1 s left"),
+        (42.4, " · about 42 s left"),
+        (130.0, " · about 2 min left"),
+    ):
+        widget.progress.progress("refine", 0.5, "level 2 of 2", seconds)
+        assert widget.ui.statusLabel.text == "Refining · 50 %" + left
+    assert widget.ui.progressBar.value == 50
+    assert "level 2 of 2" in widget.ui.logText.plainText
+    assert widget.ui.logBox.collapsed
+
+
+def test_a_gpu_is_listed_by_name_with_its_memory(application: Any) -> None:
+    widget = application.open_module(MODULE)
+    found = [
+        {"name": "cuda:0", "description": "NVIDIA H100 (cuda:0)", "free_bytes": 77.5 * 2**30},
+        {"name": "cpu", "description": "CPU, 16 threads", "free_bytes": 100 * 2**30},
+    ]
+    assert widget.method.show_devices(found)
+    assert not widget.method.show_devices(list(found)), "nothing new"
+    assert widget.ui.deviceBox.itemText(1) == "NVIDIA H100 (cuda:0), 77.5 GB free"
+    widget.ui.deviceBox.currentIndex = 1
+    assert widget.logic.settings(widget.logic.getParameterNode())["device"] == "cuda:0"

@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from . import markups, plots, results, segmentations, tables, transforms, volumes
-from .color_map import MAPS, show_as_jacobian, show_as_map
+from .color_map import MAPS, MOVING_COLOR, show_as_jacobian, show_as_map
 from .errors import SceneError
 from .exchange import Inputs, Prepared, Targets
 from .lazy_sitk import sitk
@@ -82,6 +82,7 @@ def _collect_transform(
         made["landmarks"] = carried_landmarks(
             made["moving_landmarks"], made["transform"], f"{label} landmarks", targets.node("landmarks")
         )
+        markups.show_as_carried(made["landmarks"], MOVING_COLOR)
 
 
 def _collect_images(made: dict[str, Any], inputs: Inputs, targets: Targets, prepared: Prepared, label: str) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import slicer
 import vtk
 
+# Of what belongs to the fixed and to the moving scan: tellable apart by color-blind eyes too.
+FIXED_COLOR, MOVING_COLOR = (0.0, 0.85, 0.95), (1.0, 0.65, 0.0)
 COLOR_NODE_NAME = "Jacobian determinant (-1 to 5)"
 # Dark where all is well, bright where to look; lightness rises evenly, so it reads in gray print too.
 ATTENTION = (
@@ -21,6 +23,8 @@ ATTENTION = (
     (0.75, 0.369, 0.789, 0.383),
     (1.0, 0.993, 0.906, 0.144),
 )
+LEGEND_SIZE = (0.1, 0.45)  # shares of the view; the letters follow
+MAP_STEPS = 5
 COLOR_FILE = Path(__file__).resolve().parents[2] / "Resources" / "jacobian_colormap.json"
 
 
@@ -83,8 +87,16 @@ def _show(volume: Any, color: Any, least: float, most: float) -> Any:
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
     if legend is None:
         legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
+    legend.SetSize(*LEGEND_SIZE)
     legend.SetVisibility(False)
     return legend
+
+
+def _round_up(value: float) -> float:
+    """The next value whose fifth is a round number."""
+    step = value / MAP_STEPS
+    magnitude = 10.0 ** np.floor(np.log10(step))
+    return float(next(factor for factor in (1, 2, 5, 10) if factor * magnitude >= step) * magnitude * MAP_STEPS)
 
 
 def show_as_jacobian(volume: Any) -> Any:
@@ -110,7 +122,7 @@ def show_as_map(volume: Any, name: str) -> Any:
     defined = values[values >= 0]
     most = style.most
     if most is None:
-        most = max(float(np.percentile(defined, 99)), 0.1) if defined.size else 1.0
+        most = _round_up(max(float(np.percentile(defined, 99)), 0.1)) if defined.size else 1.0
     # A procedural node holds values, not shares: one for each end and direction.
     sign = -1 if style.attention == "low" else 1
     points = [
@@ -118,11 +130,13 @@ def show_as_map(volume: Any, name: str) -> Any:
     ]
     node = _color_node(f"{style.title}, 0 to {most:.3g}", points)
     legend = _show(volume, node, 0.0, most)
+    # Between a defined and an undefined voxel there is nothing to interpolate: a bright rim would be no finding.
+    volume.GetDisplayNode().InterpolateOff()
     volume.GetDisplayNode().SetThreshold(0.0, max(float(values.max()), most))
     volume.GetDisplayNode().ApplyThresholdOn()
     legend.SetTitleText(style.legend)
-    legend.SetLabelFormat("%.1f")
-    legend.SetNumberOfLabels(5)
+    legend.SetLabelFormat("%.3g")
+    legend.SetNumberOfLabels(MAP_STEPS + 1)
     return legend
 
 

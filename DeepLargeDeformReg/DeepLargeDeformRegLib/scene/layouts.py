@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from .color_map import MAPS, show_legend
+from .color_map import FIXED_COLOR, MAPS, MOVING_COLOR, show_legend
 from .lazy_sitk import sitk
 from .results import RunResult, list_results
 from .segmentations import keep_surfaces, show_outlines
@@ -15,7 +15,8 @@ from .volumes import image_of, remove_node, same_grid, share_window, volume_from
 
 VIEWS = ("fade", "outlines", "checkerboard", "difference", "jacobian", "grid")
 MAP_OPACITY = 0.6
-FIXED_COLOR, MOVING_COLOR = (0.0, 0.85, 0.95), (1.0, 0.65, 0.0)
+# Color and opacity in 3D: both solid, as two veils over each other would show a third color.
+LOOKS = ((FIXED_COLOR, 1.0), (MOVING_COLOR, 1.0))
 
 
 def composites() -> list[Any]:
@@ -143,8 +144,8 @@ class Comparison:
             show(self.beneath, self.warped, opacity)
         elif view == "outlines":
             show(self.fixed)
-            for segmentation, color in zip(self.outlined, (FIXED_COLOR, MOVING_COLOR), strict=True):
-                show_outlines(segmentation, color)
+            for segmentation, look in zip(self.outlined, LOOKS, strict=True):
+                show_outlines(segmentation, *look)
             center_3d_views()
         elif view in ("checkerboard", "difference"):
             show(self._derive(view))
@@ -175,8 +176,8 @@ class Comparison:
         for node in (*elsewhere, self.run.get("fixed_segmentation"), *self._segmentations()):
             if node is not None and node.GetDisplayNode() is not None:
                 node.GetDisplayNode().SetVisibility(False)
-        for segmentation, color in zip(self.outlined, (FIXED_COLOR, MOVING_COLOR), strict=True):
-            keep_surfaces(segmentation, color)
+        for segmentation, look in zip(self.outlined, LOOKS, strict=True):
+            keep_surfaces(segmentation, *look)
 
     @staticmethod
     def _segmentations() -> list[Any]:

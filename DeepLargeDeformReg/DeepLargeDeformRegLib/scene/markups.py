@@ -55,6 +55,14 @@ def points_node(points: np.ndarray, names: Iterable[str], name: str, node: Any =
     return node
 
 
+def show_as_carried(node: Any, color: tuple[float, float, float]) -> None:
+    """Show landmarks that were carried over: in a color of their own, without names, which those beside them have."""
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(*color)
+    display.SetColor(*color)
+    display.SetPointLabelsVisibility(False)
+
+
 def fold_points(folds: Iterable[Mapping[str, Any]], name: str, node: Any = None) -> Any:
     """The folding list as locked points; volume, worst value and structure are each point's description."""
     folds = list(folds)

@@ -108,6 +108,8 @@ def jacobian_chart(jacobian: np.ndarray, name: str) -> Chart:
     share = 100.0 * counts / max(jacobian.size, 1)
     centers = (edges[:-1] + edges[1:]) / 2
     chart = _chart(name, "Histogram of det J", "det J (1: volume kept; 0 and less: folds)", "Voxels (%)")
+    chart.node.SetXAxisRangeAuto(False)
+    chart.node.SetXAxisRange(least, most)
     for title, inside, color in (("Folds", centers < 0, FOLD_COLOR), ("det J > 0", centers > 0, AFTER_COLOR)):
         if title == "Folds" and not share[inside].any():
             continue

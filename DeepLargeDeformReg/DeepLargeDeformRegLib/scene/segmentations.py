@@ -248,8 +248,10 @@ def _override_colors(node: Any, color: tuple[float, float, float] | None) -> Non
             display.UnsetSegmentOverrideColor(identifier)
 
 
-def show_outlines(node: Any, color: tuple[float, float, float] | None = None, width: int = 2) -> None:
-    """Show segments as outlines in slices and as surfaces in 3D, all in one color if one is given.
+def show_outlines(
+    node: Any, color: tuple[float, float, float] | None = None, opacity: float = SURFACE_OPACITY, width: int = 2
+) -> None:
+    """Show segments as outlines in slices and as surfaces of an opacity in 3D, all in one color if one is given.
 
     The segments keep their own colors.
     """
@@ -262,11 +264,11 @@ def show_outlines(node: Any, color: tuple[float, float, float] | None = None, wi
     display.SetPreferredDisplayRepresentationName2D(converter.GetSegmentationBinaryLabelmapRepresentationName())
     node.CreateClosedSurfaceRepresentation()
     display.SetVisibility3D(True)
-    display.SetOpacity3D(SURFACE_OPACITY)
+    display.SetOpacity3D(opacity)
     _override_colors(node, color)
 
 
-def keep_surfaces(node: Any, color: tuple[float, float, float]) -> None:
+def keep_surfaces(node: Any, color: tuple[float, float, float], opacity: float = SURFACE_OPACITY) -> None:
     """Show in 3D alone the surfaces that :func:`show_outlines` has made; others are not made, as that takes time."""
     surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
     if node is None or node.GetDisplayNode() is None or not node.GetSegmentation().ContainsRepresentation(surface):
@@ -276,5 +278,5 @@ def keep_surfaces(node: Any, color: tuple[float, float, float]) -> None:
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(False)
     display.SetVisibility3D(True)
-    display.SetOpacity3D(SURFACE_OPACITY)
+    display.SetOpacity3D(opacity)
     _override_colors(node, color)

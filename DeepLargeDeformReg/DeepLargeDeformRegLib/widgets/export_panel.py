@@ -24,6 +24,7 @@ class ExportPanel:
         self._run: RunResult | None = None
         self._names: list[str] = []
         self._report_folder: Path | None = None
+        ui.exportDirectory.directory = str(Path.home())
         ui.exportAllButton.connect("clicked(bool)", self._export_all)
         ui.exportOneButton.connect("clicked(bool)", self._export_one)
         ui.openReportButton.connect("clicked(bool)", self._open_report)

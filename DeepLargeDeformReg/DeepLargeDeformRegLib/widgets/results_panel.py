@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..scene import layouts, results
-from ..scene.color_map import MAPS
+from ..scene.color_map import FIXED_COLOR, MAPS, MOVING_COLOR
 from ..scene.results import RunResult
 from .export_panel import ExportPanel
 from .quality_panel import QualityPanel
@@ -21,13 +21,15 @@ def view_legend(view: str, beneath: str = "") -> str:
     """What the views show, in a line of HTML with the colors that they use; ``beneath`` names a run compared with."""
     fixed, moving = (
         "<span style='color: rgb({}, {}, {})'>\u25a0</span>".format(*(round(255 * part) for part in color))
-        for color in (layouts.FIXED_COLOR, layouts.MOVING_COLOR)
+        for color in (FIXED_COLOR, MOVING_COLOR)
     )
     first = beneath or _("Fixed scan")
     maps = {
         "displacement_mm": _("How far each point moves; bright is far."),
         "inverse_consistency_mm": _("How far a point misses itself there and back; bright is far."),
-        "local_similarity": _("How alike the scans are around each point; bright is where to look."),
+        "local_similarity": _(
+            "How alike the scans are around each point; bright is where to look, no color where neither has an edge."
+        ),
         "uncertainty_mm": _("The error to expect; bright is where to look."),
     }
     return {
@@ -39,7 +41,9 @@ def view_legend(view: str, beneath: str = "") -> str:
         "checkerboard": _("{first} and registered scan in turns: edges must go on across the squares.").format(
             first=first
         ),
-        "difference": _("{first} minus registered scan: gray where they agree.").format(first=first),
+        "difference": _(
+            "{first} minus registered scan: gray where they agree, black or white where one has no data."
+        ).format(first=first),
         "jacobian": _("Volume change det J: white is 1, 0 and less are folds; the moving scan is larger above 1."),
         "grid": _("The registered scan, and how the transform bends a regular grid."),
         "before": _("Fixed scan, and over it the moving one as loaded."),
