@@ -54,43 +54,74 @@ def compact(path: Path) -> Path:
     return path
 
 
-def take(application: Any, folder: Path) -> list[Path]:
-    """Register the sample case by a click and take the pictures; return their files."""
-    nodes = load(application)
-    widget = application.open_module(cases.MODULE)
-    cases.select(widget, nodes)
-    cases.choose_preset(widget, "LUNG_CT")
-    taken: list[Path] = []
+class Camera:
+    """Takes pictures of the application into a folder.
 
-    def picture(name: str, scroll_to: Any = None) -> None:
-        shown = pictures.whole(application, widget, SIZE, scroll_to)
-        taken.append(pictures.save(shown, folder / f"panel-{name}.png"))
+    Args:
+        application: the stand-in. widget: the module's panel. folder: where the pictures go.
+    """
+
+    def __init__(self, application: Any, widget: Any, folder: Path) -> None:
+        self.application, self.widget, self.folder = application, widget, folder
+        self.taken: list[Path] = []
+
+    def take(self, name: str, scroll_to: Any = None) -> None:
+        """Panel and views in one picture, the panel scrolled to a widget."""
+        shown = pictures.whole(self.application, self.widget, SIZE, scroll_to)
+        self.taken.append(pictures.save(shown, self.folder / f"panel-{name}.png"))
         if name not in TRUE_COLORS:
-            compact(taken[-1])
+            compact(self.taken[-1])
 
-    picture("before")
-    run = cases.click_and_wait(application, widget)
+
+def register(camera: Camera, nodes: dict[str, Any], scene: Path | None) -> None:
+    """Register the sample case by a click; ``scene`` is a file that keeps the result."""
+    import slicer
+
+    cases.select(camera.widget, nodes)
+    cases.choose_preset(camera.widget, "LUNG_CT")
+    camera.take("before")
+    run = cases.click_and_wait(camera.application, camera.widget)
     if run.error is not None:
         raise run.error
+    if scene is not None:
+        slicer.util.saveScene(str(scene))
+
+
+def show_result(camera: Camera) -> None:
+    """Pictures of the result that the panel shows."""
+    ui, results = camera.widget.ui, camera.widget.results
+    results.show_view("fade", fit=True)
     for view in VIEWS:
-        getattr(widget.ui, f"{view}Button").click()
-        picture(view, widget.ui.resultsSection)
-    widget.ui.fadeButton.click()
-    picture("after", widget.ui.resultsSection)
-    widget.results.show_chart(len(run.result.get_all("charts")) - 1)
-    picture("plots", widget.ui.resultsSection)
-    widget.results.show_view("local_similarity")
-    picture("maps", widget.ui.resultsSection)
-    return taken
+        getattr(ui, f"{view}Button").click()
+        camera.take(view, ui.resultsSection)
+    ui.fadeButton.click()
+    camera.take("after", ui.resultsSection)
+    results.show_chart(len(results.current.get_all("charts")) - 1)
+    camera.take("plots", ui.resultsSection)
+    results.show_view("local_similarity")
+    camera.take("maps", ui.resultsSection)
 
 
 def main() -> int:
     """Write the pictures; fails where one is too large for a page."""
     parser = argparse.ArgumentParser(description="Take the pictures of the panel.")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
+    help_of_scene = "scene file with the result: made if it is not there, taken instead of a registration if it is"
+    parser.add_argument("--scene", type=Path, help=help_of_scene)
     arguments = parser.parse_args()
     application = start()
-    too_large = [path for path in take(application, arguments.folder) if path.stat().st_size > MOST_BYTES]
+    again = arguments.scene is not None and arguments.scene.exists()
+    if again:
+        import slicer
+
+        slicer.util.loadScene(str(arguments.scene))
+        application.layout.fit(pictures.views_size(SIZE))
+    nodes = {} if again else load(application)
+    camera = Camera(application, application.open_module(cases.MODULE), arguments.folder)
+    if not again:
+        register(camera, nodes, arguments.scene)
+    show_result(camera)
+    too_large = [path for path in camera.taken if path.stat().st_size > MOST_BYTES]
     for path in too_large:
         sys.stderr.write(f"{path.name} has {path.stat().st_size} bytes, more than {MOST_BYTES}.\n")
     application.quit_modules()
