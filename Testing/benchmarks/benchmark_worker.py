@@ -175,9 +175,14 @@ def exchange_formats(pair: list[sitk.Image], repeats: int) -> None:
         array = sitk.GetArrayViewFromImage(image)
         with JobFolder() as folder:
             nrrd, npy = folder / "scan.nrrd", folder / "scan.npy"
+            geometry = (image.GetSpacing(), image.GetOrigin(), image.GetDirection())
             actions = {
-                "NRRD write": lambda image=image, path=nrrd: sitk.WriteImage(image, str(path), useCompression=False),
-                "NRRD read": lambda path=nrrd: sitk.ReadImage(str(path)),
+                "NRRD write, SimpleITK": lambda image=image, path=nrrd: sitk.WriteImage(image, str(path)),
+                "NRRD read, SimpleITK": lambda path=nrrd: sitk.ReadImage(str(path)),
+                "NRRD write": lambda array=array, path=nrrd, geometry=geometry: write_raw_nrrd(
+                    array, *geometry, path
+                ),
+                "NRRD read": lambda path=nrrd: open_raw_nrrd(path).read(),  # type: ignore[union-attr]
                 "npy write": lambda array=array, path=npy: np.save(path, array),
                 "npy map and copy": lambda path=npy: np.array(np.load(path, mmap_mode="r")),
             }

@@ -195,7 +195,7 @@ def share_window(source: Any, target: Any) -> None:
 def write_volume(node: Any, path: str | Path) -> sitk.Image:
     """Write a volume where it stands in the world to an LPS file; return the image that was written.
 
-    A .nrrd file is written without compression, which takes a twentieth of the time.
+    A .nrrd file is written without compression, straight from memory.
 
     Raises:
         OSError: if it could not be written.
