@@ -105,6 +105,17 @@ def registered() -> Registered:
     return get
 
 
+def test_another_contrast_is_no_reason_to_refuse(lungs: Pair, lung_field: DisplacementField) -> None:
+    """The moving scan as another modality might show it: air and bone dark, fat bright, with noise."""
+    shown = np.interp(lungs.moving.array, [-1000, -850, -700, -100, 50, 200, 600], [0, 60, 30, 300, 180, 60, 0])
+    noise = np.random.default_rng(0).normal(0, 8, shown.shape)
+    moving = replace(lungs.moving, array=(shown + noise).astype(np.float32))
+    for make, level in ((good, "look"), (SHIFTED, "reject")):
+        given = MeasureInput(make(lung_field, moving.grid), lungs.fixed, moving)
+        verdict = metrics.measure(given).numbers["verdict"]
+        assert verdict["level"] == level, verdict
+
+
 def test_the_pipeline_accepts_the_lung_pair(registered_lungs: RegistrationResult) -> None:
     verdict = registered_lungs.metrics["verdict"]
     assert verdict["level"] == "accept", verdict
