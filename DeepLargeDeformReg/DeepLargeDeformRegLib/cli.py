@@ -266,7 +266,7 @@ def _summarize(numbers: dict[str, Any]) -> None:
     consistency = numbers["inverse_consistency_mm"]
     table.add_row(f"Inverse consistency p95, mm ({consistency['source']})", "", _text(consistency["p95"]))
     if "uncertainty_mm" in numbers:
-        table.add_row("Uncertainty p95, mm", "", _text(numbers["uncertainty_mm"]["p95"]))
+        table.add_row("Expected error mean, mm", "", _text(numbers["uncertainty_mm"]["mean"]))
     _output.print(table)
     if "verdict" in numbers:
         _show_verdict(numbers["verdict"])
