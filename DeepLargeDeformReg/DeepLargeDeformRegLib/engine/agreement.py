@@ -14,6 +14,7 @@ from .field import DisplacementField
 from .geometry import ImageGrid
 from .losses.mind import mind_ssc
 from .losses.stencils import derivative, spatial_axes
+from .progress import Monitor
 
 # Of ``python -m training.measure_uncertainty``: log error of landmarks on log mismatch and log strain.
 ERROR_SCALE_MM = 7.4
@@ -23,13 +24,15 @@ SMALLEST_STRAIN = 0.02  # a map that hardly bends is not without error for that
 SMALLEST_MISMATCH = 1e-3
 
 
-def symmetrized(forward: DisplacementField, backward: DisplacementField) -> DisplacementField:
+def symmetrized(
+    forward: DisplacementField, backward: DisplacementField, monitor: Monitor | None = None
+) -> DisplacementField:
     """The mean of the forward map and the inverse of the backward map, both ``(1, 3, D, H, W)`` on one grid.
 
     Exchanging the scans then gives the inverse map, up to the error of a numerical inverse, where either run alone
     may miss the other by millimeters (compare Christensen and Johnson, IEEE TMI 2001).
     """
-    opposite = fields.invert(backward, forward.grid).field
+    opposite = fields.invert(backward, forward.grid, monitor=monitor).field
     return DisplacementField((forward.displacement + opposite.displacement) / 2, forward.grid)
 
 

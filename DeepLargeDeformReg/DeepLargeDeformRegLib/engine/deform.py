@@ -127,6 +127,7 @@ def deform(
     """
     grid = given.region.with_spacing(plan.spacing_mm)
     pair = _aligned_pair(given, grid, plan.preset, device)
+    monitor.check()
     refinement = _refinement(plan, given)
     runs = 1 + plan.symmetric
     spans = [monitor.span(number / runs, (number + 1) / runs) for number in range(runs)]
@@ -141,10 +142,11 @@ def deform(
     if plan.symmetric:
         clock = time.perf_counter()
         opposite = _aligned_pair(given, grid, plan.preset, device, reverse=True)
+        monitor.check()
         starts = _starts(given, grid, model, device, spans[1].span(0.0, 0.2), reverse=True)
         backward = fields.resample(_solve(opposite, starts, plan, refinement, spans[1].span(0.2, 1.0)).field, grid)
         round_trip = float(fields.compose(backward, field).displacement.norm(dim=1).mean())
-        mean = symmetrized(field, backward)
+        mean = symmetrized(field, backward, monitor)
         solutions = [field, DisplacementField(2 * mean.displacement - field.displacement, grid)]
         field = mean
         seconds["backward"] = time.perf_counter() - clock
@@ -184,7 +186,7 @@ def _starts(
     """The field that the user gave; or else the linear alignment, and the network's field."""
     if given.start is not None:
         known = given.start.to(device)
-        return [Start(GIVEN, fields.invert(known).field if reverse else known)]
+        return [Start(GIVEN, fields.invert(known, monitor=monitor).field if reverse else known)]
     starts = [Start(LINEAR, fields.identity(grid, device=device))]
     if model is not None:
         monitor.report("network", 0.0, "Running the network")

@@ -182,6 +182,7 @@ def _refine(
 ) -> tuple[LinearAlignment, float]:
     """Refine one shift to a linear map by Adam; returns it with its cost (lower is better)."""
     selected, fixed_values, fixed_inside = _points_of(fixed)
+    monitor.check()
     center = selected.mean(dim=0)
     radius = float((selected - center).norm(dim=1).mean())
     parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)

@@ -126,7 +126,9 @@ def refine(
     """
     monitor = monitor or Monitor()
     similarity = _similarity(pair, plan)
+    monitor.check()
     supervision = _supervision(pair, plan)
+    monitor.check()
     current, history, taken = start, [], []
     total = sum(level.steps for level in plan.levels)
     done = 0

@@ -61,16 +61,19 @@ def solve(
     monitor = monitor or Monitor()
     clock = time.perf_counter()
     features = [mind_ssc(image, plan.mind_radius, plan.mind_dilation) for image in (pair.fixed, pair.moving)]
+    monitor.check()
     start = _best_start(features, pair, starts)
     if start.origin == LINEAR and search and refined:
         # Without a network that fits these scans the search finds what refinement alone would not reach.
         found = global_search(features[0], features[1], pair.grid, search, monitor.span(0.0, 0.2))
         start = _best_start(features, pair, [start, Start(SEARCH, found)])
+        monitor.check()
     elif start.origin not in (LINEAR, GIVEN) and network_search and refined:
         seen = fields.warp(features[1], pair.grid, fields.resample(start.field, pair.grid), padding="border")
         step = global_search(features[0], seen, pair.grid, network_search, monitor.span(0.0, 0.2))
         together = fields.compose(fields.resample(start.field, pair.grid), fields.resample(step, pair.grid))
         start = _best_start(features, pair, [start, Start(start.origin, together)])
+        monitor.check()
     seconds = {"start": time.perf_counter() - clock}
     if not refined:
         return Solved(start.field, start.origin, (), seconds)
@@ -100,13 +103,13 @@ def _refined(
     for number, level in enumerate(plan.levels):
         done = sum(earlier.steps for earlier in plan.levels[:number])
         span = monitor.span(done / total, (done + level.steps) / total)
-        refined = refine(_warped(pair, field), still, dataclasses.replace(plan, levels=(level,)), span)
+        refined = refine(_warped(pair, field, span), still, dataclasses.replace(plan, levels=(level,)), span)
         field = fields.compose(field, fields.resample(refined.field, pair.grid))
         steps.extend(refined.steps)
     return field, tuple(steps)
 
 
-def _warped(pair: AlignedPair, field: DisplacementField) -> AlignedPair:
+def _warped(pair: AlignedPair, field: DisplacementField, monitor: Monitor) -> AlignedPair:
     """The pair with its moving side seen through a field."""
     masks, landmarks = pair.moving_masks, pair.moving_landmarks
     return dataclasses.replace(
@@ -116,7 +119,7 @@ def _warped(pair: AlignedPair, field: DisplacementField) -> AlignedPair:
         moving_masks=None if masks is None else fields.warp(masks, pair.grid, field),
         moving_landmarks=None
         if landmarks is None
-        else fields.transform_points(fields.invert(field).field, landmarks),
+        else fields.transform_points(fields.invert(field, monitor=monitor).field, landmarks),
     )
 
 
