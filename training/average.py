@@ -25,11 +25,11 @@ class MovingAverage:
         """Take in the weights after step number ``step`` (0, 1, ...) of a phase."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step)) if self.decay > 0 else 1.0
         pairs = zip(self.network.parameters(), network.parameters(), strict=True)
-        for mine, other in pairs:
-            if other.requires_grad:
-                mine.lerp_(other.detach(), weight)
-        for copied, current in zip(self.network.buffers(), network.buffers(), strict=True):
-            copied.copy_(current)
+        trained = [(mine, other.detach()) for mine, other in pairs if other.requires_grad]
+        # All at once: one call to a GPU for each tensor would take longer than the sums.
+        torch._foreach_lerp_([mine for mine, _ in trained], [other for _, other in trained], weight)
+        if buffers := list(network.buffers()):
+            torch._foreach_copy_(list(self.network.buffers()), buffers)
 
     @torch.no_grad()
     def start_phase(self, network: RegistrationNetwork, inherit_level: int | None) -> None:

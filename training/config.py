@@ -222,6 +222,21 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class MeasureConfig:
+    """On what ``training.measure`` and ``training.build`` measure a model of the run.
+
+    Args:
+        pairs: as ``data.validation``, pairs of neither training nor validation.
+        description: what they are, for the card.
+        data: their data set, if it is another than that of the training.
+    """
+
+    pairs: str
+    description: str
+    data: DataConfig | None = None
+
+
+@dataclass(frozen=True)
 class CardConfig:
     """What the published card says; see :class:`DeepLargeDeformRegLib.engine.models.ModelCard`."""
 
@@ -247,6 +262,7 @@ class Config:
     training: TrainingConfig
     card: CardConfig
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    measure: MeasureConfig | None = None
     notes: str = ""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Annotated, Any
@@ -20,19 +20,19 @@ import torch
 import typer
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine import metrics
-from DeepLargeDeformRegLib.engine.errors import RegistrationError
+from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.files.common import write_text
 from DeepLargeDeformRegLib.engine.images import LabelMap
-from DeepLargeDeformRegLib.engine.models import Figure, RegistrationModel, load_model
+from DeepLargeDeformRegLib.engine.models import Figure, ModelCard, RegistrationModel, load_model
 from rich.console import Console
 from rich.progress import track
 
-from .config import Config, find_config, load_config
-from .data import Pair, read_pair_names
+from .config import Config, GridConfig, find_config, load_config
+from .data import Pair
 from .publish import MODELS
 from .samples import grid_around
-from .sources import center_of, open_training_data, resolve
+from .sources import center_of, open_training_data, pairs_of
 
 Case = dict[str, float]
 
@@ -50,9 +50,12 @@ _ROWS = (
 def main(
     model: Annotated[str, typer.Argument(help="Name of a model.")],
     config: Annotated[Path, typer.Option(help="Configuration whose data set, labels and alignment are used.")],
-    pairs: Annotated[str, typer.Option(help="CSV of pairs (fixed, moving) that training has not seen.")],
     output: Annotated[Path, typer.Option(help="JSON file, for training.publish --figures.")],
-    description: Annotated[str, typer.Option(help="What the pairs are, for the card.")],
+    pairs: Annotated[
+        str,
+        typer.Option(help="CSV of pairs (fixed, moving) that training has not seen; the configuration's by default."),
+    ] = "",
+    description: Annotated[str, typer.Option(help="What the pairs are, for the card.")] = "",
     models: Annotated[Path, typer.Option(help="Folder of models.")] = MODELS,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
 ) -> None:
@@ -61,10 +64,10 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     try:
-        settings = load_config(find_config(config))
+        settings, pairs, description = _measured_on(load_config(find_config(config)), pairs, description)
         network = load_model(model, "cuda" if torch.cuda.is_available() else "cpu", [models])
         data_set = open_training_data(settings)
-        chosen = [data_set.pair(fixed, moving) for fixed, moving in read_pair_names(resolve(pairs))]
+        chosen = pairs_of(pairs, data_set)
         cases = [measure_pair(network, pair, settings) for pair in track(chosen, "Measuring", console=console)]
         command = shlex.join(["python", "-m", "training.measure", *sys.argv[1:]])
         figures = [asdict(figure) for figure in figures_of(cases, description, command)]
@@ -76,6 +79,18 @@ def main(
         raise typer.Exit(error.exit_code) from error
     for name, value in means.items():
         console.print(f"{name:20} {value:.5f}")
+
+
+def _measured_on(config: Config, pairs: str, description: str) -> tuple[Config, str, str]:
+    """The configuration with the data set of its test pairs, these, and what they are."""
+    if not pairs:
+        if config.measure is None:
+            raise BadInputError(f"{config.name} names no pairs to measure on; give --pairs and --description.")
+        data = config.measure.data or config.data
+        return replace(config, data=data), config.measure.pairs, config.measure.description
+    if not description:
+        raise BadInputError("--pairs needs --description: what the pairs are, for the card.")
+    return config, pairs, description
 
 
 def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
@@ -92,7 +107,7 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
     shift = np.eye(4)
     if config.data.align != "loaded":
         shift[:3, 3] = np.subtract(center_of(moving, moving_labels, pair.moving.mask(), config), center)
-    grid = grid_around(center, config.grid)
+    grid = grid_around(center, _grid_of(model.card, config))
     outside = model.card.outside
     fixed_input = fields.warp(fixed.tensor(), fixed.grid, fields.identity(grid), fill=outside)
     moving_input = fields.warp(moving.tensor(), moving.grid, fields.from_affine(shift, grid), fill=outside)
@@ -110,6 +125,12 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
         if landmarks is not None:
             case[f"tre{when}_mm"] = float(metrics.landmark_errors(field, landmarks).mean())
     return case
+
+
+def _grid_of(card: ModelCard, config: Config) -> GridConfig:
+    """The grid on which the network was trained, if the card knows it."""
+    size = card.minimum_size if card.minimum_size == card.maximum_size else config.grid.size
+    return replace(config.grid, size=size, spacing_mm=card.spacing_mm)
 
 
 def _overlap(fixed: LabelMap, moving: LabelMap, field: DisplacementField, config: Config, when: str) -> Case:

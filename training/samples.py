@@ -184,8 +184,10 @@ class Augmented:
         config = self.config
         # The numbers are drawn whether they are used or not: what is drawn later must not depend on it.
         chance, bend, *rest = torch.rand(11, generator=generator).tolist()
-        elastic = _random_warp(config.elastic_mm, self.grid, generator) if config.elastic_mm > 0 else None
         image, labels, mask = scan.image, scan.labels, scan.mask
+        elastic = None
+        if config.elastic_mm > 0:
+            elastic = _random_warp(config.elastic_mm, self.grid, generator, image.device)
         if config.gamma > 0:
             image = image.clamp_min(0) ** math.exp((2 * bend - 1) * math.log1p(config.gamma))
         if chance >= config.probability:
@@ -194,7 +196,7 @@ class Augmented:
         if elastic is None:
             field = fields.from_affine(matrix.numpy(), self.grid, image.device)
         else:
-            field = fields.compose_affine(matrix.numpy(), elastic.to(image.device))
+            field = fields.compose_affine(matrix.numpy(), elastic)
         image = fields.warp(image[None], self.grid, field, padding="border")[0]
         if labels is not None:
             labels = fields.warp(labels[None], self.grid, field)[0]
@@ -208,9 +210,11 @@ class Augmented:
         return Scan(image, labels, mask), points
 
 
-def _random_warp(deviation_mm: float, grid: ImageGrid, generator: torch.Generator) -> DisplacementField:
+def _random_warp(
+    deviation_mm: float, grid: ImageGrid, generator: torch.Generator, device: torch.device
+) -> DisplacementField:
     """Normal displacements at 5 nodes an axis, between which they change smoothly."""
-    nodes = deviation_mm * torch.randn((1, 3, 5, 5, 5), generator=generator)
+    nodes = deviation_mm * torch.randn((1, 3, 5, 5, 5), generator=generator).to(device, non_blocking=True)
     dense = F.interpolate(nodes, size=grid.shape, mode="trilinear", align_corners=True)
     for dim, length in zip((2, 3, 4), grid.shape, strict=True):  # rounds off the kinks at the nodes
         reach = max(length // 16, 1)

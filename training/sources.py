@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from DeepLargeDeformRegLib.engine.device import constant
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
 
@@ -33,7 +34,6 @@ class Synthetic:
 
     def draw(self, generator: torch.Generator) -> Sample:
         pair = self.pairs.draw(generator)
-        origin = torch.tensor(pair.grid.origin)
         fixed, moving = (
             Scan(
                 torch.cat([channel.apply(scan.image[None]) for channel in self.channels], dim=1)[0],
@@ -42,7 +42,9 @@ class Synthetic:
             )
             for scan in (pair.fixed, pair.moving)
         )
-        first, second = (None if p is None else p - origin.to(p) for p in (pair.fixed_points, pair.moving_points))
+        first, second = (
+            None if p is None else p - constant(pair.grid.origin, p) for p in (pair.fixed_points, pair.moving_points)
+        )
         return Sample(fixed, moving, first, second, pair.same_patient)
 
 
@@ -64,7 +66,7 @@ def training_source(config: Config, device: torch.device | str = "cpu") -> PairS
     if config.data.kind == "subjects":
         source = SubjectPairs([load_scan(config, subject).to(device) for subject in _subjects(config, data_set)])
     else:
-        samples = [load_pair(config, pair) for pair in _pairs(config.data.train, data_set)]
+        samples = [load_pair(config, pair) for pair in pairs_of(config.data.train, data_set)]
         on_device = [replace(s, fixed=s.fixed.to(device), moving=s.moving.to(device)) for s in samples]
         source = ListedPairs(on_device, both_ways=config.data.both_ways)
     return Augmented(source, config.augmentation, training_grid(config.grid))
@@ -77,7 +79,7 @@ def validation_samples(config: Config) -> list[Sample]:
     if config.data.kind == "synthetic":
         source = Synthetic(config, read_names(resolve(config.data.validation)), "cpu")
         return [source.draw(torch.Generator().manual_seed(number)) for number in range(VALIDATION_PAIRS)]
-    pairs = _pairs(config.data.validation, open_training_data(config))
+    pairs = pairs_of(config.data.validation, open_training_data(config))
     if config.data.kind == "pairs":
         return [load_pair(config, pair) for pair in pairs]
     subjects = {subject.name: subject for pair in pairs for subject in (pair.fixed, pair.moving)}
@@ -142,8 +144,12 @@ def _subjects(config: Config, data_set: DataSet) -> list[Subject]:
     return data_set.select(read_names(resolve(wanted)))
 
 
-def _pairs(wanted: str, data_set: DataSet) -> list[Pair]:
-    """Pairs of a file, or of one of the data set's own splits."""
+def pairs_of(wanted: str, data_set: DataSet) -> list[Pair]:
+    """Pairs of a file, or of one of the data set's own splits.
+
+    Raises:
+        BadInputError: if there are none.
+    """
     if Path(wanted).suffix == ".csv":
         return [data_set.pair(fixed, moving) for fixed, moving in read_pair_names(resolve(wanted))]
     pairs = list(data_set.listed(wanted))

@@ -169,8 +169,8 @@ def _continues(old: Config, new: Config) -> bool:
 
 
 def _essence(config: Config) -> Config:
-    """What decides about the weights; notes and the card's words may be improved while a run is under way."""
-    return replace(config, notes="", card=CardConfig("", "", "", "", "", ""))
+    """What decides about the weights; all else may be improved while a run is under way."""
+    return replace(config, notes="", measure=None, card=CardConfig("", "", "", "", "", ""))
 
 
 def _train(trainer: Trainer, console: Console, visible: bool) -> bool:

@@ -32,6 +32,7 @@ from .samples import PairSource, Sample, draw_batch, training_grid
 from .validate import validate
 
 _log = logging.getLogger(__name__)
+_AGREE_EVERY = 10  # steps between two questions to all processes, for which each waits for its GPU
 _TRAINING_SHARE = 0.93  # of a run's time; validation and checkpoints take the rest
 
 
@@ -276,9 +277,11 @@ class Trainer:
         return self._agree(late or self.should_stop())
 
     def _agree(self, mine: bool) -> bool:
-        """True on all processes if it is true on one."""
+        """True on all processes if it is true on one; several are asked at some steps only."""
         if self.fabric.world_size == 1:
             return mine
+        if self.progress.step % _AGREE_EVERY:
+            return False
         return self._reduce(torch.tensor(float(mine), device=self.fabric.device), "sum") > 0
 
     def _reduce(self, value: torch.Tensor, operation: str) -> float:

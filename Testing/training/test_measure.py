@@ -84,7 +84,7 @@ def test_measured_figures_go_into_the_card(make_trainer, shared_data: Path, tmp_
     card = json.loads(card_file.read_text(encoding="utf-8")) | {"spacing_mm": [2.0, 2.0, 2.0]}
     card_file.write_text(json.dumps(card), encoding="utf-8")
     threads = torch.get_num_threads()
-    main("tiny", config, str(pairs), figures, "one pair", models, threads)
+    main("tiny", config, figures, str(pairs), "one pair", models, threads)
     measured = {figure.measure: figure for figure in read_figures(figures)}
     dice = measured["Dice, mean of structures"]
     assert dice.before is not None

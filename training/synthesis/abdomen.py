@@ -9,7 +9,7 @@ from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from torch import Tensor
 
-from .draw import Draw, blur, cells, smooth_noise, tubes
+from .draw import Draw, blur, cells, random_voxels, smooth_noise, tubes
 from .tissues import Tissue
 from .torso import Canvas, Cavity, Overlay, Patient, cavity_around, paint_ribs, paint_spine, paint_table, paint_wall
 
@@ -80,13 +80,7 @@ def paint_abdomen(draw: Draw, segments: Tensor, grid: ImageGrid) -> Patient:
 
 
 def _extent(mask: Tensor, canvas: Canvas) -> _Extent:
-    def ends(axis: Tensor, dims: tuple[int, int]) -> tuple[float, float]:
-        where = axis.flatten()[mask.any(dim=dims[0]).any(dim=dims[1])]
-        return float(where[0]), float(where[-1])
-
-    right, left = ends(canvas.x, (0, 0))
-    front, back = ends(canvas.y, (2, 0))
-    low, high = ends(canvas.z, (2, 1))
+    (right, left), (front, back), (low, high) = canvas.box(mask)
     return _Extent(right, left, front, back, low, high)
 
 
@@ -229,11 +223,10 @@ def _paint_liver(canvas: Canvas, segments: Tensor, box: _Extent) -> None:
         canvas.paint((gallbladder < 1) & ~_is(canvas, Tissue.BONE, Tissue.LUNG, Tissue.AIR), Tissue.GALLBLADDER)
     canvas.paint(liver, Tissue.LIVER)
     canvas.labels = torch.where(liver, segments, canvas.labels)
-    for _ in range(draw.integer(5) if draw.chance(0.4) else 0):
-        index = torch.nonzero(liver)[draw.integer(int(liver.sum()))].tolist()
-        center = tuple(float(v) for v in grid.to_physical(index[::-1]))
+    lesions = draw.integer(5) if draw.chance(0.4) else 0
+    for x, y, z in grid.to_physical(random_voxels(draw, liver, lesions).tolist()) if lesions else ():
         size = draw.uniform(4, 22)
-        lesion = canvas.ellipsoid((center[0], center[1], center[2]), (size, size, size), rough=0.1) < 1
+        lesion = canvas.ellipsoid((x, y, z), (size, size, size), rough=0.1) < 1
         tissue = draw.choice((Tissue.CYST, Tissue.TUMOR, Tissue.TUMOR))
         canvas.tissues = torch.where(lesion & liver, int(tissue), canvas.tissues)
     core = blur(liver.float(), 8.0, grid).clamp(0, 1)

@@ -124,7 +124,7 @@ def tube_distance(draw: Draw, grid: ImageGrid, scale_mm: float) -> Tensor:
 def tube_share(distance: Tensor, radius_mm: Tensor | float, grid: ImageGrid) -> Tensor:
     """Share of each voxel ``(D, H, W)`` within tubes of a radius, one number or ``(D, H, W)``, around lines."""
     voxel = grid.voxel_volume ** (1 / 3)
-    radius = torch.as_tensor(radius_mm, device=distance.device, dtype=distance.dtype)
+    radius = radius_mm if isinstance(radius_mm, Tensor) else torch.full_like(distance[:1, :1, :1], radius_mm)
     # A tube thinner than a voxel fills a part of it: its share falls with the square of its radius.
     thin = (2 * radius / voxel).clamp_max(1.0) ** 2
     return torch.sigmoid((radius.clamp_min(voxel / 2) - distance) / (0.2 * voxel)) * thin
@@ -133,6 +133,30 @@ def tube_share(distance: Tensor, radius_mm: Tensor | float, grid: ImageGrid) -> 
 def tubes(draw: Draw, grid: ImageGrid, scale_mm: float, radius_mm: Tensor | float) -> Tensor:
     """Share of each voxel ``(D, H, W)`` within random branching tubes about ``scale_mm`` apart."""
     return tube_share(tube_distance(draw, grid, scale_mm), radius_mm, grid)
+
+
+def ends(mask: Tensor) -> list[tuple[int, int]]:
+    """First and last index of a mask ``(D, H, W)`` along x, y and z; the whole axes if it is empty.
+
+    All six numbers are fetched at once: each fetch waits until the GPU has done what it was given.
+    """
+    found = []
+    for others in ((0, 1), (0, 2), (1, 2)):
+        along = mask.any(dim=others[1]).any(dim=others[0]).int()
+        found += [along.argmax(), len(along) - 1 - along.flip(0).argmax()]
+    numbers = torch.stack(found).tolist()
+    return [(first, last) for first, last in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
+def random_voxels(draw: Draw, mask: Tensor, number: int) -> Tensor:
+    """Random voxels of a mask ``(D, H, W)``, or of all where it is empty: ``(number, 3)``, order (x, y, z)."""
+    count = mask.flatten().cumsum(0)
+    place = torch.rand(number, generator=draw.fields, device=draw.device, dtype=torch.float64)
+    # The voxel at which as many of the mask's have passed as the drawn number says; no list of them is made.
+    index = torch.searchsorted(count, (place * count[-1]).long(), right=True)
+    index = torch.where(count[-1] > 0, index, (place * len(count)).long())
+    _, height, width = mask.shape
+    return torch.stack((index % width, index // width % height, index // (width * height)), dim=1)
 
 
 def blur(image: Tensor, sigma_mm: float, grid: ImageGrid) -> Tensor:

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine.device import constant
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from torch import Tensor
 
-from .draw import Draw, blur, smooth_noise
+from .draw import Draw, blur, ends, smooth_noise
 
 SQUARINGS = 7  # 1/128 of the velocity: no step folds, even across a sliding wall
 Matrix = npt.NDArray[np.float64]
@@ -137,15 +138,11 @@ def breathing_velocity(draw: Draw, lungs: Tensor, grid: ImageGrid, amplitude_mm:
         amplitude_mm: of the diaphragm.
     """
     where = lungs > 0.5
-    rows = torch.nonzero(where.any(dim=2).any(dim=1)).flatten()
-    spread = torch.nonzero(where.any(dim=0).any(dim=0)).flatten()
-    sides = torch.nonzero(where.any(dim=0).any(dim=1)).flatten()
-    if len(rows) == 0:
-        return fields.identity(grid, device=lungs.device)
     x, y, z = fields.points(grid, lungs.device)[0]
-    low, high = (grid.origin[2] + grid.spacing[2] * float(row) for row in (rows[0], rows[-1]))
-    front, back = (grid.origin[1] + grid.spacing[1] * float(row) for row in (sides[0], sides[-1]))
-    right, left = (grid.origin[0] + grid.spacing[0] * float(column) for column in (spread[0], spread[-1]))
+    (right, left), (front, back), (low, high) = (
+        (origin + spacing * first, origin + spacing * last)
+        for origin, spacing, (first, last) in zip(grid.origin, grid.spacing, ends(where), strict=True)
+    )
     height = max(high - low, 1.0)
     depth = ((high - z) / height).clamp(0, 1.4)
     # Backwards lungs move more than in front.
@@ -166,9 +163,9 @@ def breathing_velocity(draw: Draw, lungs: Tensor, grid: ImageGrid, amplitude_mm:
 def sliding_velocity(draw: Draw, inside: Tensor, grid: ImageGrid, displacement_mm: float) -> DisplacementField:
     """What is inside a smooth wall slides along it as a whole, with a wave of its own; what is outside stays."""
     weight = blur(inside.float(), 0.7 * max(grid.spacing), grid)
-    direction = torch.tensor([draw.uniform(-0.3, 0.3), draw.uniform(-0.5, 0.5), draw.uniform(-1, 1)])
+    direction = (draw.uniform(-0.3, 0.3), draw.uniform(-0.5, 0.5), draw.uniform(-1, 1))
     wave = smooth_noise(draw, grid, 120.0, 3) * displacement_mm * 0.3
-    whole = (direction * displacement_mm).to(wave)[:, None, None, None]
+    whole = constant([displacement_mm * part for part in direction], wave)[:, None, None, None]
     return DisplacementField(((whole + wave) * weight)[None], grid)
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine.device import constant
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from torch import Tensor
 
 from . import abdomen, thorax
-from .draw import Draw
+from .draw import Draw, ends, random_voxels
 from .motion import (
     Motion,
     MotionSettings,
@@ -141,12 +142,10 @@ class OneLung:
 
     def seen(self, share: Tensor, grid: ImageGrid) -> Tensor:
         """What a crop to the lung's share ``(D, H, W)`` of a scan shows, ``(W,)`` bool."""
-        columns = torch.nonzero((share > 0.5).any(dim=0).any(dim=0)).flatten()
+        (first, last), *_ = ends(share > 0.5)
         index = torch.arange(share.shape[2], device=share.device)
         margin = self.margin_mm / grid.spacing[0]
-        if len(columns) == 0:
-            return index >= 0
-        return (index >= columns[0] - margin) & (index <= columns[-1] + margin)
+        return (index >= first - margin) & (index <= last + margin)
 
 
 class SyntheticPairs:
@@ -256,11 +255,8 @@ class SyntheticPairs:
         if self.settings.anatomy != "thorax" or not draw.chance(self.settings.one_lung):
             return None
         value = thorax.STRUCTURES[draw.choice(("left lung", "right lung"))]
-        parts = torch.tensor(thorax.UNIONS[value], device=patient.labels.device)
-        where = torch.nonzero(torch.isin(patient.labels, parts.to(patient.labels.dtype))).float()
-        if len(where) == 0:
-            return None
-        middle = ((where.amin(dim=0) + where.amax(dim=0)) / 2).flip(0).tolist()
+        own = torch.isin(patient.labels, constant(thorax.UNIONS[value], patient.labels))
+        middle = [(first + last) / 2 for first, last in ends(own)]
         return OneLung(value, self.reference.to_physical(middle), draw.uniform(5, 30))
 
     def _motion(
@@ -303,13 +299,10 @@ class SyntheticPairs:
 
     def _points(self, draw: Draw, mask: Tensor) -> Tensor:
         """Random voxels of the organ, moved within their voxels; always the same number. LPS mm."""
-        inside = torch.nonzero(mask[0] > 0.5)
-        if len(inside) == 0:  # the organ lies outside of the grid
-            inside = torch.nonzero(torch.ones_like(mask[0]))
-        chosen = torch.randint(len(inside), (self.settings.points,), generator=draw.fields, device=self.device)
+        voxel = random_voxels(draw, mask[0] > 0.5, self.settings.points)
         jitter = torch.rand((self.settings.points, 3), generator=draw.fields, device=self.device) - 0.5
-        spacing, origin = (torch.tensor(v, device=self.device) for v in (self.grid.spacing, self.grid.origin))
-        return (inside[chosen].flip(1) + jitter) * spacing + origin
+        spacing, origin = (constant(v, jitter) for v in (self.grid.spacing, self.grid.origin))
+        return (voxel + jitter) * spacing + origin
 
 
 def mirror(patient: Patient, exchange: Mapping[int, int]) -> Patient:

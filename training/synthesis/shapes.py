@@ -16,6 +16,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 import torch
 from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.engine.device import constant
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.files import read_label_map, read_volume
@@ -26,7 +27,7 @@ from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
 from ..data.subjects import volume_files
-from .draw import blur
+from .draw import blur, ends
 from .torso import ScannedPatient
 
 LATTICE = 9
@@ -48,7 +49,7 @@ class Shape:
         warped = fields.warp(shares, self.grid, fields.identity(grid, device=device))[0]
         share, index = warped.max(dim=0)
         inside = warped.sum(dim=0) > 0.5
-        return torch.where(inside & (share > 0), torch.tensor(values, device=device)[index], 0)
+        return torch.where(inside & (share > 0), constant(values, index)[index], 0)
 
     def mirrored(self, exchange: dict[int, int]) -> Shape:
         """Its mirror image from left to right, with the labels of the two sides exchanged."""
@@ -161,17 +162,14 @@ class Breathing:
             grid: axis aligned.
             strength: 1 for the motion as it was, negative ones for the way back.
         """
-        ends = []
-        for dims in ((0, 0), (2, 0), (2, 1)):
-            where = torch.nonzero(lungs.any(dim=dims[0]).any(dim=dims[1])).flatten()
-            ends.append((float(where[0]), float(where[-1])))
+        box = ends(lungs)
         nodes = self.motion.shape[-1] - 1
         position = fields.points(ImageGrid.axis_aligned(grid.size, (1.0, 1.0, 1.0)), lungs.device)
-        index = [(position[:, a] - low) / max(high - low, 1) * nodes for a, (low, high) in enumerate(ends)]
-        motion = self.motion.to(lungs.device)[None]
+        index = [(position[:, a] - low) / max(high - low, 1) * nodes for a, (low, high) in enumerate(box)]
+        motion = self.motion.to(lungs.device, non_blocking=True)[None]
         shares = fields.sample(motion, torch.stack(index, dim=1), padding="border")
-        edges = [(high - low) * s for (low, high), s in zip(ends, grid.spacing, strict=True)]
-        size = torch.tensor(edges, device=lungs.device).reshape(1, 3, 1, 1, 1)
+        edges = [(high - low) * s for (low, high), s in zip(box, grid.spacing, strict=True)]
+        size = constant(edges, shares).reshape(1, 3, 1, 1, 1)
         weight = blur(lungs.float(), 0.7 * max(grid.spacing), grid)
         return DisplacementField(strength * shares * size * weight, grid)
 
@@ -201,9 +199,9 @@ class RealScan:
         where = np.argwhere(np.isin(labels.array, list(self.structures)))
         if len(where) == 0:
             raise BadInputError(f"{Path(self.labels).name} has none of the labels {list(self.structures)}.")
-        ends = labels.grid.to_physical(np.stack([where.min(axis=0), where.max(axis=0)])[:, ::-1])
+        corners = labels.grid.to_physical(np.stack([where.min(axis=0), where.max(axis=0)])[:, ::-1])
         matrix = np.eye(4)
-        matrix[:3, 3] = ends.mean(axis=0) - grid.center
+        matrix[:3, 3] = corners.mean(axis=0) - grid.center
         place = fields.from_affine(matrix, grid, device)
         image = fields.warp(volume.tensor(device), volume.grid, place, fill=-1000.0)[0, 0]
         structures = np.zeros(labels.array.shape, np.float32)

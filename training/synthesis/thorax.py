@@ -12,10 +12,20 @@ from torch import Tensor
 
 from .draw import Draw, blur, smooth_noise, tube_distance, tube_share
 from .tissues import Tissue
-from .torso import Canvas, Cavity, Overlay, Patient, cavity_around, paint_ribs, paint_spine, paint_table, paint_wall
+from .torso import (
+    Box,
+    Canvas,
+    Cavity,
+    Overlay,
+    Patient,
+    cavity_around,
+    paint_ribs,
+    paint_spine,
+    paint_table,
+    paint_wall,
+)
 
 RIGHT_LUNG, LEFT_LUNG = 1, 2
-Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 STRUCTURES = {
     "left upper lobe": 1,
     "left lower lobe": 2,
@@ -48,7 +58,7 @@ def paint_thorax(draw: Draw, lungs: Tensor, grid: ImageGrid) -> Patient:
         where = lungs == lung
         if not bool(where.any()):
             raise BadInputError("A lung is missing in the mask, or lies outside of the training grid.")
-        boxes[lung] = _box(where, canvas)
+        boxes[lung] = canvas.box(where)
     either = lungs > 0
     cavity = _cavity(canvas, either, boxes)
     paint_wall(canvas, cavity)
@@ -70,15 +80,6 @@ def paint_thorax(draw: Draw, lungs: Tensor, grid: ImageGrid) -> Patient:
         patient.overlays,
         patient.breathing,
     )
-
-
-def _box(mask: Tensor, canvas: Canvas) -> Box:
-    """Ends along x, y and z in LPS mm."""
-    found = []
-    for axis, dims in ((canvas.x, (0, 0)), (canvas.y, (2, 0)), (canvas.z, (2, 1))):
-        where = axis.flatten()[mask.any(dim=dims[0]).any(dim=dims[1])]
-        found.append((float(where[0]), float(where[-1])))
-    return found[0], found[1], found[2]
 
 
 def _cavity(canvas: Canvas, lungs: Tensor, boxes: Mapping[int, Box]) -> Cavity:

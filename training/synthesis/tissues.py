@@ -109,7 +109,7 @@ _TEXTURE: Mapping[Tissue, float] = {
 def attenuation(draw: Draw, phase: str) -> Tensor:
     """HU of each tissue, ``(number of tissues,)``, for one scan at a contrast phase."""
     index = PHASES.index(phase)
-    table = torch.zeros(len(Tissue))
+    table = [0.0] * len(Tissue)
     for tissue, span in _SAME.items():
         table[tissue] = draw.uniform(*span)
     for tissue, spans in _BY_PHASE.items():
@@ -118,12 +118,10 @@ def attenuation(draw: Draw, phase: str) -> Tensor:
         table[Tissue.LIVER] -= draw.uniform(15, 50)
     table[Tissue.LIVER_VESSEL] = table[Tissue.LIVER] + draw.uniform(*_VESSEL_CONTRAST[index])
     table[Tissue.TUMOR] = table[Tissue.LIVER] + draw.uniform(*_TUMOR_CONTRAST[index])
-    return table.to(draw.device)
+    return torch.tensor(table).to(draw.device, non_blocking=True)
 
 
 def texture_strength(device: torch.device) -> Tensor:
     """Standard deviation (HU) of each tissue's texture, ``(number of tissues,)``."""
-    table = torch.zeros(len(Tissue))
-    for tissue, strength in _TEXTURE.items():
-        table[tissue] = strength
-    return table.to(device)
+    strengths = [_TEXTURE.get(tissue, 0.0) for tissue in Tissue]
+    return torch.tensor(strengths).to(device, non_blocking=True)

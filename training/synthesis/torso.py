@@ -10,8 +10,10 @@ from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from torch import Tensor
 
-from .draw import Draw, blur, grain, smooth_noise
+from .draw import Draw, blur, ends, grain, smooth_noise
 from .tissues import Tissue, texture_strength
+
+Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,12 @@ class Canvas:
         if rough:
             radius = radius + rough * smooth_noise(self.draw, self.grid, max(axes))[0]
         return radius
+
+    def box(self, mask: Tensor) -> Box:
+        """Ends of a mask ``(D, H, W)`` along x, y and z, LPS mm."""
+        axes = zip(self.grid.origin, self.grid.spacing, ends(mask), strict=True)
+        x, y, z = ((origin + spacing * first, origin + spacing * last) for origin, spacing, (first, last) in axes)
+        return x, y, z
 
     def tube(self, x: float, y: float, radius: float, wobble: float = 4.0) -> Tensor:
         """Mask of a vessel along z that wanders by a few mm."""

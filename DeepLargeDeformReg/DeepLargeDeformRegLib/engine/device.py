@@ -7,7 +7,10 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from .errors import BadInputError
 
@@ -31,6 +34,16 @@ def choose_device(name: str) -> torch.device:
             f"This machine has {count} usable GPUs, so '{name}' is not there; choose 'auto' or 'cpu'."
         )
     raise BadInputError(f"The device '{name}' is unknown; choose 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+
+
+def constant(values: npt.ArrayLike, like: Tensor) -> Tensor:
+    """Numbers as a tensor on the device and of the number type of another one.
+
+    ``like.new_tensor(values)`` and ``.to(device)`` make the processor wait until a GPU has done all that it was given
+    before; this does not, so that the GPU never runs out of work.
+    """
+    numbers = torch.tensor(np.asarray(values, dtype=np.float64), dtype=like.dtype)
+    return numbers.to(like.device, non_blocking=True)
 
 
 def describe_device(device: torch.device) -> str:

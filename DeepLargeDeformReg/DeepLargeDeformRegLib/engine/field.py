@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .device import constant
 from .geometry import ImageGrid
 from .progress import Monitor
 
@@ -93,8 +94,8 @@ def sample(image: Tensor, index_coordinates: Tensor, mode: str = "bilinear", pad
     """
     depth, height, width = image.shape[2:]
     # align_corners=False keeps one formula valid for axes of a single voxel.
-    scale = index_coordinates.new_tensor([2.0 / width, 2.0 / height, 2.0 / depth])
-    offset = index_coordinates.new_tensor([1.0 / width - 1.0, 1.0 / height - 1.0, 1.0 / depth - 1.0])
+    scale = constant([2.0 / width, 2.0 / height, 2.0 / depth], index_coordinates)
+    offset = constant([1.0 / width - 1.0, 1.0 / height - 1.0, 1.0 / depth - 1.0], index_coordinates)
     normalized = index_coordinates.permute(0, 2, 3, 4, 1) * scale + offset
     if normalized.shape[0] != image.shape[0]:
         normalized = normalized.expand(image.shape[0], *normalized.shape[1:])
@@ -139,7 +140,7 @@ def warp(
     if padding == "border":
         return sampled
     # As ITK: the image ends half a voxel beyond its outermost centers, with no rim that blends into the fill.
-    size = coordinates.new_tensor(image_grid.size).reshape(1, 3, 1, 1, 1)
+    size = constant(image_grid.size, coordinates).reshape(1, 3, 1, 1, 1)
     inside = ((coordinates >= -0.5) & (coordinates <= size - 0.5)).all(dim=1, keepdim=True)
     return torch.where(inside, sampled, fill)
 
@@ -180,10 +181,16 @@ def resample(field: DisplacementField, grid: ImageGrid) -> DisplacementField:
 
 def exponentiate(velocity: DisplacementField, steps: int = 7) -> DisplacementField:
     """Time-one flow of a stationary velocity (mm) by scaling and squaring (Arsigny et al., MICCAI 2006)."""
-    field = DisplacementField(velocity.displacement / 2**steps, velocity.grid)
+    return from_voxels(exponentiate_voxels(to_voxels(velocity), steps), velocity.grid)
+
+
+def exponentiate_voxels(velocity: Tensor, steps: int = 7) -> Tensor:
+    """:func:`exponentiate` of a velocity ``(N, 3, D, H, W)`` in voxels along the index axes; so is the result."""
+    displacement = velocity / 2**steps
+    lattice = _lattice(tuple(velocity.shape[2:]), velocity.device, velocity.dtype)
     for _ in range(steps):
-        field = compose(field, field)
-    return field
+        displacement = displacement + sample(displacement, lattice + displacement, padding="border")
+    return displacement
 
 
 def invert(
@@ -242,8 +249,9 @@ def _invert_slab(
 
 def transform_points(field: DisplacementField, positions: Tensor) -> Tensor:
     """Map LPS points (n, 3), mm, with the first field of the batch."""
-    matrix = torch.as_tensor(field.grid.physical_to_index, device=positions.device)
-    index = positions.to(torch.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    positions_in_double = positions.to(torch.float64)
+    matrix = constant(field.grid.physical_to_index, positions_in_double)
+    index = positions_in_double @ matrix[:3, :3].T + matrix[:3, 3]
     coordinates = index.T.reshape(1, 3, 1, 1, -1).to(field.displacement)
     moved = sample(field.displacement[:1], coordinates, padding="border")
     return positions + moved.reshape(3, -1).T.to(positions)
@@ -259,10 +267,10 @@ def jacobian_matrix(field: DisplacementField) -> Tensor:
 
     Central differences inside, one-sided ones at the border; exact for affine maps everywhere.
     """
-    to_index = torch.as_tensor(field.grid.physical_to_index[:3, :3]).to(field.displacement)
+    to_index = constant(field.grid.physical_to_index[:3, :3], field.displacement)
     by_index = torch.stack(index_gradient(field.displacement), dim=2)
     matrix = torch.einsum("nikdhw,kj->nijdhw", by_index, to_index)
-    return matrix + torch.eye(3).to(matrix)[None, :, :, None, None, None]
+    return matrix + torch.eye(3, device=matrix.device, dtype=matrix.dtype)[None, :, :, None, None, None]
 
 
 def jacobian_determinant(field: DisplacementField) -> Tensor:
@@ -300,8 +308,7 @@ def _lattice(shape: tuple[int, ...], device: torch.device | str | None, dtype: t
 
 def _apply_matrix(matrix: npt.NDArray, vectors: Tensor) -> Tensor:
     """Homogeneous matrix (4, 4) applied to ``(N, 3, D, H, W)``."""
-    linear = torch.as_tensor(np.ascontiguousarray(matrix[:3, :3])).to(vectors)
-    shift = torch.as_tensor(np.ascontiguousarray(matrix[:3, 3])).to(vectors)
+    linear, shift = constant(matrix[:3, :3], vectors), constant(matrix[:3, 3], vectors)
     if np.count_nonzero(matrix[:3, :3] - np.diag(np.diag(matrix[:3, :3]))) == 0:
         scale = torch.diagonal(linear).reshape(1, 3, 1, 1, 1)
         return torch.addcmul(shift.reshape(1, 3, 1, 1, 1), vectors, scale)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..device import constant
 from ..geometry import ImageGrid
 from .stencils import (
     box_count,
@@ -75,7 +76,8 @@ def ngf(
     if epsilon is None:
         epsilon = ngf_epsilon(fixed, grid, mask)
     # A constant fixed image has the automatic epsilon 0; then no edge is suppressed, and nothing divided by zero.
-    inner = torch.as_tensor(epsilon).to(fixed).square().clamp_min(torch.finfo(fixed.dtype).tiny ** 0.5)
+    edge = epsilon.to(fixed) if isinstance(epsilon, Tensor) else constant(epsilon, fixed)
+    inner = edge.square().clamp_min(torch.finfo(fixed.dtype).tiny ** 0.5)
     fixed_norm = warped_norm = inner
     for axis in spatial_axes(grid.spacing):
         of_fixed, of_warped = derivative(fixed, axis), derivative(warped, axis)
@@ -271,7 +273,7 @@ def _parzen_weights(image: Tensor, bins: int, width: float, intensity_range: tup
         lower = flat.detach().amin(dim=1, keepdim=True)
         upper = flat.detach().amax(dim=1, keepdim=True)
     else:
-        lower, upper = (flat.new_tensor(value) for value in intensity_range)
+        lower, upper = (constant(value, flat) for value in intensity_range)
     position = (flat - lower) * ((bins - 1) / (upper - lower).clamp_min(torch.finfo(image.dtype).tiny ** 0.5))
     position = position.clamp(0, bins - 1)
     center = torch.arange(bins, dtype=image.dtype, device=image.device)

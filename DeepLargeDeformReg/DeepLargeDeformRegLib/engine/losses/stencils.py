@@ -76,10 +76,10 @@ def box_count(shape: tuple[int, ...], window: int, like: Tensor) -> Tensor:
     radius = window // 2
     counts = []
     for length in shape[-3:]:
-        index = torch.arange(length)
+        index = torch.arange(length, device=like.device)
         inside = torch.minimum(index, torch.full_like(index, radius))
         inside = inside + torch.minimum(length - 1 - index, torch.full_like(index, radius)) + 1
-        counts.append(inside.to(like))
+        counts.append(inside.to(like.dtype))
     depth, height, width = counts
     return (depth[:, None, None] * height[:, None] * width)[None, None]
 

@@ -75,7 +75,9 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
         labels: integers 0 ... classes - 1, any shape.
         classes: number of classes.
     """
-    counts = torch.bincount(labels.flatten().long(), minlength=classes).to(torch.float32)
+    # Not bincount, for which the processor waits, and which is not deterministic on a GPU.
+    of_class = [(labels == value).sum() for value in range(classes)]
+    counts = torch.stack(of_class).to(torch.float32)
     weights = (labels.numel() / counts.clamp_min(1)).sqrt()
     return torch.where(counts > 0, weights, 0)
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePath
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ..device import constant
 from ..errors import ModelInvalidError
 from ..images import Label
 from ..networks import network_names
@@ -56,12 +56,11 @@ class Channel:
             mean, deviation = _per_scan(flat.mean(1)), _per_scan(flat.std(1))
             return (image - mean) / deviation.clamp_min(1e-6)
         if self.kind == "window":
-            low, high = torch.tensor(self.low), torch.tensor(self.high)
+            low, high = (constant(end, image) for end in (self.low, self.high) if end is not None)
         elif self.kind == "percentile":
             low, high = (_per_scan(percentile(flat, float(q))) for q in (self.low, self.high))  # type: ignore[arg-type]
         else:
             low, high = _per_scan(flat.amin(1)), _per_scan(flat.amax(1))
-        low, high = low.to(image), high.to(image)
         return (image.clamp(low, high) - low) / (high - low).clamp_min(1e-6)
 
 

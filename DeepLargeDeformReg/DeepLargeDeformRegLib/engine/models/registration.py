@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from ..device import constant
 from ..field import DisplacementField
 from ..geometry import ImageGrid
 from ..networks import RegistrationNetwork
@@ -62,7 +63,7 @@ class RegistrationModel:
             inputs = (self.preprocess(image.to(self.device)) for image in (fixed, moving))
             voxels = self.network(*inputs).float()
         # A copy made outside of inference mode may take part in autograd, as refinement needs.
-        spacing = torch.tensor(grid.spacing, device=voxels.device).reshape(1, 3, 1, 1, 1)
+        spacing = constant(grid.spacing, voxels).reshape(1, 3, 1, 1, 1)
         displacement = voxels.clone() * spacing
         monitor.report("network", 1.0, self.card.title)
         return DisplacementField(displacement, grid)

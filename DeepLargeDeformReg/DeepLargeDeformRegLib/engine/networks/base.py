@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..field import compose_voxels, warp_voxels
+from ..device import constant
+from ..field import compose_voxels, exponentiate_voxels, warp_voxels
 
 
 class LevelField(NamedTuple):
@@ -180,7 +181,7 @@ def resize_displacement(displacement: Tensor, shape: Iterable[int]) -> Tensor:
         return displacement
     resized = F.interpolate(displacement, size=target, mode="trilinear", align_corners=False)
     ratio = [new / old for new, old in zip(reversed(target), reversed(source), strict=True)]
-    return resized * resized.new_tensor(ratio).reshape(1, 3, 1, 1, 1)
+    return resized * constant(ratio, resized).reshape(1, 3, 1, 1, 1)
 
 
 def warp_float(image: Tensor, displacement: Tensor, padding: str = "border") -> Tensor:
@@ -195,7 +196,4 @@ def compose_float(outer: Tensor, inner: Tensor) -> Tensor:
 
 def exponentiate_float(velocity: Tensor, steps: int) -> Tensor:
     """Time-one flow, in voxels, of a stationary velocity in voxels by scaling and squaring; float32."""
-    displacement = velocity.float() / 2**steps
-    for _ in range(steps):
-        displacement = compose_float(displacement, displacement)
-    return displacement
+    return exponentiate_voxels(velocity.float(), steps)

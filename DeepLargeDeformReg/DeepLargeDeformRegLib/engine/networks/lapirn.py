@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..device import constant
 from .base import (
     LevelField,
     NetworkOutput,
@@ -195,5 +196,4 @@ class LapIRN(RegistrationNetwork):
 
 def _half_extent(image: Tensor) -> Tensor:
     """Half the size of an image in voxels along (x, y, z), shaped for a displacement."""
-    size = torch.tensor(image.shape[:1:-1], device=image.device, dtype=torch.float32)
-    return (size / 2).reshape(1, 3, 1, 1, 1)
+    return constant([length / 2 for length in image.shape[:1:-1]], image.float()).reshape(1, 3, 1, 1, 1)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from ..device import constant
 from .blocks import UNet, start_as_identity
 from .multilevel import MultilevelNetwork
 
@@ -54,5 +54,5 @@ class PyramidUNet(MultilevelNetwork):
         self.output_scale = output_scale
 
     def _to_voxels(self, prediction: Tensor) -> Tensor:
-        half_extent = torch.tensor(prediction.shape[:1:-1], device=prediction.device, dtype=prediction.dtype) / 2
-        return prediction * (self.output_scale * half_extent).reshape(1, 3, 1, 1, 1)
+        half_extent = [length / 2 for length in prediction.shape[:1:-1]]
+        return prediction * constant([self.output_scale * h for h in half_extent], prediction).reshape(1, 3, 1, 1, 1)

@@ -1,0 +1,110 @@
+"""Run by ``test_devices.py`` in a process of its own: one step of training or one registration on a pretended GPU.
+
+Prints, as JSON, how often the processor waited for the device, by what.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import torch
+from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.images import LabelMap, Volume
+from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, register
+from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from lightning_fabric import Fabric
+from lightning_fabric.accelerators import CPUAccelerator
+from lightning_fabric.strategies import SingleDeviceStrategy
+
+from training import sources
+from training.config import Config, find_config, load_config, smaller
+from training.objective import Objective
+from training.phantom import PhantomPairs
+from training.samples import PairSource
+from training.trainer import Trainer
+
+from .pretended_device import DEVICE, Pretended, pretended_device
+
+
+class _Accelerator(CPUAccelerator):
+    def setup_device(self, device: torch.device) -> None:
+        pass
+
+
+def train(names: list[str]) -> Iterator[tuple[str, Pretended]]:
+    """A step of each configuration's last phase, at reduced size, and before it the drawing of its pairs."""
+    for name in names:
+        config = smaller(load_config(find_config(Path(name))))
+        config = replace(config, training=replace(config.training, batch=2))
+        with pretended_device() as seen, tempfile.TemporaryDirectory() as folder:
+            strategy = SingleDeviceStrategy(device=DEVICE, accelerator=_Accelerator())
+            fabric = Fabric(strategy=strategy, precision="bf16-mixed")
+            source = _source(config)
+            if config.data.kind == "synthetic":
+                for kind in ("first", "next"):
+                    source.draw(torch.Generator().manual_seed(3))
+                    yield f"{name}, {kind} pair", seen
+            validation = [PhantomPairs(config).draw(torch.Generator())]
+            trainer = Trainer(config, source, validation, Path(folder), fabric)
+            phase = config.training.phases[-1]
+            level = trainer._open_phase(phase)
+            model, optimizer = trainer._set_up(phase)
+            objective = Objective(config.losses_in(phase), level, trainer.grid).to(DEVICE)
+            seen.waits.clear()
+            trainer._step(model, optimizer, objective, 1e-3)
+            trainer.average.update(trainer.network, 0)
+            yield name, seen
+            trainer.progress.step = config.training.log_every
+            trainer._validate()
+            trainer.save()
+            trainer.plan(60.0)
+
+
+def _source(config: Config) -> PairSource:
+    if config.data.kind == "synthetic":
+        return sources.training_source(config, DEVICE)
+    return PhantomPairs(config)
+
+
+def registrations(presets: list[str]) -> Iterator[tuple[str, Pretended]]:
+    """Registrations of small made-up scans, both directions and uncertainty included."""
+    generator = torch.Generator().manual_seed(0)
+    for name in presets:
+        spacing = 1.0 if name == "mr-hippocampus" else 4.0
+        noise = torch.randn((2, 1, 14, 16, 12), generator=generator)
+        smooth = torch.nn.functional.interpolate(noise, scale_factor=3, mode="trilinear")
+        grid = ImageGrid.axis_aligned(tuple(reversed(smooth.shape[2:])), (spacing,) * 3)
+        fixed, moving = (
+            Volume(100 * values.numpy(), grid) for values in (smooth[0, 0], smooth[0, 0] + 0.1 * smooth[1, 0])
+        )
+        labels = LabelMap((smooth[0, 0] > 0.5).to(torch.uint8).numpy(), grid)
+        settings = RegistrationSettings(name, iterations=2, symmetric=True, uncertainty=True)
+        request = RegistrationRequest(fixed, moving, settings, labels, labels)
+        with (
+            pretended_device() as seen,
+            mock.patch("DeepLargeDeformRegLib.engine.pipeline.choose_device", return_value=DEVICE),
+        ):
+            result = register(request)
+            assert not result.metrics["warnings"], result.metrics["warnings"]  # such as memory that was not enough
+        yield name, seen
+
+
+def main() -> None:
+    kind, *names = sys.argv[1:]
+    torch.set_num_threads(1)
+    waits = {}
+    for what, seen in train(names) if kind == "train" else registrations(names):
+        waits[what] = {"operations": seen.operations, **seen.waits}
+        seen.waits.clear()
+        seen.operations = 0
+    sys.stdout.write(json.dumps(waits) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Training and registration on a GPU that is none: no tensor is on the wrong device, and the GPU is kept at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch.utils.backend_registration
+
+from training.config import ROOT
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="needs torch 2.9, whose devices may be written in Python",
+)
+
+
+def waits_of(*arguments: str) -> dict[str, dict[str, int]]:
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "DeepLargeDeformReg")))
+    command = [sys.executable, "-m", "Testing.pretended_run", *arguments]
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    waits = json.loads(done.stdout)
+    return {what: {key: n for key, n in counts.items() if key != "operations"} for what, counts in waits.items()}
+
+
+def test_a_step_of_training_never_waits_for_the_gpu() -> None:
+    names = ["hippocampus-mr-lapirn-gpu", "hippocampus-mr-semantic", "hippocampus-mr-ldgnet", "lung-ct-virnet"]
+    for what, waits in waits_of("train", *names, "liver-ct-synthetic").items():
+        if what in names:
+            assert not waits, what
+        elif "next pair" in what:
+            assert sum(waits.values()) <= 2, what
+
+
+def test_a_registration_stays_on_the_gpu() -> None:
+    waits = waits_of("register", "mr-hippocampus")["mr-hippocampus"]
+    assert waits["copy from device"] <= 6  # the fields of both directions and the map of uncertainty

@@ -1,0 +1,164 @@
+"""``python -m training.build CONFIG``: train, publish, measure, and publish again with the figures, unattended.
+
+Each part is a command of its own (``training.train``, ``training.publish``, ``training.measure``) and is run as one.
+The same command again continues where it stopped, and repeats nothing that is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from DeepLargeDeformRegLib.engine.errors import ModelMissingError, RegistrationError
+from DeepLargeDeformRegLib.engine.models import find_model
+from rich.console import Console
+from rich.logging import RichHandler
+
+from .checkpoint import latest, load_checkpoint
+from .config import ROOT, Config, find_config, load_config
+from .publish import MODELS
+
+_log = logging.getLogger("training")
+_MEASURED = "measured.txt"  # in the run's folder: checksum of the weights of its figures
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="A file of training/configs, or its name without .yaml.")],
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Time for training; its schedule is made to fill it.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of all runs.")] = ROOT / "runs",
+    models: Annotated[Path, typer.Option(help="Folder of models.")] = MODELS,
+    devices: Annotated[int | None, typer.Option(help="GPUs to train on, one process each; all by default.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
+    smoke: Annotated[bool, typer.Option(help="A few steps on small made-up scans, for tests.")] = False,
+) -> None:
+    """Train a network and publish it with figures measured on the configuration's test pairs."""
+    console = Console(stderr=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    try:
+        made = build(
+            Run(config, load_config(find_config(config)), output, models, smoke), max_minutes, devices, threads
+        )
+    except RegistrationError as error:
+        console.print(f"[bold red]{error.message}[/]", highlight=False)
+        raise typer.Exit(error.exit_code) from error
+    except subprocess.CalledProcessError as error:
+        what = shlex.join(error.cmd[1:])
+        console.print(f"[bold red]This part failed; the same command continues from here:[/] {what}", highlight=False)
+        raise typer.Exit(error.returncode if error.returncode > 0 else 1) from error
+    if not made:
+        console.print("The training was stopped before its end; the same command continues.")
+        raise typer.Exit(3)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is built, and where."""
+
+    config: Path
+    settings: Config
+    output: Path
+    models: Path
+    smoke: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.output / self.settings.name
+
+    @property
+    def figures(self) -> Path:
+        """What was measured."""
+        return self.folder / "figures.json"
+
+
+def build(run: Run, max_minutes: float | None, devices: int | None, threads: int | None) -> bool:
+    """Train, publish, measure, publish; False if the training is not at its end.
+
+    Raises:
+        subprocess.CalledProcessError: if a part fails.
+    """
+    if not _trained(run):
+        _run(_training_command(run, max_minutes, devices, threads))
+    if not _trained(run):
+        return False
+    name, weights = run.settings.name, _weights(run)
+    publish = ["training.publish", str(run.folder), "--output", str(run.models)]
+    measured = _measured_weights(run)
+    if weights is None or measured != weights:
+        _run(publish)
+        weights = _weights(run)
+    if run.settings.measure is None:
+        _log.warning("%s names no pairs to measure on (measure), so its card has no figures.", name)
+        return True
+    if measured != weights:
+        command = ["training.measure", name, "--config", str(run.config), "--models", str(run.models)]
+        _run([*command, "--output", str(run.figures), *_threads(threads)])
+        (run.folder / _MEASURED).write_text(f"{weights}\n", encoding="utf-8")
+    _run([*publish, "--figures", str(run.figures)])
+    return True
+
+
+def _training_command(run: Run, max_minutes: float | None, devices: int | None, threads: int | None) -> list[str]:
+    count = torch.cuda.device_count() if devices is None else devices
+    # A batch is divided among the processes.
+    count = max(n for n in range(1, max(count, 1) + 1) if run.settings.training.batch % n == 0)
+    command = ["training.train", str(run.config), "--output", str(run.output), *_threads(threads)]
+    command += ["--max-minutes", str(max_minutes), "--fill"] if max_minutes is not None else []
+    command += ["--smoke"] if run.smoke else []
+    if count > 1:
+        command = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m", *command]
+    return command
+
+
+def _threads(threads: int | None) -> list[str]:
+    return [] if threads is None else ["--threads", str(threads)]
+
+
+def _run(arguments: list[str]) -> None:
+    _log.info("%s", shlex.join(["python", "-m", *arguments]))
+    process = subprocess.Popen([sys.executable, "-m", *arguments])
+    # Asked to end, the training leaves a checkpoint.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+    try:
+        code = process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code:
+        raise subprocess.CalledProcessError(code, process.args)
+
+
+def _trained(run: Run) -> bool:
+    if latest(run.folder) is None:
+        return False
+    progress = load_checkpoint(run.folder).progress
+    return progress.finished and len(progress.steps) >= len(run.settings.training.phases)
+
+
+def _weights(run: Run) -> str | None:
+    """Checksum of the published weights of the run's model."""
+    try:
+        return find_model(run.settings.name, [run.models]).weights_sha256
+    except ModelMissingError:
+        return None
+
+
+def _measured_weights(run: Run) -> str | None:
+    """Checksum of the weights that the figures are of."""
+    note = run.folder / _MEASURED
+    return note.read_text(encoding="utf-8").strip() if note.is_file() and run.figures.is_file() else None
+
+
+if __name__ == "__main__":
+    typer.run(main)
