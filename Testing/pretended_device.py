@@ -86,7 +86,9 @@ def run(func: Any, args: Any, kwargs: dict[str, Any], waits: Counter[str]) -> An
     flat = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, torch.Tensor)]
     there = [value for value in flat if isinstance(value, OnDevice)]
     here = [value for value in flat if not isinstance(value, OnDevice)]
-    wanted = kwargs.get("device")
+    # Inference mode hands over composite operations as they are, some of which take the device by its place.
+    places = [value for value in args if isinstance(value, torch.device)]
+    wanted = places[0] if places else kwargs.get("device")
     target = DEVICE if there and wanted is None else torch.device(wanted) if wanted is not None else CPU
     if there and any(value.dim() for value in here) and func not in (*_MIXING, *_INDEXING):
         shapes = [tuple(value.shape) for value in here]
@@ -97,8 +99,9 @@ def run(func: Any, args: Any, kwargs: dict[str, Any], waits: Counter[str]) -> An
     if generator is not None and (generator._cdata in ON_DEVICE) != (target.type == NAME):
         raise RuntimeError(f"{func}: a generator of another device than {target}")
     _count(func, args, kwargs, there, here, target, waits)
-    if wanted is not None:
+    if kwargs.get("device") is not None:
         kwargs = {**kwargs, "device": CPU}
+    args = tuple(CPU if isinstance(value, torch.device) else value for value in args)
     if kwargs.get("pin_memory"):
         kwargs = {**kwargs, "pin_memory": False}
     held_args, held_kwargs = tree_map_only(OnDevice, lambda value: value.held, (args, kwargs))

@@ -63,7 +63,6 @@ def train(names: list[str]) -> Iterator[tuple[str, Pretended]]:
             trainer.progress.step = config.training.log_every
             trainer._validate()
             trainer.save()
-            trainer.plan(60.0)
 
 
 def _source(config: Config) -> PairSource:

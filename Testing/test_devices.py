@@ -29,7 +29,7 @@ def waits_of(*arguments: str) -> dict[str, dict[str, int]]:
 
 
 def test_a_step_of_training_never_waits_for_the_gpu() -> None:
-    names = ["hippocampus-mr-lapirn-gpu", "hippocampus-mr-semantic", "hippocampus-mr-ldgnet", "lung-ct-virnet"]
+    names = ["hippocampus-mr-lapirn-gpu", "lung-ct-virnet"]
     for what, waits in waits_of("train", *names, "liver-ct-synthetic").items():
         if what in names:
             assert not waits, what
