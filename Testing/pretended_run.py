@@ -99,7 +99,7 @@ def main() -> None:
     torch.set_num_threads(1)
     waits = {}
     for what, seen in train(names) if kind == "train" else registrations(names):
-        waits[what] = {"operations": seen.operations, **seen.waits}
+        waits[what] = {"operations": seen.operations} | {by: count for by, count in seen.waits.items() if count}
         seen.waits.clear()
         seen.operations = 0
     sys.stdout.write(json.dumps(waits) + "\n")
