@@ -94,46 +94,22 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     device = choose_device(settings.device)
     model = _model(settings, preset, device)
     shared = _shared_labels(request, warnings)
-    guide = shared if settings.guide_with_segmentations else ()
     monitor.check()
-    fixed, moving, windows = _intensities(request, preset)
-    monitor.check()
-
     clock = time.perf_counter()
-    linear, start = _linear(request, preset, fixed, moving, windows, guide, monitor.span(0.0, 0.2))
+    given = _aligned(request, preset, shared if settings.guide_with_segmentations else (), monitor.span(0.0, 0.2))
+    linear = given.linear
     seconds["prealign"] = time.perf_counter() - clock
-
-    given = DeformInput(
-        fixed=fixed,
-        moving=moving,
-        fixed_raw=request.fixed,
-        moving_raw=request.moving,
-        linear=linear,
-        region=_region(request, preset, linear, guide),
-        fixed_labels=request.fixed_labels,
-        moving_labels=request.moving_labels,
-        shared_labels=guide,
-        landmarks=request.landmarks if settings.guide_with_landmarks else None,
-        start=start,
-    )
     deformed, device = _deform(given, settings, preset, model, device, warnings, monitor.span(0.2, 0.85))
     seconds.update(deformed.seconds)
 
-    output_grid = request.fixed.grid
-    if settings.output_spacing_mm is not None:
-        output_grid = output_grid.with_spacing(settings.output_spacing_mm)
-    field = fields.resample(deformed.field, output_grid)
-    monitor.check()
-    field = fields.compose_affine(linear, field)
+    clock = time.perf_counter()
+    field = _output_field(deformed, linear, request, monitor.span(0.85, 0.9))
     if settings.fold_free:
-        clock = time.perf_counter()
-        repair = repair_folds(field, monitor=monitor.span(0.85, 0.9))
-        field = repair.field
         seconds["repair"] = time.perf_counter() - clock
 
     monitor.report("measure", 0.9, "Measuring the result")
     clock = time.perf_counter()
-    uncertainty = _uncertainty(deformed, output_grid)
+    uncertainty = _uncertainty(deformed, field.grid)
     backward = _backward(deformed, linear, request.moving.grid)
     result = _measured(request, field, linear, backward, uncertainty, monitor.span(0.9, 1.0))
     seconds["measure"] = time.perf_counter() - clock
@@ -151,6 +127,39 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         result.metrics["round_trip_before_mm"] = deformed.round_trip_mm
     monitor.report("measure", 1.0, "Done")
     return result
+
+
+def _aligned(
+    request: RegistrationRequest, preset: Preset, guide: tuple[tuple[int, int], ...], monitor: Monitor
+) -> DeformInput:
+    """The scans in the preset's intensities with their linear alignment, ready to be deformed."""
+    fixed, moving, windows = _intensities(request, preset)
+    monitor.check()
+    linear, start = _linear(request, preset, fixed, moving, windows, guide, monitor)
+    return DeformInput(
+        fixed=fixed,
+        moving=moving,
+        fixed_raw=request.fixed,
+        moving_raw=request.moving,
+        linear=linear,
+        region=_region(request, preset, linear, guide),
+        fixed_labels=request.fixed_labels,
+        moving_labels=request.moving_labels,
+        shared_labels=guide,
+        landmarks=request.landmarks if request.settings.guide_with_landmarks else None,
+        start=start,
+    )
+
+
+def _output_field(
+    deformed: Deformed, linear: npt.NDArray[np.float64], request: RegistrationRequest, monitor: Monitor
+) -> DisplacementField:
+    """The whole map on the output grid, without folds if that is wanted."""
+    grid, spacing = request.fixed.grid, request.settings.output_spacing_mm
+    field = fields.resample(deformed.field, grid if spacing is None else grid.with_spacing(spacing))
+    monitor.check()
+    field = fields.compose_affine(linear, field)
+    return repair_folds(field, monitor=monitor).field if request.settings.fold_free else field
 
 
 def _check(request: RegistrationRequest) -> None:
