@@ -73,7 +73,7 @@ class DeepLargeDeformRegParameterNode:
     guideWithLandmarks: bool = False  # noqa: N815
     guideWithSegmentations: bool = True  # noqa: N815
     preset: Preset = Preset.ANY
-    quality: Quality = Quality.REFINED
+    quality: Quality = Quality.FOLD_FREE
     model: str = ""
     device: str = "auto"
     linear: Linear = Linear.AUTO
