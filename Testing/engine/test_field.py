@@ -9,7 +9,6 @@ import torch
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.files import to_sitk
-from DeepLargeDeformRegLib.engine.folding import repair_folds
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,21 +88,6 @@ def test_resampling_to_another_grid_keeps_a_linear_field() -> None:
     torch.testing.assert_close(
         resampled.displacement, fields.from_affine(matrix, finer).displacement, atol=2e-4, rtol=0
     )
-
-
-@pytest.mark.parametrize("size_mm", [5.0, 60.0])
-def test_repair_leaves_no_fold_in_hostile_fields(size_mm: float) -> None:
-    noise = torch.randn((1, 3, *GRID.shape), generator=torch.Generator().manual_seed(0)) * size_mm
-    field = DisplacementField(noise, GRID)
-    assert float(fields.jacobian_determinant(field).min()) < 0
-    assert float(fields.jacobian_determinant(repair_folds(field).field).min()) > 0
-
-
-def test_repair_does_not_touch_a_field_without_folds() -> None:
-    field = smooth_field(6, 1.0)
-    repaired = repair_folds(field)
-    assert repaired.folded_voxels == 0
-    assert repaired.largest_change_mm < 1e-5
 
 
 def test_the_inverse_of_slabs_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
