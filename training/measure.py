@@ -20,6 +20,7 @@ import torch
 import typer
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine import metrics
+from DeepLargeDeformRegLib.engine.device import describe_device
 from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.files.common import write_text
@@ -70,7 +71,8 @@ def main(
         chosen = pairs_of(pairs, data_set)
         cases = [measure_pair(network, pair, settings) for pair in track(chosen, "Measuring", console=console)]
         command = shlex.join(["python", "-m", "training.measure", *sys.argv[1:]])
-        figures = [asdict(figure) for figure in figures_of(cases, description, command)]
+        machine = describe_device(network.device)
+        figures = [asdict(figure) for figure in figures_of(cases, description, command, machine)]
         means = means_of(cases)
         content = {"figures": figures, "means": means, "cases": cases}
         write_text(json.dumps(content, indent=1) + "\n", output)
@@ -160,14 +162,17 @@ def means_of(cases: list[Case]) -> Case:
     return means
 
 
-def figures_of(cases: list[Case], data: str, command: str) -> list[Figure]:
-    """The card's figures; times are left out, since they are the machine's as much as the model's."""
+def figures_of(cases: list[Case], data: str, command: str, machine: str) -> list[Figure]:
+    """The card's figures; the time with the machine that took it, as it is that one's as much as the model's."""
     means = means_of(cases)
     figures = []
     for measure, name, before, unit in _ROWS:
         if name in means:
             value_before: Any = round(means[before], 4) if before else None
             figures.append(Figure(measure, round(means[name], 4), data, value_before, unit, command))
+    figures.append(
+        Figure("time of the network", round(means["seconds"], 3), f"a pair, {machine}", None, "s", command)
+    )
     return figures
 
 

@@ -56,15 +56,21 @@ def _card():  # type: ignore[no-untyped-def]
 
 
 def test_means_and_figures() -> None:
-    cases = [{"dice": 0.1 * i, "dice_before": 0.0, "fold_percent": 0.01 * i} for i in range(1, 11)]
+    cases = [{"dice": 0.1 * i, "dice_before": 0.0, "fold_percent": 0.01 * i, "seconds": 0.5} for i in range(1, 11)]
     cases[0]["hd95_mm"] = 3.0
     means = means_of(cases)
     assert means["dice"] == pytest.approx(0.55)
     assert means["dice30"] == pytest.approx(0.2)
     assert means["dice_std"] == pytest.approx(float(np.std([case["dice"] for case in cases])))
     assert means["hd95_mm"] == 3.0
-    figures = figures_of([{**case, "hd95_before_mm": 4.0} for case in cases], "ten pairs", "a command")
-    assert [figure.measure.split(",")[0] for figure in figures] == ["Dice", "HD95", "folds (det J <= 0)"]
+    figures = figures_of([{**case, "hd95_before_mm": 4.0} for case in cases], "ten pairs", "a command", "a processor")
+    assert [figure.measure.split(",")[0] for figure in figures] == [
+        "Dice",
+        "HD95",
+        "folds (det J <= 0)",
+        "time of the network",
+    ]
+    assert (figures[-1].value, figures[-1].unit, figures[-1].data) == (0.5, "s", "a pair, a processor")
     assert (figures[0].before, figures[0].value) == (0.0, 0.55)
 
 
