@@ -9,7 +9,6 @@ from typing import Any
 
 MODELS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 HEADLINES = ("dice", "tre", "time")
-MOST_HEADLINES = 3
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class CardSummary:
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """The figures that a radiologist asks for first: overlap, landmarks, time."""
-        chosen = [figure for figure in self.figures if figure.lower().startswith(HEADLINES)]
-        return tuple(figure.split(";")[0] for figure in chosen[:MOST_HEADLINES])
+        """The figures that a radiologist asks for first: overlap, landmarks, time; the first one of each."""
+        found = (next((one for one in self.figures if one.lower().startswith(kind)), "") for kind in HEADLINES)
+        return tuple(figure.split(";")[0] for figure in found if figure)
 
 
 def _figure(figure: dict[str, Any]) -> str:
