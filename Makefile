@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAND_IN_TESTS := slicer_app scene widgets end_to_end
 
-.PHONY: demo test test-library test-slicer screenshots lint report-screenshots clean
+.PHONY: demo test test-library test-training test-slicer screenshots lint report-screenshots clean
 
 demo: $(STAMP)
 	@echo "== Registering the sample case (two CT scans of one lung, 35 mm apart as loaded)"
@@ -16,11 +16,14 @@ test: $(STAMP)
 	@echo "== Style and types"
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	@echo "== Tests, in two processes side by side: a process holds only one stand-in application"
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --output-sync=target -j2 test-library test-slicer
+	@echo "== Tests, two processes at a time: a process holds only one stand-in application"
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --output-sync=target -j2 test-library test-training test-slicer
 
 test-library: $(STAMP)
-	$(BIN)/python -m pytest --durations=15 $(addprefix --ignore Testing/,$(STAND_IN_TESTS))
+	$(BIN)/python -m pytest --durations=15 $(addprefix --ignore Testing/,training $(STAND_IN_TESTS))
+
+test-training: $(STAMP)
+	$(BIN)/python -m pytest --durations=10 Testing/training
 
 test-slicer: $(STAMP)
 	$(BIN)/python -m pytest --durations=10 $(addprefix Testing/,$(STAND_IN_TESTS))

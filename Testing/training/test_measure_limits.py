@@ -46,7 +46,7 @@ def test_of_several_structures_the_worst_counts() -> None:
 
 def test_every_limit_is_measured_or_has_no_scan_to_measure_it_on() -> None:
     measured = {*measure_limits.NUMBERS, *(f"{key}_change" for key in measure_limits.CHANGES)}
-    assert set(load_limits().table) - measured == {"tre_change_mm", "dice_change", "uncertainty_p95_mm"}
+    assert set(load_limits().table) - measured == {"tre_change_mm", "dice_change", "uncertainty_mean_mm"}
 
 
 def test_a_pair_is_registered_judged_and_kept(shared_data: Path, tmp_path: Path) -> None:
