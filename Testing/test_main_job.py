@@ -136,3 +136,11 @@ def test_empty_mask_and_foreign_mask_are_refused(sample_case: Path, tmp_path: Pa
         )
         assert done.returncode == 2, done.stderr
         assert not (tmp_path / "w.nii.gz").exists()
+
+
+def test_the_error_to_expect_is_refused_without_a_refinement(sample_case: Path, tmp_path: Path) -> None:
+    scans = (sample_case / "fixed.nii.gz", sample_case / "moving.nii.gz")
+    done = command("register", *scans, "--no-refine", "--output-uncertainty", tmp_path / "u.nii.gz")
+    assert done.returncode == 2
+    assert "after a refinement only" in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())

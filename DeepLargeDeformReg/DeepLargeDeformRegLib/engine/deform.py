@@ -25,7 +25,6 @@ from .solve import GIVEN, LINEAR, Solved, Start, solve
 
 BYTES_PER_VOXEL = 250  # measured peak of refinement: 2 x 13 feature channels, their making, the warped scan
 MARGIN_MM = 15.0  # around an organ: what its surface needs to see of its surroundings
-OUTSIDE_HU = -1000.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -251,6 +251,8 @@ def _check_outputs(job: RegistrationJob) -> None:
             raise BadInputError(f"The output {Path(path).name} would overwrite an input; choose another name.")
     if job.output_segmentation and not job.moving_segmentation:
         raise BadInputError("A propagated segmentation was asked for, but no moving segmentation was given.")
+    if job.output_uncertainty and (job.settings.refine is False or not job.settings.uncertainty):
+        raise BadInputError("The error to expect is estimated after a refinement only; refine, or leave its map out.")
 
 
 def _map_paths(folder: str) -> dict[str, str]:
