@@ -41,10 +41,10 @@ def train(names: list[str]) -> Iterator[tuple[str, Pretended]]:
     """A step of each configuration's last phase, at reduced size, and before it the drawing of its pairs."""
     for name in names:
         config = smaller(load_config(find_config(Path(name))))
-        config = replace(config, training=replace(config.training, batch=2))
+        config = replace(config, training=replace(config.training, batch=2, precision="32"))
         with pretended_device() as seen, tempfile.TemporaryDirectory() as folder:
             strategy = SingleDeviceStrategy(device=DEVICE, accelerator=_Accelerator())
-            fabric = Fabric(strategy=strategy, precision="bf16-mixed")
+            fabric = Fabric(strategy=strategy)
             source = _source(config)
             if config.data.kind == "synthetic":
                 for kind in ("first", "next"):

@@ -66,13 +66,13 @@ def main(
         if threads:
             torch.set_num_threads(threads)
         folder = output / settings.name
-        fabric = make_fabric(settings, accelerator, folder if tensorboard else None)
+        fabric = make_fabric(accelerator, folder if tensorboard else None)
         deadline = None if max_minutes is None else started + 60 * max_minutes
         trainer, grown = _prepare(settings, folder, fabric, restart, deadline, smoke)
         if fill and max_minutes is not None and (grown or trainer.progress.unplanned):
             trainer.plan(60 * max_minutes - (time.monotonic() - started))
         trainer.progress.commands.append(shlex.join(["python", "-m", "training.train", *sys.argv[1:]]))
-        trainer.progress.machine = describe_machine(fabric)
+        trainer.progress.machine = describe_machine(trainer)
         done = _train(trainer, console, rank == 0)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
@@ -86,14 +86,11 @@ def main(
     )
 
 
-def make_fabric(config: Config, accelerator: str = "auto", logs: Path | None = None) -> Fabric:
-    """Device, processes (as torchrun says) and precision of a run."""
+def make_fabric(accelerator: str = "auto", logs: Path | None = None) -> Fabric:
+    """Device and processes (as torchrun says) of a run."""
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    precision: Any = "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
-    if config.training.precision != "auto":
-        precision = {"32": "32-true", "bf16": "bf16-mixed"}[config.training.precision]
     loggers: list[Any] = []
     if logs is not None:
         from lightning_fabric.loggers import TensorBoardLogger
@@ -104,7 +101,6 @@ def make_fabric(config: Config, accelerator: str = "auto", logs: Path | None = N
         devices=local,
         num_nodes=max(world // local, 1),
         strategy="ddp" if world > 1 else "auto",
-        precision=precision,
         loggers=loggers,
     )
     fabric.launch()
@@ -112,21 +108,14 @@ def make_fabric(config: Config, accelerator: str = "auto", logs: Path | None = N
     return fabric
 
 
-def computes_bfloat16(accelerator: str) -> bool:
-    """Whether bfloat16 is computed in hardware there, not emulated."""
-    if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capability = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(capability and capability())
-
-
-def describe_machine(fabric: Fabric) -> str:
+def describe_machine(trainer: Trainer) -> str:
     """One line on what trains, for the card."""
+    fabric = trainer.fabric
     if fabric.device.type == "cuda":
         what = f"{fabric.world_size} x {torch.cuda.get_device_name(fabric.device)}"
     else:
         what = f"{fabric.world_size * torch.get_num_threads()} processor core(s)"
-    return f"{what}, {fabric.strategy.precision.precision}"
+    return f"{what}, {'bfloat16' if trainer.bfloat16 else 'float32'}"
 
 
 def _prepare(

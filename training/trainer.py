@@ -33,6 +33,7 @@ from .validate import validate
 
 _log = logging.getLogger(__name__)
 _AGREE_EVERY = 10  # steps between two questions to all processes, for which each waits for its GPU
+_FEWEST_SLICES = 3  # of features whose convolutions have right gradients in bfloat16 on a processor
 _TRAINING_SHARE = 0.93  # of a run's time; validation and checkpoints take the rest
 
 
@@ -66,7 +67,7 @@ class Trainer:
         source: pairs to train on.
         validation: pairs to validate on.
         folder: where checkpoints and the log go.
-        fabric: device, processes and precision.
+        fabric: device and processes, in single precision; where it pays, the network computes in bfloat16.
         listener: is told of each step, on the first process.
         deadline: ``time.monotonic()`` at which to stop; None for no limit.
         should_stop: asked after each step, e.g. whether the machine is about to be taken away.
@@ -95,6 +96,8 @@ class Trainer:
         self.network: RegistrationNetwork = config.make_network()
         if config.training.start:
             _start_from(self.network, Path(config.training.start))
+        coarsest = max(self.grid.shape[0], self.network.minimum_size) // self.network.size_multiple
+        self.bfloat16 = uses_bfloat16(config.training.precision, fabric.device.type, coarsest)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             # Batch norm over the whole batch, as one process has it; there is no such module for processors.
             self.network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
@@ -222,7 +225,9 @@ class Trainer:
         first = self.progress.step * training.batch + fabric.global_rank * share
         batch = draw_batch(self.source, range(first, first + share), training.seed, fabric.device)
         model.train()
-        output: NetworkOutput = model.forward_levels(batch.fixed, batch.moving)
+        # Not Fabric's own mixed precision: it casts the images, too, and on one device only within forward().
+        with torch.autocast(fabric.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+            output: NetworkOutput = model.forward_levels(batch.fixed, batch.moving)
         values = objective(output, batch)
         optimizer.zero_grad()
         fabric.backward(values["total"])
@@ -322,6 +327,22 @@ def learning_rate(phase: PhaseConfig, step: int, steps: int) -> float:
     if phase.decay == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
     return rate
+
+
+def uses_bfloat16(precision: str, device_type: str, coarsest: int) -> bool:
+    """Whether a network computes in bfloat16: as asked, or where the hardware does so itself, and rightly.
+
+    Args:
+        precision: of the configuration.
+        device_type: torch's.
+        coarsest: slices of the network's coarsest features. On processors, oneDNN's bfloat16 gradients of 3x3x3
+            convolutions are wrong below three slices, by all of their size or infinitely (torch 2.13.0).
+    """
+    if device_type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = coarsest >= _FEWEST_SLICES and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    return able if precision == "auto" else precision == "bf16"
 
 
 def _start_from(network: RegistrationNetwork, path: Path) -> None:

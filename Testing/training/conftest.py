@@ -43,6 +43,6 @@ def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
         config = tiny(**training)
         config = replace(config, network=network or config.network, losses=losses or config.losses)
         source = PhantomPairs(config)
-        return Trainer(config, source, [], tmp_path / name, make_fabric(config, "cpu"), should_stop=should_stop)
+        return Trainer(config, source, [], tmp_path / name, make_fabric("cpu"), should_stop=should_stop)
 
     return make

@@ -14,7 +14,7 @@ from .conftest import tiny
 
 def main() -> None:
     config = tiny()
-    fabric = make_fabric(config, "cpu")
+    fabric = make_fabric("cpu")
     trainer = Trainer(config, PhantomPairs(config), [], Path(sys.argv[1]), fabric)
     trainer.run()
     if fabric.is_global_zero:

@@ -32,7 +32,7 @@ def subject(name: str, x: int, origin: float) -> Subject:
 
 @pytest.mark.parametrize(("voxels", "dice", "tre"), [(2.0, 1.0, 0.0), (0.0, 0.25, 2.0), (1.0, 0.625, 1.0)])
 def test_a_known_shift_has_known_figures(voxels: float, dice: float, tre: float) -> None:
-    config = load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn.yaml")
+    config = load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn-gpu.yaml")
     model = RegistrationModel(_card(), Shift(voxels).eval())
     points = np.array([[8.0, 6.0, 6.0], [7.0, 5.0, 5.0]])
     landmarks = LandmarkPairs(points, points + np.array([102.0, 0.0, 0.0]))
@@ -51,7 +51,7 @@ def test_a_known_shift_has_known_figures(voxels: float, dice: float, tre: float)
 def _card():  # type: ignore[no-untyped-def]
     from training.checkpoint import Checkpoint, Progress
 
-    config = load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn.yaml")
+    config = load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn-gpu.yaml")
     return make_card(config, Checkpoint({}, Progress([1]), {}, {}, {}, Path()), (), None)
 
 
@@ -82,7 +82,7 @@ def test_measured_figures_go_into_the_card(make_trainer, shared_data: Path, tmp_
     lines = (shared_data / "hippocampus" / "test_pairs.csv").read_text(encoding="utf-8").splitlines()[:2]
     pairs.write_text("\n".join(lines) + "\n", encoding="utf-8")
     config = tmp_path / "config.yaml"
-    base = ROOT / "training" / "configs" / "hippocampus-mr-lapirn.yaml"
+    base = ROOT / "training" / "configs" / "hippocampus-mr-lapirn-gpu.yaml"
     coarse = "grid: {size: [24, 32, 24], spacing_mm: [2.0, 2.0, 2.0]}"
     config.write_text(f"extends: {base}\ndata: {{folder: {shared_data / 'hippocampus'}}}\n{coarse}\n")
     # The tiny run has other voxels; a card of these lets it run here.

@@ -24,7 +24,7 @@ from .conftest import CONFIGS
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_train(path: Path, tmp_path: Path) -> None:
     config = smaller(load_config(path))
-    trainer = Trainer(config, PhantomPairs(config), [], tmp_path, make_fabric(config, "cpu"))
+    trainer = Trainer(config, PhantomPairs(config), [], tmp_path, make_fabric("cpu"))
     assert trainer.run()
     entries = [json.loads(line) for line in trainer.log_file.read_text(encoding="utf-8").splitlines()]
     assert len(entries) == 2 * len(config.training.phases)
@@ -78,7 +78,7 @@ def test_a_run_is_not_continued_with_another_configuration_but_with_further_phas
 
 def test_a_run_that_its_time_limit_stopped_gets_further_phases(tmp_path: Path) -> None:
     config = smaller(load_config(ROOT / "training" / "configs" / "hippocampus-mr-ldgnet.yaml"))
-    fabric = make_fabric(config, "cpu")
+    fabric = make_fabric("cpu")
     late, early = time.monotonic(), None
     for more, deadline, expected in ((0, late, (1, False)), (1, early, (4, True))):
         phases = config.training.phases + config.training.phases[-1:] * more

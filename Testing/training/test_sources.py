@@ -14,7 +14,7 @@ from DeepLargeDeformRegLib.engine.errors import BadInputError
 from training import sources
 from training.config import ROOT, AugmentationConfig, Config, DataConfig, GridConfig, load_config
 
-CONFIG = ROOT / "training" / "configs" / "hippocampus-mr-lapirn.yaml"
+CONFIG = ROOT / "training" / "configs" / "hippocampus-mr-lapirn-gpu.yaml"
 
 
 def write_scan(folder: Path, name: str, place: tuple[int, int, int], origin: tuple[float, float, float]) -> None:

@@ -17,7 +17,7 @@ from DeepLargeDeformRegLib.engine.errors import BadInputError
 from training.checkpoint import load_checkpoint
 from training.config import ROOT, LossConfig, NetworkConfig, PhaseConfig
 from training.samples import ListedPairs, training_grid
-from training.trainer import Trainer, learning_rate
+from training.trainer import Trainer, learning_rate, uses_bfloat16
 from training.validate import validate
 
 MakeTrainer = Callable[..., Trainer]
@@ -44,6 +44,35 @@ def test_training_learns_to_register(make_trainer: MakeTrainer) -> None:
     assert values["tre_mm"] < values["tre_before_mm"]
     log = read_log(trainer)
     assert log[-1]["total"] < log[0]["total"] - 0.05
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", torch.bfloat16), ("32", torch.float32)])
+def test_the_network_computes_in_the_precision_of_the_configuration(
+    make_trainer: MakeTrainer, precision: str, expected: torch.dtype
+) -> None:
+    trainer = make_trainer("precise", precision=precision)
+    seen: list[torch.dtype] = []
+    for module in trainer.network.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    assert trainer.run()
+    assert set(seen) == {expected}
+    assert all(value.dtype == torch.float32 for value in trainer.network.parameters())
+
+
+def test_gradients_in_bfloat16_are_right_where_the_trainer_uses_it() -> None:
+    slices = next(count for count in range(1, 9) if uses_bfloat16("auto", "cpu", count) or count == 8)
+    convolution = torch.nn.Conv3d(28, 28, 3, padding=1, bias=False)
+    images = torch.randn((2, 28, slices, 4, 4), generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for bfloat16 in (False, True):
+        convolution.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            output = convolution(images)
+        output.float().square().mean().backward()
+        assert convolution.weight.grad is not None
+        gradients.append(convolution.weight.grad.clone())
+    assert (gradients[1] - gradients[0]).norm() < 0.02 * gradients[0].norm()
 
 
 @pytest.mark.parametrize("stop_after", [3, 4, 6])
