@@ -33,6 +33,7 @@ from rich.table import Table
 
 from .data import READERS, DataSet, Pair, open_data_set, read_pair_names
 from .evaluate_cases import Row, evaluate_pairs
+from .evaluate_learn2reg import check_sizes
 from .evaluate_plots import box_plots, curve_plot
 from .evaluate_statistics import (
     CURVE_LIMITS_MM,
@@ -80,6 +81,8 @@ def main(
         chosen = _chosen(open_data_set(reader, data), split, pairs)[:first]
         if not chosen:
             raise BadInputError("There are no pairs to evaluate.")
+        if learn2reg:
+            check_sizes(chosen)
         output.mkdir(parents=True, exist_ok=True)
         fields = output / "learn2reg" if learn2reg else None
         rows: list[Row | None] = [None] * len(chosen)

@@ -9,15 +9,18 @@ Of its numbers, Dice, TRE and SDlogJ are ours; its HD95 is in voxels, by another
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.files.common import written_whole
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+
+from .data import Pair
 
 # Task_0001_0000: subject and modality, four digits each.
 _CHALLENGE_NAME = re.compile(r"_(\d{4})_(\d{4})$")
@@ -34,15 +37,34 @@ def voxel_field(field: DisplacementField, fixed: ImageGrid, moving: ImageGrid) -
     Raises:
         BadInputError: if the scans differ in size; the challenge's scans of a task do not.
     """
-    if fixed.size != moving.size:
-        raise BadInputError(
-            f"A Learn2Reg field needs two scans of one size; these have {fixed.size} and {moving.size} voxels."
-        )
+    _check_size(fixed, moving)
     on_fixed = field if field.grid.same_geometry(fixed) else fields.resample(field, fixed)
     points = (fields.points(fixed) + on_fixed.displacement)[0].double().numpy()
     index = moving.to_index(points.reshape(3, -1).T).reshape(*fixed.shape, 3)
     z, y, x = np.indices(fixed.shape)
     return (index - np.stack((x, y, z), axis=-1)).transpose(2, 1, 0, 3).astype(np.float32)
+
+
+def check_sizes(pairs: Sequence[Pair]) -> None:
+    """Refuse pairs whose fields the challenge could not read, before any is registered.
+
+    Raises:
+        BadInputError: if the scans of a pair differ in size.
+    """
+    for pair in pairs:
+        try:
+            grids = pair.fixed.image().grid, pair.moving.image().grid
+        except RegistrationError:
+            continue  # a scan that cannot be read costs its own pair only, and is told of there
+        _check_size(*grids, f" ({pair.fixed.name} and {pair.moving.name})")
+
+
+def _check_size(fixed: ImageGrid, moving: ImageGrid, which: str = "") -> None:
+    if fixed.size != moving.size:
+        raise BadInputError(
+            f"A Learn2Reg field needs two scans of one size; these{which} have {fixed.size} and {moving.size} "
+            "voxels. Pad them to one size, as the challenge does, or leave out --learn2reg."
+        )
 
 
 def file_name(fixed: str, moving: str) -> str:

@@ -111,6 +111,7 @@ class Trainer:
         self._names = {id(parameter): name for name, parameter in self.network.named_parameters()}
         self._saved = time.monotonic()
         self._validated = -1
+        self._speeds: dict[int, float] = {}  # seconds per step of phases to come, where they were measured
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue where a checkpoint of the same configuration ended."""
@@ -134,6 +135,7 @@ class Trainer:
         first = self.progress.phase + (self.progress.phase_step > 0)
         phases = self.config.training.phases[first:]
         speeds = [self._seconds_per_step(phase) for phase in phases]
+        self._speeds = dict(enumerate(speeds, first))
         expected = sum(phase.steps * speed for phase, speed in zip(phases, speeds, strict=True))
         factor = self.fabric.broadcast(_TRAINING_SHARE * seconds / expected)
         self.progress.steps[first:] = [max(1, round(phase.steps * factor)) for phase in phases]
@@ -251,7 +253,9 @@ class Trainer:
             entry = {"step": progress.step, "phase": progress.phase, "learning_rate": rate, **means}
             self._append(entry)
         if self.listener and self.fabric.is_global_zero:
-            left = seconds_per_step * (total - progress.step)
+            left = seconds_per_step * (progress.steps[progress.phase] - progress.phase_step)
+            for phase in range(progress.phase + 1, len(progress.steps)):
+                left += self._speeds.get(phase, seconds_per_step) * progress.steps[phase]
             if self.deadline is not None:
                 left = min(left, self.deadline - time.monotonic())
             self.listener(Step(progress, total, means, rate, max(left, 0.0)))

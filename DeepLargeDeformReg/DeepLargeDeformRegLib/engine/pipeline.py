@@ -27,6 +27,7 @@ from .geometry import ImageGrid
 from .images import LabelMap, LandmarkPairs, Volume
 from .models import RegistrationModel
 from .models.warm import warm_model
+from .padding import without_padding
 from .prealign import prealign
 from .presets import Preset, Window, find_preset
 from .progress import Monitor
@@ -133,6 +134,7 @@ def _aligned(
     request: RegistrationRequest, preset: Preset, guide: tuple[tuple[int, int], ...], monitor: Monitor
 ) -> DeformInput:
     """The scans in the preset's intensities with their linear alignment, ready to be deformed."""
+    request = replace(request, fixed=without_padding(request.fixed), moving=without_padding(request.moving))
     fixed, moving, windows = _intensities(request, preset)
     monitor.check()
     linear, start = _linear(request, preset, fixed, moving, windows, guide, monitor)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import typer
 from typer.testing import CliRunner
 
@@ -60,4 +62,17 @@ def test_a_file_that_is_no_run_is_told(cohort: Path, tmp_path: Path) -> None:
     )
     assert found.exit_code == 2
     assert "no evaluation.json" in found.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_fields_that_the_challenge_could_not_read_are_refused_first(cohort: Path, tmp_path: Path) -> None:
+    image = sitk.ReadImage(str(cohort.parent / "fixed.nii.gz"))
+    for name in ("moving", "broken"):
+        shutil.copy(cohort.parent / f"{name}.nii.gz", tmp_path)
+    sitk.WriteImage(image[1:, :, :], str(tmp_path / "fixed.nii.gz"))
+    table = tmp_path / "pairs.csv"
+    table.write_text("fixed,moving,split\nfixed.nii.gz,broken.nii.gz,test\nfixed.nii.gz,moving.nii.gz,test\n")
+    found = RUNNER.invoke(APP, [str(table), "--output", str(tmp_path / "out"), "--learn2reg"])
+    assert found.exit_code == 2
+    assert "one size" in found.output
     assert not (tmp_path / "out").exists()
