@@ -31,7 +31,7 @@ def crop() -> Volume:
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [((3, 2, 1), (4, 5, 6)), ((0, 0, 4), (0, 0, 0)), ((0, 0, 0), (2, 0, 3)), ((0, 0, 0), (0, 0, 0))],
+    [((3, 2, 2), (4, 5, 6)), ((0, 0, 4), (0, 0, 0)), ((0, 0, 0), (2, 0, 3)), ((0, 0, 0), (0, 0, 0))],
 )
 @pytest.mark.parametrize("value", [0.0, -1024.0])
 def test_padding_is_taken_off(
@@ -40,6 +40,11 @@ def test_padding_is_taken_off(
     found = without_padding(padded(crop, before, after, value))
     assert np.array_equal(found.array, crop.array)
     assert found.grid.same_geometry(crop.grid)
+
+
+def test_a_single_slice_stays(crop: Volume) -> None:
+    rim = padded(crop, (1, 0, 0), (0, 0, 1), 0.0)
+    assert without_padding(rim) is rim
 
 
 def test_air_around_a_body_stays() -> None:
@@ -56,7 +61,7 @@ def test_padded_scans_are_registered_as_the_crops_are() -> None:
     settings = RegistrationSettings(preset="lung-ct", refine=False)
     plain = register(RegistrationRequest(fixed, moving, settings))
     lowest = [float(scan.array.min()) for scan in (fixed, moving)]
-    scans = padded(fixed, (9, 4, 7), (2, 8, 5), lowest[0]), padded(moving, (1, 9, 3), (8, 0, 4), lowest[1])
+    scans = padded(fixed, (9, 4, 7), (2, 8, 5), lowest[0]), padded(moving, (2, 9, 3), (8, 0, 4), lowest[1])
     same = register(RegistrationRequest(*scans, settings))
     inner = same.field.displacement[:, :, 7:-5, 4:-8, 9:-2]
     assert np.allclose(same.linear, plain.linear)

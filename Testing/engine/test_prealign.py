@@ -11,10 +11,11 @@ import SimpleITK as sitk
 import torch.nn.functional as F
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files import read_volume
+from DeepLargeDeformRegLib.engine.files import read_label_map, read_volume
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import Volume
+from DeepLargeDeformRegLib.engine.images import LabelMap, Volume
 from DeepLargeDeformRegLib.engine.prealign import prealign
+from DeepLargeDeformRegLib.engine.warping import warp_labels
 
 WINDOWS = ((-1000.0, 600.0),)
 AIR = -1000.0
@@ -107,3 +108,22 @@ def test_scans_without_anything_in_common_are_refused() -> None:
     empty = Volume(np.full(grid.shape, AIR, dtype=np.float32), grid)
     with pytest.raises(BadInputError, match="nothing in common"):
         prealign(empty, empty, WINDOWS)
+
+
+def test_livers_of_two_patients_whose_scans_end_at_different_heights(shared_data: Path) -> None:
+    # With the three best shifts of each window as the only candidates this pair ended with a Dice of 0.12.
+    cut = 10  # slices of 3 mm at the top
+    low, high = -1000.0, 600.0
+    scans, livers = [], []
+    for name, value in (("totalsegmentator-example", 5), ("chaos-01", 1)):
+        volume = read_volume(shared_data / "abdomen-ct" / name / "image.nii.gz")
+        labels = read_label_map(shared_data / "abdomen-ct" / name / "labels.nii.gz", volume.grid)
+        scans.append(Volume(volume.array.clip(low, high), volume.grid))
+        livers.append(LabelMap((labels.array == value).astype(np.int16), volume.grid))
+    whole = scans[0].grid
+    assert whole.direction_matrix[2, 2] > 0
+    short = whole.cropped((0, 0, 0), (*whole.size[:2], whole.size[2] - cut))
+    found = prealign(Volume(scans[0].array[:-cut], short), scans[1], ((-150.0, 250.0), (low, high)))
+    fixed = livers[0].array[:-cut] > 0
+    warped = warp_labels(livers[1], fields.from_affine(found.matrix, short), short).array > 0
+    assert 2 * (warped & fixed).sum() > 0.4 * (warped.sum() + fixed.sum())

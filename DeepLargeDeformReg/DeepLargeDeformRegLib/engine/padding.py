@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from .images import Volume
 
+THINNEST = 2  # slices; a single one is left by resampling, too
 FILLED = 0.5  # share of a face of what is left that a crop fills with anatomy; a body that ends in air fills less
 
 
@@ -25,9 +26,9 @@ def without_padding(volume: Volume) -> Volume:
     inner = shows[tuple(slice(*ends) for ends in box)]
     start, stop = [0, 0, 0], list(shows.shape)
     for axis, (first, last) in enumerate(box):
-        if inner.take(0, axis).mean() >= FILLED:
+        if first >= THINNEST and inner.take(0, axis).mean() >= FILLED:
             start[axis] = first
-        if inner.take(-1, axis).mean() >= FILLED:
+        if shows.shape[axis] - last >= THINNEST and inner.take(-1, axis).mean() >= FILLED:
             stop[axis] = last
     if start == [0, 0, 0] and stop == list(shows.shape):
         return volume

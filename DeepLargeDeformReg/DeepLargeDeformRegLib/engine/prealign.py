@@ -1,10 +1,12 @@
 """Linear pre-alignment of two scans as they were loaded.
 
-Two steps that need no starting guess. First a global search over all translations: the normalized correlation of
-the scans where they overlap, for every shift at once by FFT (Padfield, IEEE TIP 2012), in several intensity windows,
-since soft tissue finds the liver in a larger field of view where air and skin would match any slice of a trunk.
-Then the best few shifts are refined to a rigid or affine map on MIND self-similarity, again counted in the overlap
-alone, and the one that explains most of both scans wins. Masks, where given, add their own candidate and a term.
+Steps that need no starting guess. First a global search over all translations: the normalized correlation of the
+scans where they overlap, for every shift at once by FFT (Padfield, IEEE TIP 2012), in several intensity windows,
+since soft tissue finds the liver in a larger field of view where air and skin would match any slice of a trunk. The
+best shifts, and the best one at each height of the body, where slices of two trunks resemble each other most, are
+then refined to a rigid or affine map on MIND self-similarity, again counted in the overlap alone: all of them
+briefly, the few best to the end, and the one that explains most of both scans wins. Masks, where given, add their own
+candidate and a term.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ SEARCH_VOXELS = 56  # the longer scan axis in the translation search: an FFT of 
 MINIMAL_SEARCH_SPACING = 4.0  # mm; finer adds time, not capture range
 MINIMAL_OVERLAP = 0.25  # of the smaller scan; less is not evidence enough
 REFINEMENT_SPACING = 5.0  # mm
-REFINEMENT_POINTS = 20_000
+REFINEMENT_POINTS, REFINEMENT_STEPS = 20_000, 50
+HEIGHT_STEP = 24.0  # mm between candidates along the body; a brief refinement moves them by half of it
+BRIEF_POINTS, BRIEF_STEPS = 4_000, 15
+FINALISTS = 4  # candidates that are refined to the end
 AFFINE_STIFFNESS = 0.05  # against log-scales and shears: a scale of 1.2 costs about as much as a MIND change of 0.002
 OVERLAP_WEIGHT = 0.1  # MIND difference that a candidate pays for losing all overlap
 MASK_WEIGHT = 0.5
@@ -98,14 +103,25 @@ def prealign(
         raise BadInputError("The two scans have nothing in common that could be aligned; check the selection.")
     fixed_features = _features(fixed, windows[0], fixed_mask)
     moving_features = _features(moving, windows[0], moving_mask)
-    best: LinearAlignment | None = None
-    best_cost = np.inf
-    for number, shift in enumerate(_distinct(shifts)):
-        monitor.report("prealign", 0.3 + 0.6 * number / len(shifts), "Aligning position and size")
-        found, cost = _refine(fixed_features, moving_features, shift, kind, monitor)
-        if cost < best_cost:
-            best, best_cost = found, cost
-    assert best is not None
+    monitor.report("prealign", 0.4, "Aligning position and size")
+
+    def refined(
+        candidates: list[npt.NDArray], brief: bool, span: Monitor
+    ) -> list[tuple[float, int, LinearAlignment]]:
+        """Cost, number and map of each candidate, best first."""
+        ranked = []
+        for number, shift in enumerate(candidates):
+            span.report("prealign", number / len(candidates), "Aligning position and size")
+            effort = (BRIEF_POINTS, BRIEF_STEPS) if brief else (REFINEMENT_POINTS, REFINEMENT_STEPS)
+            found, cost = _refine(fixed_features, moving_features, shift, kind, monitor, *effort)
+            ranked.append((cost, number, found))
+        return sorted(ranked, key=lambda one: one[:2])
+
+    candidates = _distinct(shifts)
+    if len(candidates) > FINALISTS:
+        ranked = refined(candidates, brief=True, span=monitor.span(0.4, 0.7))
+        candidates = [candidates[number] for _, number, _ in ranked[:FINALISTS]]
+    best = refined(candidates, brief=False, span=monitor.span(0.7, 1.0))[0][2]
     monitor.report("prealign", 1.0, "Position found")
     return best
 
@@ -113,10 +129,13 @@ def prealign(
 def translation_candidates(
     fixed: Volume, moving: Volume, window: Window, count: int = 3, monitor: Monitor | None = None
 ) -> list[npt.NDArray]:
-    """The ``count`` best shifts (LPS mm, fixed to moving) by overlap-aware correlation of all translations.
+    """Shifts (LPS mm, fixed to moving) by overlap-aware correlation of all translations.
 
     The correlation is normalized over each shift's own overlap; shifts that overlap in less than a quarter of the
     smaller scan are left out, and the rest is weighted with the square root of the overlap.
+
+    Returns:
+        The ``count`` best ones, best first, and then the best one for each height, ``HEIGHT_STEP`` apart.
     """
     spacing = max(MINIMAL_SEARCH_SPACING, max(*fixed.grid.extent, *moving.grid.extent) / SEARCH_VOXELS)
     fixed_grid, moving_grid = _box(fixed.grid, spacing), _box(moving.grid, spacing)
@@ -131,19 +150,25 @@ def translation_candidates(
     )
     score = torch.where(overlap >= MINIMAL_OVERLAP, correlation * overlap.clamp(0, 1).sqrt(), -1.0).numpy()
     offset = np.array(moving_grid.origin) - np.array(fixed_grid.origin)
+
+    def shift_of(peak: Sequence[int]) -> npt.NDArray:
+        lag = [i if i < n else i - length for i, n, length in zip(peak, fixed_grid.shape, score.shape, strict=True)]
+        return offset - spacing * np.array(lag[::-1])
+
+    heights = []
+    for height in range(0, score.shape[0], max(1, round(HEIGHT_STEP / spacing))):
+        row, column = divmod(int(score[height].argmax()), score.shape[2])
+        if score[height, row, column] > 0:
+            heights.append(shift_of((height, row, column)))
     shifts = []
     for _ in range(count):
-        peak = np.unravel_index(int(score.argmax()), score.shape)
-        if score[peak] <= 0:
+        peak = [int(i) for i in np.unravel_index(int(score.argmax()), score.shape)]
+        if score[tuple(peak)] <= 0:
             break
-        lag = [
-            int(i) if i < n else int(i) - length
-            for i, n, length in zip(peak, fixed_grid.shape, score.shape, strict=True)
-        ]
-        shifts.append(offset - spacing * np.array(lag[::-1]))
+        shifts.append(shift_of(peak))
         around = [np.arange(i - 3, i + 4) % length for i, length in zip(peak, score.shape, strict=True)]
         score[np.ix_(*around)] = -1.0
-    return shifts
+    return shifts + heights
 
 
 def _masked_correlation(
@@ -178,10 +203,10 @@ def _masked_correlation(
 
 
 def _refine(
-    fixed: _Features, moving: _Features, shift: npt.NDArray, kind: str, monitor: Monitor, steps: int = 50
+    fixed: _Features, moving: _Features, shift: npt.NDArray, kind: str, monitor: Monitor, points: int, steps: int
 ) -> tuple[LinearAlignment, float]:
     """Refine one shift to a linear map by Adam; returns it with its cost (lower is better)."""
-    selected, fixed_values, fixed_inside = _points_of(fixed)
+    selected, fixed_values, fixed_inside = _points_of(fixed, points)
     monitor.check()
     center = selected.mean(dim=0)
     radius = float((selected - center).norm(dim=1).mean())
@@ -215,13 +240,11 @@ def _volume(features: _Features) -> float:
     return float(features.values[:, -1].sum()) * features.grid.voxel_volume
 
 
-def _points_of(features: _Features) -> tuple[Tensor, Tensor, Tensor | None]:
+def _points_of(features: _Features, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """A fixed random set of valid points (n, 3), their features (C, n) and mask values (n,)."""
     valid = features.values[0, -1].reshape(-1)
     candidates = torch.nonzero(valid > 0.5)[:, 0]
-    chosen = candidates[
-        torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:REFINEMENT_POINTS]
-    ]
+    chosen = candidates[torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:count]]
     positions = fields.points(features.grid, dtype=torch.float64)[0].reshape(3, -1)[:, chosen].T
     values = features.values[0, :-1].reshape(features.values.shape[1] - 1, -1)[:, chosen]
     inside = None if features.mask is None else features.mask.reshape(-1)[chosen]
