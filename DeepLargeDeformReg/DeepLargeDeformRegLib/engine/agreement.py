@@ -17,9 +17,9 @@ from .losses.stencils import derivative, spatial_axes
 from .progress import Monitor
 
 # Of ``python -m training.measure_uncertainty``: log error of landmarks on log mismatch and log strain.
-ERROR_SCALE_MM = 7.4
-MISMATCH_EXPONENT = 0.22
-STRAIN_EXPONENT = 0.68
+ERROR_SCALE_MM = 25.7
+MISMATCH_EXPONENT = 0.54
+STRAIN_EXPONENT = 0.55
 SMALLEST_STRAIN = 0.02  # a map that hardly bends is not without error for that
 SMALLEST_MISMATCH = 1e-3
 
@@ -82,9 +82,9 @@ class Evidence:
     def expected_error(self) -> Tensor:
         """Expected distance from the truth, mm, ``(1, 1, D, H, W)``.
 
-        A power law of mismatch and strain, fitted to the errors of landmarks: errors are large where the warped scan
-        does not look like the fixed one, and where the map had to bend most. Where several solutions disagree, their
-        distance is added in square.
+        A power law of mismatch and strain, fitted to the errors of landmarks under good maps and bad ones: errors are
+        large where the warped scan does not look like the fixed one, and where the map had to bend most. Where
+        several solutions disagree, their distance is added in square.
         """
         mismatch = self.mismatch.clamp(min=SMALLEST_MISMATCH).pow(MISMATCH_EXPONENT)
         error = ERROR_SCALE_MM * mismatch * self.strain.clamp(min=SMALLEST_STRAIN).pow(STRAIN_EXPONENT)
