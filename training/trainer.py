@@ -132,12 +132,16 @@ class Trainer:
 
         The plan is part of the checkpoint, so a run that is continued keeps it.
         """
-        first = self.progress.phase + (self.progress.phase_step > 0)
-        phases = self.config.training.phases[first:]
+        progress, phases = self.progress, self.config.training.phases
+        first = progress.phase + (progress.phase_step > 0)
+        if first > progress.phase:  # a phase that has begun keeps its plan
+            rest = progress.steps[progress.phase] - progress.phase_step
+            seconds -= rest * self._seconds_per_step(phases[progress.phase]) / _TRAINING_SHARE
+        phases = phases[first:]
         speeds = [self._seconds_per_step(phase) for phase in phases]
         self._speeds = dict(enumerate(speeds, first))
         expected = sum(phase.steps * speed for phase, speed in zip(phases, speeds, strict=True))
-        factor = self.fabric.broadcast(_TRAINING_SHARE * seconds / expected)
+        factor = self.fabric.broadcast(_TRAINING_SHARE * max(seconds, 0.0) / expected)
         self.progress.steps[first:] = [max(1, round(phase.steps * factor)) for phase in phases]
         _log.info("seconds per step %s, steps %s", [round(s, 4) for s in speeds], self.progress.steps)
 
