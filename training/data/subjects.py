@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.files import VOLUME_ENDINGS, check_same_space, read_label_map, read_volume
 from DeepLargeDeformRegLib.engine.files.common import ending
@@ -158,8 +159,17 @@ def subject_of_files(
     labels: Path | None = None,
     mask: Path | None = None,
     patient: str = "",
+    structures: Mapping[int, int] | None = None,
 ) -> Subject:
     """Subject whose scan, structures and mask are files of their own; their grids are checked when they are read.
+
+    Args:
+        name: of the subject.
+        image: file of the scan.
+        labels: file of its structures.
+        mask: file of the region in which it is to be registered.
+        patient: who it is of.
+        structures: values of ``labels`` that are read, and as which; all as they are by default.
 
     Raises:
         BadInputError: if one of the files does not exist.
@@ -170,7 +180,7 @@ def subject_of_files(
     return Subject(
         name,
         None if image is None else partial(read_volume, image),
-        None if labels is None else partial(_read_on_grid, labels, image, "label map"),
+        None if labels is None else partial(_read_structures, labels, image, structures),
         None if mask is None else partial(_read_on_grid, mask, image, "mask"),
         patient,
     )
@@ -215,6 +225,16 @@ def _read_on_grid(path: Path, image: Path | None, what: str) -> LabelMap:
     if image is not None and not image.is_dir():
         check_same_space(label_map.grid, header_grid(image), f"{what} {path.name}", "scan")
     return label_map
+
+
+def _read_structures(path: Path, image: Path | None, structures: Mapping[int, int] | None) -> LabelMap:
+    label_map = _read_on_grid(path, image, "label map")
+    if structures is None:
+        return label_map
+    array = np.zeros_like(label_map.array)
+    for value, wanted in structures.items():
+        array[label_map.array == value] = wanted
+    return LabelMap(array, label_map.grid)
 
 
 def _swapped(read: Callable[[], LandmarkPairs]) -> LandmarkPairs:

@@ -14,9 +14,13 @@ from DeepLargeDeformRegLib.engine.images import LandmarkPairs
 
 from .subjects import DataSet, Pair, Subject, stem, subject_of_files
 
-_SUBJECT_COLUMNS = ("name", "image", "labels", "mask", "patient", "split")
+_SUBJECT_COLUMNS = ("name", "image", "labels", "structures", "mask", "patient", "split")
 _PAIR_COLUMNS = (
-    *(f"{side}{what}" for side in ("fixed", "moving") for what in ("", "_labels", "_mask", "_landmarks")),
+    *(
+        f"{side}{what}"
+        for side in ("fixed", "moving")
+        for what in ("", "_labels", "_structures", "_mask", "_landmarks")
+    ),
     "landmarks",
     "keypoints",
     "patient",
@@ -34,7 +38,9 @@ def table(path: Path) -> DataSet:
     columns ``fixed, moving`` and any of ``fixed_labels, moving_labels, fixed_mask, moving_mask`` (files),
     ``landmarks, keypoints`` (tables of pairs, columns fixed_x ... moving_z in LPS mm), ``fixed_landmarks,
     moving_landmarks`` (any landmark file that the extension reads), ``patient`` (for two scans of one patient) and
-    ``split``. A row without a split belongs to ``train``.
+    ``split``. A row without a split belongs to ``train``. ``structures``, or ``fixed_structures`` and
+    ``moving_structures``, say which values of the labels are read, and as which (``5=9 1=10``), where data sets
+    number structures in their own ways.
 
     Raises:
         BadInputError: if the table cannot be read, has unknown columns or names a file that does not exist.
@@ -73,7 +79,8 @@ def _subjects(path: Path, rows: list[Row]) -> DataSet:
         if name in subjects:
             raise BadInputError(f"Line {number} of {path.name}: there is already a subject called {name}; name it.")
         patient = row.get("patient", "")
-        subjects[name] = subject_of_files(name, files["image"], files["labels"], files["mask"], patient)
+        structures = _structures(path, row, "structures", number)
+        subjects[name] = subject_of_files(name, files["image"], files["labels"], files["mask"], patient, structures)
         splits.setdefault(row.get("split") or _DEFAULT_SPLIT, []).append(name)
     return DataSet(subjects, {}, splits)
 
@@ -92,7 +99,9 @@ def _pairs(path: Path, rows: list[Row]) -> DataSet:
             if name not in subjects:
                 labels, mask = (_file(path, row, f"{side}_{kind}", number) for kind in ("labels", "mask"))
                 images[name] = image
-                subjects[name] = subject_of_files(name, image, labels, mask, row.get("patient", ""))
+                structures = _structures(path, row, f"{side}_structures", number)
+                patient = row.get("patient", "")
+                subjects[name] = subject_of_files(name, image, labels, mask, patient, structures)
             sides.append(subjects[name])
         pair = Pair(sides[0], sides[1], _landmarks(path, row, number), _keypoints(path, row, number))
         pairs.setdefault(row.get("split") or _DEFAULT_SPLIT, []).append(pair)
@@ -123,6 +132,20 @@ def _landmarks(path: Path, row: Row, number: int) -> Callable[[], LandmarkPairs]
 def _keypoints(path: Path, row: Row, number: int) -> Callable[[], LandmarkPairs] | None:
     file = _file(path, row, "keypoints", number)
     return None if file is None else partial(read_landmark_pairs, file)
+
+
+def _structures(path: Path, row: Row, column: str, number: int) -> dict[int, int] | None:
+    """``5=9 1=10``: the values 5 and 1 of the file are read as 9 and 10, all others as background."""
+    cell = row.get(column, "")
+    if not cell:
+        return None
+    try:
+        return {int(value): int(wanted) for value, wanted in (part.split("=") for part in cell.split())}
+    except ValueError as error:
+        raise BadInputError(
+            f"Line {number} of {path.name}: {cell!r} ({column}) does not say which values are read as which; write "
+            "5=9 1=10 to read 5 as 9 and 1 as 10."
+        ) from error
 
 
 def _read_two(fixed: Path, moving: Path) -> LandmarkPairs:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.files import read_landmark_pairs
 
@@ -57,6 +58,21 @@ def test_subjects(folder: Path) -> None:
     assert data_set.subject("first").labels() is not None
 
 
+def test_structures_get_the_values_that_the_table_says(folder: Path) -> None:
+    table = folder / "pairs.csv"
+    table.write_text(
+        "fixed,moving,fixed_labels,moving_labels,fixed_structures,moving_structures\n"
+        "fixed.nii.gz,moving.nii.gz,fixed_mask.nii.gz,moving_mask.nii.gz,1=9 4=2,3=1\n"
+    )
+    (pair,) = open_data_set("csv", table).listed("train")
+    fixed, moving = pair.fixed.labels(), pair.moving.labels()
+    assert fixed is not None
+    assert moving is not None
+    assert np.array_equal(fixed.array == 9, sitk.GetArrayFromImage(sitk.ReadImage(folder / "fixed_mask.nii.gz")) == 1)
+    assert set(np.unique(fixed.array)) == {0, 9}
+    assert not moving.array.any()
+
+
 def test_scans_of_one_name_in_several_folders_are_told_apart(folder: Path) -> None:
     for case in ("case1", "case2"):
         (folder / case).mkdir()
@@ -84,6 +100,7 @@ def test_scans_of_one_name_in_several_folders_are_told_apart(folder: Path) -> No
             "fixed,moving,fixed_landmarks\nfixed.nii.gz,moving.nii.gz,landmarks_lps.csv\n",
             "landmarks of one scan only",
         ),
+        ("image,labels,structures\nfixed.nii.gz,fixed_mask.nii.gz,1:2\n", "'1:2' .structures. does not say"),
         ("", "is empty"),
     ],
 )
