@@ -234,7 +234,9 @@ def test_both_directions_and_uncertainty_by_script(small: Small) -> None:
     )
     assert result.metrics["inverse_consistency_mm"]["source"] == "backward run"
     uncertainty = slicer.util.arrayFromVolume(result.get("uncertainty_mm"))
-    assert uncertainty.max() == pytest.approx(result.metrics["uncertainty_mm"]["max"], rel=0.05)
+    # The numbers leave out what the moving scan does not show.
+    assert uncertainty.max() >= 0.95 * result.metrics["uncertainty_mm"]["max"]
+    assert uncertainty.mean() == pytest.approx(result.metrics["uncertainty_mm"]["mean"], rel=0.5)
     assert result.get("linear").GetParentTransformNode() is result.get("deformable")
     assert result.get("table") is result.get("report") is None
     assert result.get_all("charts") == []

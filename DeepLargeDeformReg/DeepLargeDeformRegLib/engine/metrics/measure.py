@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from .. import field as fields
 from ..field import DisplacementField
@@ -107,18 +109,36 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
         numbers |= table
         maps["local_similarity"] = similarity.local
     if given.uncertainty is not None:
-        numbers["uncertainty_mm"] = summarize_uncertainty(given.uncertainty)
+        numbers["uncertainty_mm"] = summarize_uncertainty(given.uncertainty, _where_it_matters(given))
         maps["uncertainty_mm"] = given.uncertainty
     numbers["verdict"] = judge(numbers, given.guided_by_labels, given.guided_by_landmarks)
     return Measured(numbers, jacobian, warped, warped_labels, maps)
 
 
-def summarize_uncertainty(uncertainty: Volume) -> dict[str, float | None]:
-    """Mean, 95th percentile and maximum of the displacement's expected error, mm; NaN voxels do not count."""
-    values = uncertainty.array[np.isfinite(uncertainty.array)]
+def summarize_uncertainty(uncertainty: Volume, where: npt.NDArray[np.bool_]) -> dict[str, float | None]:
+    """Mean, 95th percentile and maximum of the displacement's expected error, mm, over some of its voxels.
+
+    Args:
+        uncertainty: the expected error.
+        where: voxels that count, ``(D, H, W)``; NaN voxels never do.
+    """
+    values = uncertainty.array[where & np.isfinite(uncertainty.array)]
     if not values.size:
         return {"mean": None, "p95": None, "max": None}
     return {"mean": float(values.mean()), "p95": float(np.percentile(values, 95)), "max": float(values.max())}
+
+
+def _where_it_matters(given: MeasureInput) -> npt.NDArray[np.bool_]:
+    """Voxels of the map of uncertainty within the fixed structures, or else where the moving scan has data."""
+    assert given.uncertainty is not None
+    grid = given.uncertainty.grid
+    if given.fixed_labels is not None and given.fixed_labels.mask().any():
+        return warp_labels(given.fixed_labels, fields.identity(grid), grid).mask()
+    if given.moving is None:
+        return np.ones(grid.shape, dtype=bool)
+    seen = torch.ones_like(given.moving.tensor())
+    covered = fields.warp(seen, given.moving.grid, fields.resample(given.field, grid))
+    return (covered > 0.5)[0, 0].numpy()
 
 
 def _jacobian_in_mask(jacobian: Volume, labels: LabelMap | None) -> dict[str, float | None] | None:
