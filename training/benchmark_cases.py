@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.files import read_volume
+from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs, Volume
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -101,6 +103,18 @@ def abdomen(data: Path, spacing_mm: float = 3.0, guided: tuple[bool, ...] = (Fal
     return cases
 
 
+def abdomen_cut(data: Path) -> list[Case]:
+    """The same with slices cut off one of the two scans: scans of other patients end elsewhere, too."""
+    cuts = (("fixed", "top", 30.0), ("moving", "top", 30.0), ("fixed", "bottom", 60.0), ("moving", "bottom", 100.0))
+    cases = []
+    for case in abdomen(data, guided=(False,)):
+        for side, end, length_mm in cuts:
+            names = (side, f"{side}_labels")
+            shorter = {name: _without_slices(getattr(case, name), end, length_mm) for name in names}
+            cases.append(replace(case, name=f"{case.name}, {side} without {length_mm:g} mm at the {end}", **shorter))
+    return cases
+
+
 def hippocampus(data: Path) -> list[Case]:
     """The test pairs of the hippocampus data set."""
     folder = data / "hippocampus"
@@ -122,6 +136,7 @@ GROUPS: dict[str, Callable[[Path], list[Case]]] = {
     "liver-mr": liver_mr,
     "abdomen": abdomen,
     "abdomen-2mm": lambda data: abdomen(data, 2.0, (False,)),
+    "abdomen-cut": abdomen_cut,
     "hippocampus": hippocampus,
 }
 
@@ -141,6 +156,19 @@ def load_cases(groups: list[str], data: Path = DATA, most: int = 10) -> list[Cas
         except FileNotFoundError as error:
             raise BadInputError(f"The data of '{group}' are not in the data folder.", str(error)) from error
     return cases
+
+
+def _without_slices(image: Any, end: str, length_mm: float) -> Any:
+    """A volume or label map without its last slices at the top or bottom of the body."""
+    grid: ImageGrid = image.grid
+    count = round(length_mm / grid.spacing[2])
+    first = count if (grid.direction_matrix[2, 2] > 0) == (end == "bottom") else 0
+    kept = grid.size[2] - count
+    return replace(
+        image,
+        array=image.array[first : first + kept],
+        grid=grid.cropped((0, 0, first), (grid.size[0], grid.size[1], kept)),
+    )
 
 
 def _labels(path: Path, structures: dict[int, str]) -> LabelMap:
