@@ -90,7 +90,9 @@ def register(
     region: Annotated[str | None, typer.Option(help="Label map of the part that matters.")] = None,
     preset: Annotated[str, typer.Option(help="lung-ct, liver-ct, mr-hippocampus or any.")] = "any",
     model: Annotated[str | None, typer.Option(help="A model's name, or none; the preset's by default.")] = None,
-    refine: Annotated[bool, typer.Option("--refine/--no-refine")] = True,
+    refine: Annotated[
+        bool | None, typer.Option("--refine/--no-refine", help="The preset's choice by default.")
+    ] = None,
     fold_free: Annotated[
         bool, typer.Option("--fold-free/--allow-folds", help="Repair the transform until det J > 0 at every voxel.")
     ] = True,

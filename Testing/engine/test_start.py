@@ -69,3 +69,13 @@ def test_what_a_network_leaves_is_searched_for() -> None:
     alone, searched = (solve(pair, [half], (), plan, network_search=levels) for levels in ((), (SearchLevel(3, 2),)))
     assert alone.origin == searched.origin == "network"
     assert error_mm(searched.field, true) < 0.6 * error_mm(alone.field, true)
+
+
+def test_a_network_that_knows_better_is_not_refined() -> None:
+    pair, true = a_pair(6.0)
+    plan = RefinementPlan((RefinementLevel(2, 5, 0.5),))
+    starts = [Start(LINEAR, fields.identity(GRID)), Start("network", true)]
+    kept = solve(pair, starts, LEVELS, plan, network_refined=False)
+    assert kept.field is true
+    assert kept.steps == ()
+    assert solve(pair, starts[:1], LEVELS, plan, network_refined=False).steps, "without a network it is refined"

@@ -69,6 +69,7 @@ class DeformPlan:
     regularity: float = 1.0
     symmetric: bool = False
     uncertainty: bool = True
+    network_refined: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,11 @@ def _solve(
     pair: AlignedPair, starts: Sequence[Start], plan: DeformPlan, refinement: RefinementPlan, monitor: Monitor
 ) -> Solved:
     preset = plan.preset
-    return solve(pair, starts, preset.search, refinement, plan.refine, monitor, preset.network_search)
+    guided = refinement.masks > 0 or refinement.landmarks > 0
+    network_refined = plan.network_refined or guided
+    return solve(
+        pair, starts, preset.search, refinement, plan.refine, monitor, preset.network_search, network_refined
+    )
 
 
 def _starts(

@@ -297,6 +297,7 @@ def _deform(
                 settings.regularity,
                 settings.symmetric,
                 settings.uncertainty,
+                network_refined=preset.network_refined or settings.refine is True,
             )
             try:
                 usable = model if model is None or model.device == target else warm_model(model.card.name, target)

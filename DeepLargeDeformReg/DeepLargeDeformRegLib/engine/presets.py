@@ -32,6 +32,8 @@ class Preset:
         search: exhaustive searches for a start where no network gives one, coarse to fine; none if empty.
         refinement: instance optimization.
         network_search: searches for what the network's field leaves; none if empty.
+        network_refined: False leaves a network's field as it is unless refinement is asked for or there is guidance:
+            a network that learned structures knows borders that intensities do not show.
         organ: True if the segmentation outlines the organ that matters: the work is limited to its surroundings,
             and the field may slip along its surface; False if it only marks structures within the scan.
         guided_masks: weight of the mask term when segmentations guide the refinement.
@@ -48,6 +50,7 @@ class Preset:
     search: tuple[SearchLevel, ...]
     refinement: RefinementPlan
     network_search: tuple[SearchLevel, ...] = ()
+    network_refined: bool = True
     organ: bool = False
     guided_masks: float = 2.0
     guided_landmarks: float = 0.002
@@ -111,6 +114,7 @@ PRESETS: dict[str, Preset] = {
             model="hippocampus-mr-lapirn",
             search=(SearchLevel(2, 3), SearchLevel(1, 2)),
             refinement=RefinementPlan(levels=(RefinementLevel(2, 40, 0.3),), diffusion=0.1, volume_change=0.01),
+            network_refined=False,
         ),
         Preset(
             name="any",

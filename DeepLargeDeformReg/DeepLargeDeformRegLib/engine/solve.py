@@ -46,6 +46,7 @@ def solve(
     refined: bool = True,
     monitor: Monitor | None = None,
     network_search: Sequence[SearchLevel] = (),
+    network_refined: bool = True,
 ) -> Solved:
     """Start where the scans match best, and refine.
 
@@ -57,6 +58,7 @@ def solve(
         refined: False returns the start.
         monitor: progress and cancellation.
         network_search: levels of a search for what a network's field leaves; none skips it.
+        network_refined: False returns the start if a network gave it.
     """
     monitor = monitor or Monitor()
     clock = time.perf_counter()
@@ -75,7 +77,8 @@ def solve(
         start = _best_start(features, pair, [start, Start(start.origin, together)])
         monitor.check()
     seconds = {"start": time.perf_counter() - clock}
-    if not refined:
+    from_network = start.origin not in (LINEAR, SEARCH, GIVEN)
+    if not refined or (from_network and not network_refined):
         return Solved(start.field, start.origin, (), seconds)
     clock = time.perf_counter()
     field, steps = _refined(pair, start, plan, monitor.span(0.2, 1.0))

@@ -65,7 +65,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
         return {
             "preset": node.preset.value,
             "model": node.model or None,
-            "refine": node.quality is not Quality.FAST,
+            "refine": False if node.quality is Quality.FAST else None,  # None: as the preset does
             "fold_free": node.quality is Quality.FOLD_FREE,
             "device": node.device,
             "prealign": node.linear.value,

@@ -67,7 +67,8 @@ def test_lung_pair(lungs: Pair, lung_field: DisplacementField, case: Any, known:
 # A pair, its preset, and what the verdict must be on its registration and on wrong maps made of it; the outlines and
 # landmarks did not guide. The MR of the liver tells a wrong map by its landmarks, the hippocampus by its outlines.
 OTHER_PAIRS = [
-    ("hippocampi", "mr-hippocampus", good, "accept", "anterior"),
+    # The network's map, which is not refined, squeezes 1 % of the structures more than the limit.
+    ("hippocampi", "mr-hippocampus", good, "look", "change"),
     ("hippocampi", "mr-hippocampus", wrong.identity, "look", "Dice"),
     ("hippocampi", "mr-hippocampus", SHIFTED, "reject", "Dice"),
     ("hippocampi", "mr-hippocampus", wrong.crumpled, "reject", "folds"),
