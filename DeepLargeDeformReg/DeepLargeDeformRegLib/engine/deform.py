@@ -151,7 +151,7 @@ def deform(
         field = mean
         seconds["backward"] = time.perf_counter() - clock
     evidence = None
-    if plan.uncertainty and plan.refine:  # the law was fitted to refined maps and holds for no other
+    if plan.uncertainty and forward.steps:  # the law was fitted to refined maps and holds for no other
         clock = time.perf_counter()
         monitor.check()
         warped = fields.warp(pair.moving, grid, field, padding="border")

@@ -21,6 +21,7 @@ from .geometry import ImageGrid
 from .images import LandmarkPairs, Volume
 from .maps import TITLES, all_maps
 from .pipeline import RegistrationRequest, RegistrationResult, register
+from .presets import find_preset
 from .progress import Monitor
 from .settings import RegistrationSettings
 from .warping import warp_labels, warp_volume
@@ -251,7 +252,8 @@ def _check_outputs(job: RegistrationJob) -> None:
             raise BadInputError(f"The output {Path(path).name} would overwrite an input; choose another name.")
     if job.output_segmentation and not job.moving_segmentation:
         raise BadInputError("A propagated segmentation was asked for, but no moving segmentation was given.")
-    if job.output_uncertainty and (job.settings.refine is False or not job.settings.uncertainty):
+    refines = find_preset(job.settings.preset).network_refined if job.settings.refine is None else job.settings.refine
+    if job.output_uncertainty and not (refines and job.settings.uncertainty):
         raise BadInputError("The error to expect is estimated after a refinement only; refine, or leave its map out.")
 
 
