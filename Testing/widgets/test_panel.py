@@ -267,8 +267,11 @@ def test_method_says_what_it_is_for_and_what_was_measured(application: Any) -> N
     titles = [boxes.modelBox.itemText(index) for index in range(boxes.modelBox.count)]
     boxes.modelBox.currentIndex = titles.index("Hippocampus MR, LapIRN")
     assert "hippocampus" in boxes.methodLabel.text
-    assert "Dice, mean of structures: 0.83" in boxes.methodLabel.text
-    assert "100 pairs of 30 other subjects" in boxes.modelBox.toolTip
+    from DeepLargeDeformRegLib.engine.models import find_model
+
+    dice = find_model("hippocampus-mr-lapirn").figures[0]
+    assert f"{dice.measure}: {str(dice.value)[:4]}" in boxes.methodLabel.text
+    assert dice.data in boxes.modelBox.toolTip
     boxes.modelBox.currentIndex = 1
     assert "No network" in boxes.methodLabel.text
 
