@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.files import read_volume
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
@@ -115,6 +116,22 @@ def abdomen_cut(data: Path) -> list[Case]:
     return cases
 
 
+def lung_vessels(data: Path) -> list[Case]:
+    """Vessel trees of six patients at two breathing states, painted as CT: true motion, intensities of our own."""
+    folder = data / "lung-shapes" / "vessel-pairs"
+    names = sorted({path.name.split("_")[0] for path in folder.glob("case*_1.nii.gz")})
+    if not names:
+        raise FileNotFoundError(folder)
+    structures = {1: "vessels 1", 2: "vessels 2"}
+    window = (-1000.0, 600.0)
+    cases = []
+    for number, name in enumerate(names):
+        first, second = (_labels(folder / f"{name}_{state}.nii.gz", structures) for state in (1, 2))
+        fixed, moving = (_painted(labels, 2 * number + state) for state, labels in enumerate((first, second)))
+        cases.append(Case(f"lung vessels {name}", "lung-ct", 1.75, fixed, moving, first, second, window=window))
+    return cases
+
+
 def hippocampus(data: Path) -> list[Case]:
     """The test pairs of the hippocampus data set."""
     folder = data / "hippocampus"
@@ -138,6 +155,7 @@ GROUPS: dict[str, Callable[[Path], list[Case]]] = {
     "abdomen-2mm": lambda data: abdomen(data, 2.0, (False,)),
     "abdomen-cut": abdomen_cut,
     "hippocampus": hippocampus,
+    "lung-vessels": lung_vessels,
 }
 
 
@@ -156,6 +174,22 @@ def load_cases(groups: list[str], data: Path = DATA, most: int = 10) -> list[Cas
         except FileNotFoundError as error:
             raise BadInputError(f"The data of '{group}' are not in the data folder.", str(error)) from error
     return cases
+
+
+def _painted(vessels: LabelMap, seed: int) -> Volume:
+    """Vessels in lungs that reach beyond them a little, within soft tissue; HU, the same for the same seed."""
+    random = np.random.default_rng(seed)
+    tree = sitk.GetImageFromArray((vessels.array > 0).astype(np.uint8))
+    tree.SetSpacing(vessels.grid.spacing)
+    reach_mm = 20.0  # between branches
+    grown = sitk.SignedMaurerDistanceMap(tree, squaredDistance=False, useImageSpacing=True) < reach_mm
+    depth = sitk.SignedMaurerDistanceMap(grown, squaredDistance=False, useImageSpacing=True)
+    lungs = sitk.GetArrayViewFromImage(depth) < 6.0 - reach_mm
+    air = random.uniform(-890.0, -780.0)
+    image = np.where(vessels.array > 0, -250.0, np.where(lungs, air, 40.0)).astype(np.float32)
+    smooth = sitk.SmoothingRecursiveGaussian(sitk.GetImageFromArray(image), 1.0)
+    noise = random.normal(0.0, 20.0, image.shape)
+    return Volume((sitk.GetArrayViewFromImage(smooth) + noise).astype(np.float32), vessels.grid)
 
 
 def _without_slices(image: Any, end: str, length_mm: float) -> Any:

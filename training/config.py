@@ -98,6 +98,8 @@ class AugmentationConfig:
         scale: largest change of scale along each axis, as a share.
         elastic_mm: standard deviation of a random displacement, smooth between nodes a quarter of the grid apart.
         gamma: largest exponent of intensities within 0..1 is ``1 + gamma``, smallest ``1 / (1 + gamma)``.
+        bias: standard deviation of the logarithm of a smooth factor of the intensities, as a receive coil leaves it.
+        noise: largest standard deviation of noise added to each voxel, in units of the network's input.
     """
 
     probability: float = 0.0
@@ -106,6 +108,8 @@ class AugmentationConfig:
     scale: float = 0.08
     elastic_mm: float = 0.0
     gamma: float = 0.0
+    bias: float = 0.0
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)

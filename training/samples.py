@@ -187,17 +187,26 @@ class Augmented:
         image, labels, mask = scan.image, scan.labels, scan.mask
         elastic = None
         if config.elastic_mm > 0:
-            elastic = _random_warp(config.elastic_mm, self.grid, generator, image.device)
+            nodes = _smooth_noise(3, self.grid, generator, image.device)
+            elastic = DisplacementField(config.elastic_mm * nodes, self.grid)
         if config.gamma > 0:
             image = image.clamp_min(0) ** math.exp((2 * bend - 1) * math.log1p(config.gamma))
+        if config.bias > 0:
+            image = image * (config.bias * _smooth_noise(1, self.grid, generator, image.device)[0]).exp()
+        noise = None
+        if config.noise > 0:  # after the move, which would smooth it
+            level = config.noise * torch.rand((), generator=generator)
+            noise = (level * torch.randn(image.shape, generator=generator)).to(image.device, non_blocking=True)
         if chance >= config.probability:
-            return Scan(image, labels, mask), points
+            return Scan(image if noise is None else image + noise, labels, mask), points
         matrix = _random_affine([2 * value - 1 for value in rest], config, self.grid)
         if elastic is None:
             field = fields.from_affine(matrix.numpy(), self.grid, image.device)
         else:
             field = fields.compose_affine(matrix.numpy(), elastic)
         image = fields.warp(image[None], self.grid, field, padding="border")[0]
+        if noise is not None:
+            image = image + noise
         if labels is not None:
             labels = fields.warp(labels[None], self.grid, field)[0]
         if mask is not None:
@@ -210,17 +219,15 @@ class Augmented:
         return Scan(image, labels, mask), points
 
 
-def _random_warp(
-    deviation_mm: float, grid: ImageGrid, generator: torch.Generator, device: torch.device
-) -> DisplacementField:
-    """Normal displacements at 5 nodes an axis, between which they change smoothly."""
-    nodes = deviation_mm * torch.randn((1, 3, 5, 5, 5), generator=generator).to(device, non_blocking=True)
+def _smooth_noise(channels: int, grid: ImageGrid, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Normal numbers at 5 nodes an axis, between which they change smoothly: ``(1, channels, D, H, W)``."""
+    nodes = torch.randn((1, channels, 5, 5, 5), generator=generator).to(device, non_blocking=True)
     dense = F.interpolate(nodes, size=grid.shape, mode="trilinear", align_corners=True)
     for dim, length in zip((2, 3, 4), grid.shape, strict=True):  # rounds off the kinks at the nodes
         reach = max(length // 16, 1)
         rows = F.pad(dense.transpose(dim, 4), (reach,) * 2 + (0,) * 4, mode="replicate")
         dense = F.avg_pool3d(rows, (1, 1, 2 * reach + 1), 1).transpose(dim, 4)
-    return DisplacementField(dense.contiguous(), grid)
+    return dense.contiguous()
 
 
 def _random_affine(unit: Sequence[float], config: AugmentationConfig, grid: ImageGrid) -> Tensor:

@@ -110,6 +110,25 @@ def test_augmentation_moves_image_labels_and_points_alike(elastic_mm: float) -> 
     assert torch.equal(still.draw(torch.Generator()).fixed.image, blob)
 
 
+def test_intensities_are_bent_by_a_smooth_factor_and_noise_alone() -> None:
+    grid = training_grid(GridConfig((32, 28, 24), (1.0, 1.0, 1.0)))
+    flat = Scan(torch.full((1, 24, 28, 32), 0.5), torch.ones(1, 24, 28, 32))
+
+    def drawn(**settings: float) -> Scan:
+        source = Augmented(ListedPairs([Sample(flat, flat)]), AugmentationConfig(**settings), grid)
+        return source.draw(torch.Generator().manual_seed(1)).fixed
+
+    biased = drawn(bias=0.2).image[0]
+    assert float((biased / 0.5).log().std()) == pytest.approx(0.2, abs=0.12)
+    assert float((biased[:, :, 1:] - biased[:, :, :-1]).abs().max()) < 0.1
+    noisy = drawn(noise=0.1).image[0] - 0.5
+    assert 0 < float(noisy.std()) <= 0.105
+    # The average of two neighbors, as interpolation takes it, has a smaller deviation: noise is added afterwards.
+    moved = drawn(noise=0.1, probability=1.0).image[0] - 0.5
+    assert float(moved.std()) == pytest.approx(float(noisy.std()), rel=0.02)
+    assert torch.equal(drawn(noise=0.1, bias=0.2).labels, flat.labels)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_phantoms_know_their_deformation(number: int) -> None:
     """The moving image at each moving point is what the fixed image is at its partner."""

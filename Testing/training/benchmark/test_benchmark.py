@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
+import SimpleITK as sitk
 import torch
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.errors import BadInputError
@@ -121,3 +123,21 @@ def test_missing_groups_and_data_are_told(tmp_path: Path) -> None:
         load_cases(["brain"])
     with pytest.raises(BadInputError):
         load_cases(["lung"], tmp_path)
+
+
+def test_vessel_trees_are_painted_as_lungs(tmp_path: Path) -> None:
+    folder = tmp_path / "lung-shapes" / "vessel-pairs"
+    folder.mkdir(parents=True)
+    tree = np.zeros((60, 60, 60), np.uint8)
+    tree[20:40, 28:32, 28:32] = 1
+    tree[28:32, 20:40, 28:32] = 2
+    for state in (1, 2):
+        sitk.WriteImage(sitk.GetImageFromArray(np.roll(tree, 5 * state, axis=0)), folder / f"case001_{state}.nii.gz")
+    (case,) = load_cases(["lung-vessels"], tmp_path)
+    (again,) = load_cases(["lung-vessels"], tmp_path)
+    assert np.array_equal(case.fixed.array, again.fixed.array)
+    assert case.fixed_labels is not None
+    vessels = case.fixed_labels.array > 0
+    closer, near = (scipy.ndimage.binary_dilation(vessels, iterations=reach) for reach in (2, 3))
+    assert np.median(case.fixed.array[near & ~closer]) < -700 < np.median(case.fixed.array[vessels]) < 0
+    assert abs(case.fixed.array[:5].mean() - 40) < 5
