@@ -75,7 +75,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], Change]] = {
 
 def main(
     cases: Annotated[str, typer.Option(help=f"Groups of pairs, of: {', '.join(GROUPS)}.")] = "lung,liver-mr,abdomen",
-    methods: Annotated[str, typer.Option(help=f"Of: {', '.join((OURS, *PEERS))}.")] = f"{OURS},convexadam",
+    methods: Annotated[
+        str, typer.Option(help=f"Of: {', '.join((OURS, *PEERS))}; ours+MODEL: with it.")
+    ] = f"{OURS},convexadam",
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Ours, with one part after the other left out.")
     ] = False,
@@ -108,7 +110,7 @@ def main(
 
 
 def _available(name: str, console: Console) -> bool:
-    if name == OURS or name in VARIANTS:
+    if _is_ours(name):
         return True
     if name not in PEERS:
         raise typer.BadParameter(f"There is no method '{name}'; there are {', '.join((OURS, *PEERS))}.")
@@ -128,17 +130,24 @@ def run(case: Case, name: str) -> Row:
     """One method on one case, in this process. A peer that fails, or scans refused, give a row that says so."""
     row: Row = {"case": case.name, "method": name.split("=")[0]}
     try:
-        field, seconds = _ours(case, name) if name in VARIANTS else _peer(case, name)
+        field, seconds = _ours(case, name) if _is_ours(name) else _peer(case, name)
     except Exception as error:
-        if name in VARIANTS and not isinstance(error, RegistrationError):
+        if _is_ours(name) and not isinstance(error, RegistrationError):
             raise
         return row | {"error": f"{type(error).__name__}: {error}"}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return row | measure(case, field) | {"seconds": seconds, "memory_mb": peak}
 
 
+def _is_ours(name: str) -> bool:
+    return name.partition("+")[0] in VARIANTS
+
+
 def _ours(case: Case, name: str) -> tuple[DisplacementField, float]:
-    values, change = VARIANTS[name]
+    variant, _, model = name.partition("+")
+    values, change = VARIANTS[variant]
+    if model:
+        values = values | {"model": model}
     settings = RegistrationSettings(preset=case.preset, guide_with_segmentations=case.guides, **values)
     labels = (case.fixed_labels, case.moving_labels) if case.guides else (None, None)
     request = RegistrationRequest(case.fixed, case.moving, settings, *labels)

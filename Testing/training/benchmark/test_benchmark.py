@@ -68,6 +68,12 @@ def test_ours_improves_on_the_scans_as_loaded(case: Case) -> None:
     assert markdown([ours]).count("|") == 3 * (len(COLUMNS) + 1)
 
 
+def test_a_model_can_be_named_besides_the_presets_own(case: Case) -> None:
+    with_model, without = run(case, "network alone+liver-ct-trial"), run(case, "pre-alignment alone")
+    assert with_model["dice"] != without["dice"]
+    assert "no-such-model" in run(case, "ours+no-such-model")["error"]
+
+
 def test_peers_that_cannot_search_far_get_our_linear_alignment(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     still = dataclasses.replace(PEERS["convexadam"], register=lambda fixed, moving: fields.identity(fixed.grid))
     monkeypatch.setitem(PEERS, "convexadam", still)
