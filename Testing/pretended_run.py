@@ -1,4 +1,4 @@
-"""Run by ``test_devices.py`` in a process of its own: one step of training or one registration on a pretended GPU.
+"""Run by ``test_devices.py`` in a process of its own: training, registration, keypoints on a pretended GPU.
 
 Prints, as JSON, how often the processor waited for the device, by what.
 """
@@ -24,6 +24,7 @@ from lightning_fabric.strategies import SingleDeviceStrategy
 
 from training import sources
 from training.config import Config, find_config, load_config, smaller
+from training.keypoints import MINIMUM, KeypointSettings, match
 from training.objective import Objective
 from training.phantom import PhantomPairs
 from training.samples import PairSource
@@ -94,11 +95,24 @@ def registrations(presets: list[str]) -> Iterator[tuple[str, Pretended]]:
         yield name, seen
 
 
+def keypoints(names: list[str]) -> Iterator[tuple[str, Pretended]]:
+    """Keypoints of one made-up scan matched with itself."""
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.randn((1, 1, 12, 12, 12), generator=generator), scale_factor=3)
+    scan = Volume(200 * smooth[0, 0].numpy(), ImageGrid.axis_aligned((36, 36, 36), (1.5, 1.5, 1.5)))
+    mask = LabelMap(torch.ones(36, 36, 36, dtype=torch.uint8).numpy(), scan.grid)
+    settings = KeypointSettings(distance_mm=2.0, reach_mm=6.0)
+    for name in names:
+        with pretended_device() as seen:
+            assert len(match(scan, scan, mask, mask, settings, DEVICE)) >= MINIMUM
+        yield name, seen
+
+
 def main() -> None:
     kind, *names = sys.argv[1:]
     torch.set_num_threads(1)
     waits = {}
-    for what, seen in train(names) if kind == "train" else registrations(names):
+    for what, seen in {"train": train, "register": registrations, "keypoints": keypoints}[kind](names):
         waits[what] = {"operations": seen.operations} | {by: count for by, count in seen.waits.items() if count}
         seen.waits.clear()
         seen.operations = 0

@@ -40,3 +40,7 @@ def test_a_step_of_training_never_waits_for_the_gpu() -> None:
 def test_a_registration_stays_on_the_gpu() -> None:
     waits = waits_of("register", "mr-hippocampus")["mr-hippocampus"]
     assert waits["copy from device"] <= 6  # the fields of both directions and the map of uncertainty
+
+
+def test_keypoints_are_matched_on_the_gpu() -> None:
+    assert "scan" in waits_of("keypoints", "scan")

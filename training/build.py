@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from .checkpoint import latest, load_checkpoint
-from .config import ROOT, Config, find_config, load_config
+from .config import ROOT, Config, find_config, load_config, smaller
 from .publish import MODELS
+from .schema import build as from_plain
 
 _log = logging.getLogger("training")
 _MEASURED = "measured.txt"  # in the run's folder: checksum of the weights of its figures
@@ -39,6 +40,7 @@ def main(
     models: Annotated[Path, typer.Option(help="Folder of models.")] = MODELS,
     devices: Annotated[int | None, typer.Option(help="GPUs to train on, one process each; all by default.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
+    restart: Annotated[bool, typer.Option(help="Throw an earlier run of this name away.")] = False,
     smoke: Annotated[bool, typer.Option(help="A few steps on small made-up scans, for tests.")] = False,
 ) -> None:
     """Train a network and publish it with figures measured on the configuration's test pairs."""
@@ -47,9 +49,9 @@ def main(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
     try:
-        made = build(
-            Run(config, load_config(find_config(config)), output, models, smoke), max_minutes, devices, threads
-        )
+        settings = load_config(find_config(config))
+        run = Run(config, smaller(settings) if smoke else settings, output, models, smoke)
+        made = build(run, max_minutes, devices, threads, restart)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
         raise typer.Exit(error.exit_code) from error
@@ -83,26 +85,28 @@ class Run:
         return self.folder / "figures.json"
 
 
-def build(run: Run, max_minutes: float | None, devices: int | None, threads: int | None) -> bool:
-    """Train, publish, measure, publish; False if the training is not at its end.
+def build(
+    run: Run, max_minutes: float | None, devices: int | None, threads: int | None, restart: bool = False
+) -> bool:
+    """Train, publish, measure, publish; False if the training was asked to stop.
+
+    A training that ``max_minutes`` ended before its last step is published, too; the card tells the steps.
 
     Raises:
         subprocess.CalledProcessError: if a part fails.
     """
-    if not _trained(run):
-        _run(_training_command(run, max_minutes, devices, threads))
-    if not _trained(run):
-        return False
-    name, weights = run.settings.name, _weights(run)
+    if restart or not _trained(run):
+        command = _training_command(run, max_minutes, devices, threads)
+        if _run([*command, "--restart"] if restart else command):
+            return False
+    name = run.settings.name
     publish = ["training.publish", str(run.folder), "--output", str(run.models)]
-    measured = _measured_weights(run)
-    if weights is None or measured != weights:
-        _run(publish)
-        weights = _weights(run)
+    _run(publish)
+    weights = _weights(run)
     if run.settings.measure is None:
         _log.warning("%s names no pairs to measure on (measure), so its card has no figures.", name)
         return True
-    if measured != weights:
+    if _measured_weights(run) != weights:
         command = ["training.measure", name, "--config", str(run.config), "--models", str(run.models)]
         _run([*command, "--output", str(run.figures), *_threads(threads)])
         (run.folder / _MEASURED).write_text(f"{weights}\n", encoding="utf-8")
@@ -126,24 +130,35 @@ def _threads(threads: int | None) -> list[str]:
     return [] if threads is None else ["--threads", str(threads)]
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> bool:
+    """Run a part; returns whether it was asked to stop, which a training takes as a wish."""
     _log.info("%s", shlex.join(["python", "-m", *arguments]))
     process = subprocess.Popen([sys.executable, "-m", *arguments])
+    stopping: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        stopping.append(number)
+        process.terminate()
+
     # Asked to end, the training leaves a checkpoint.
-    before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         code = process.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
     if code:
         raise subprocess.CalledProcessError(code, process.args)
+    return bool(stopping)
 
 
 def _trained(run: Run) -> bool:
+    """Whether there is nothing left to train. A run of another configuration is the training's to refuse."""
     if latest(run.folder) is None:
         return False
-    progress = load_checkpoint(run.folder).progress
-    return progress.finished and len(progress.steps) >= len(run.settings.training.phases)
+    checkpoint = load_checkpoint(run.folder)
+    progress = checkpoint.progress
+    same = run.settings.continues(from_plain(Config, checkpoint.config))
+    return same and progress.finished and len(progress.steps) >= len(run.settings.training.phases)
 
 
 def _weights(run: Run) -> str | None:

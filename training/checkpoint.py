@@ -7,6 +7,8 @@ network of ours draws any.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 _KEPT = 2
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Progress:
         phase_step: steps done in it.
         step: steps done in all.
         seconds: time spent training, over all sessions.
+        budget: seconds of training that the steps are planned for; 0 where they are the configuration's.
         steps: planned steps of each phase.
         validations: one entry per validation.
         commands: the commands that made the run, in order.
@@ -43,6 +47,7 @@ class Progress:
     phase_step: int = 0
     step: int = 0
     seconds: float = 0.0
+    budget: float = 0.0
     validations: list[dict[str, Any]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     machine: str = ""
@@ -54,8 +59,8 @@ class Progress:
 
     @property
     def unplanned(self) -> bool:
-        """True for a new run, and for a finished one that was given further phases."""
-        return self.phase_step == 0 and not self.finished
+        """True for a new run."""
+        return self.step == 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +106,9 @@ def save_checkpoint(
         save_file(_portable(optimizer), scratch / "optimizer.safetensors")
         state = {"format": 1, "config": config, "progress": asdict(progress), "torch": torch.__version__}
         (scratch / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        for path in scratch.iterdir():  # a power cut must not leave the new name on empty files
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
         if target.exists():
             shutil.rmtree(target)
         scratch.rename(target)
@@ -123,14 +131,26 @@ def latest(folder: Path) -> Path | None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a run's newest checkpoint, or the one before where the newest is damaged.
 
     Raises:
-        BadInputError: if there is none, or it is damaged.
+        BadInputError: if there is none, or all are damaged.
     """
-    path = latest(folder)
-    if path is None:
+    newest = latest(folder)
+    if newest is None:
         raise BadInputError(f"There is no checkpoint in {folder.name}; name the folder of a run of training.train.")
+    older = [] if newest == folder else [path for path in _all(newest.parent) if path != newest]
+    for path, next_one in zip((newest, *reversed(older)), (*reversed(older), None), strict=True):
+        try:
+            return _read(path)
+        except BadInputError as error:
+            if next_one is None:
+                raise
+            _log.warning("%s The one before, %s, is taken.", error.message, next_one.name)
+    raise AssertionError("the last checkpoint returns or raises")
+
+
+def _read(path: Path) -> Checkpoint:
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         network, average, optimizer = (
@@ -138,7 +158,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         )
         return Checkpoint(state["config"], Progress(**state["progress"]), network, average, optimizer, path)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise BadInputError(f"The checkpoint {path.name} is damaged; take an older one.", str(error)) from error
+        raise BadInputError(f"The checkpoint {path.name} is damaged.", str(error)) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:

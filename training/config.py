@@ -141,6 +141,9 @@ class LossConfig:
             raise BadInputError(f"The loss {self.name} can be taken at {' or '.join(RESOLUTIONS)}, not {self.at!r}.")
         if self.pairs not in ("all", "same_patient"):
             raise BadInputError(f"The loss {self.name} is of pairs: all or same_patient, not {self.pairs!r}.")
+        for key, values in self.per_level.items():
+            if not isinstance(values, (list, tuple)):
+                raise BadInputError(f"The loss {self.name} needs a list under per_level.{key}, not {values!r}.")
 
     def weight_at(self, level: int) -> float:
         """Weight on a level, 0 being the coarsest."""
@@ -223,6 +226,8 @@ class TrainingConfig:
             raise BadInputError(f"training.optimizer is adam or adamw, not {self.optimizer!r}.")
         if not self.phases or self.batch < 1:
             raise BadInputError("training needs at least one phase and a batch of at least one pair.")
+        if self.log_every < 1:
+            raise BadInputError("training.log_every is a number of steps, at least 1.")
 
 
 @dataclass(frozen=True)
@@ -297,6 +302,11 @@ class Config:
         """The terms of the loss with a phase's own weights."""
         return tuple(replace(loss, weight=phase.weights.get(loss.name, loss.weight)) for loss in self.losses)
 
+    def continues(self, old: Config) -> bool:
+        """Whether a run of the old configuration is the beginning of one of this: the same, or with more phases."""
+        phases = self.training.phases[: len(old.training.phases)]
+        return _essence(old) == _essence(replace(self, training=replace(self.training, phases=phases)))
+
     def make_network(self, meta: bool = False) -> networks.RegistrationNetwork:
         """The network with fresh weights; without any memory for them if ``meta``."""
         import torch
@@ -348,11 +358,17 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**base, **both}
 
 
+def _essence(config: Config) -> Config:
+    """What decides about the weights; all else may be improved while a run is under way."""
+    return replace(config, notes="", measure=None, card=CardConfig("", "", "", "", "", ""))
+
+
 def smaller(config: Config) -> Config:
-    """The same run at a size that a test can afford: a few steps, one pair, coarse voxels."""
+    """The same run at a size that a test can afford, under another name: a few steps, one pair, coarse voxels."""
     x, y, z = (max(16, n // 4) for n in config.grid.size)
     size = (x, y, z)
     u, v, w = (s * n / m for s, n, m in zip(config.grid.spacing_mm, config.grid.size, size, strict=True))
     phases = tuple(replace(phase, steps=2, warmup=0) for phase in config.training.phases)
     training = replace(config.training, phases=phases, batch=1, validate_every=0, log_every=1)
-    return replace(config, grid=replace(config.grid, size=size, spacing_mm=(u, v, w)), training=training)
+    grid = replace(config.grid, size=size, spacing_mm=(u, v, w))
+    return replace(config, name=f"{config.name}-smoke", grid=grid, training=training)

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from .data import READERS, DataSet, Pair, open_data_set, read_pair_names
+from .data import READERS, DataSet, Pair, assignments, open_data_set, read_pair_names
 from .evaluate_cases import Row, evaluate_pairs
 from .evaluate_learn2reg import check_sizes
 from .evaluate_plots import box_plots, curve_plot
@@ -60,6 +60,7 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder of the data set, or the file of a table of pairs.")],
     output: Annotated[Path, typer.Option(help="Folder for the results.")],
     reader: Annotated[str, typer.Option(help=f"Of: {', '.join(sorted(READERS))}.")] = "csv",
+    option: Annotated[list[str] | None, typer.Option(help="name=value, an option of the reader.")] = None,
     split: Annotated[str, typer.Option(help="The data set's own split of pairs.")] = "test",
     pairs: Annotated[Path | None, typer.Option(help="CSV of pairs (fixed, moving) instead of a split.")] = None,
     preset: Annotated[str, typer.Option(help="Name of a preset.")] = "any",
@@ -78,7 +79,7 @@ def main(
     try:
         settings = RegistrationSettings(preset, model, refine, guide_with_segmentations=guide)
         other = None if against is None else _read_run(against)
-        chosen = _chosen(open_data_set(reader, data), split, pairs)[:first]
+        chosen = _chosen(open_data_set(reader, data, **assignments(option)), split, pairs)[:first]
         if not chosen:
             raise BadInputError("There are no pairs to evaluate.")
         if learn2reg:

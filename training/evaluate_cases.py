@@ -133,7 +133,7 @@ def case_values(result: RegistrationResult) -> dict[str, float]:
         values |= {f"{prefix}tre_mm" if key == "mean" else f"{prefix}tre_{key}_mm": v for key, v in errors.items()}
     jacobian = numbers["jacobian"]
     names = {"fold_percent": "fold_percent", "sdlogj": "sdlogj", "sdlogj_learn2reg": "sdlogj_learn2reg"}
-    names |= {"min": "jacobian_min", "max": "jacobian_max"}
+    names |= {"std": "jacobian_std", "min": "jacobian_min", "max": "jacobian_max"}
     values |= {name: jacobian[key] for key, name in names.items() if jacobian[key] is not None}
     seconds: Mapping[str, float] = numbers["seconds"]
     return values | {"seconds": sum(seconds.values()) - seconds.get("measure", 0.0)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,10 +33,25 @@ class Scan:
     labels: Tensor | None = None
     mask: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> Scan:
-        """The same scan on another device."""
-        others = (None if values is None else values.to(device) for values in (self.labels, self.mask))
-        return Scan(self.image.to(device), *others)
+    def packed(self) -> PackedScan:
+        """The same scan with a byte a share, a quarter of the memory."""
+        shares = (None if v is None else (255 * v).round().to(torch.uint8) for v in (self.labels, self.mask))
+        return PackedScan(self.image, *shares)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedScan:
+    """A scan in memory: the shares of labels and mask in 255ths, uint8."""
+
+    image: Tensor
+    labels: Tensor | None = None
+    mask: Tensor | None = None
+
+    def on(self, device: torch.device | str) -> Scan:
+        """The scan itself, on a device."""
+        bytes_of = (None if v is None else v.to(device, non_blocking=True) for v in (self.labels, self.mask))
+        shares = (None if v is None else v.float() / 255 for v in bytes_of)
+        return Scan(self.image.to(device, non_blocking=True), *shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,41 +146,55 @@ def grid_around(center: Sequence[float], config: GridConfig) -> ImageGrid:
 
 
 class SubjectPairs:
-    """Any two different scans of a collection, as (fixed, moving)."""
+    """Any two different scans of a collection, as (fixed, moving).
 
-    def __init__(self, scans: Sequence[Scan]) -> None:
-        if len(scans) < 2:
+    They are kept in the processor's memory, and each goes to the device when it is drawn: a cohort rarely fits there.
+    """
+
+    def __init__(self, scans: Iterable[Scan], device: torch.device | str = "cpu") -> None:
+        self.scans, self.device = [scan.packed() for scan in scans], device
+        if len(self.scans) < 2:
             raise ValueError("pairs of subjects need at least two scans")
-        self.scans = list(scans)
 
     def draw(self, generator: torch.Generator) -> Sample:
         first, step = (int(torch.randint(n, (), generator=generator)) for n in (len(self.scans), len(self.scans) - 1))
-        return Sample(self.scans[first], self.scans[(first + 1 + step) % len(self.scans)])
+        fixed, moving = self.scans[first], self.scans[(first + 1 + step) % len(self.scans)]
+        return Sample(fixed.on(self.device), moving.on(self.device))
 
 
 class ListedPairs:
-    """Given pairs.
+    """Given pairs, kept as the scans of :class:`SubjectPairs` are.
 
     Args:
         samples: the pairs.
         both_ways: draw each as often in one direction as in the other.
         points: how many of a pair's points to draw; a batch needs as many of each.
+        device: where they are drawn to.
     """
 
-    def __init__(self, samples: Sequence[Sample], both_ways: bool = False, points: int = 512) -> None:
-        if not samples:
+    def __init__(
+        self,
+        samples: Iterable[Sample],
+        both_ways: bool = False,
+        points: int = 512,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.pairs = [
+            (s.fixed.packed(), s.moving.packed(), s.fixed_points, s.moving_points, s.same_patient) for s in samples
+        ]
+        if not self.pairs:
             raise ValueError("there is no pair to train on")
-        self.samples, self.both_ways, self.points = list(samples), both_ways, points
+        self.both_ways, self.points, self.device = both_ways, points, device
 
     def draw(self, generator: torch.Generator) -> Sample:
-        sample = self.samples[int(torch.randint(len(self.samples), (), generator=generator))]
-        fixed, moving = sample.fixed_points, sample.moving_points
-        if fixed is not None and moving is not None:
-            chosen = torch.randint(len(fixed), (self.points,), generator=generator)
-            fixed, moving = fixed[chosen], moving[chosen]
+        index = int(torch.randint(len(self.pairs), (), generator=generator))
+        first, second, first_points, second_points, same_patient = self.pairs[index]
+        if first_points is not None and second_points is not None:
+            chosen = torch.randint(len(first_points), (self.points,), generator=generator)
+            first_points, second_points = first_points[chosen], second_points[chosen]
         if self.both_ways and int(torch.randint(2, (), generator=generator)):
-            return Sample(sample.moving, sample.fixed, moving, fixed, sample.same_patient)
-        return Sample(sample.fixed, sample.moving, fixed, moving, sample.same_patient)
+            first, second, first_points, second_points = second, first, second_points, first_points
+        return Sample(first.on(self.device), second.on(self.device), first_points, second_points, same_patient)
 
 
 class Augmented:

@@ -87,6 +87,8 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         return _convert_tuple(arguments, value, place)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _convert(arguments[1], item, _join(place, key)) for key, item in value.items()}
     if hint is Any:
         return value
     wanted = dict if (origin or hint) in (dict, Mapping) or origin is typing.get_origin(Mapping[str, Any]) else hint

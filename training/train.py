@@ -9,7 +9,6 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import sources
 from .checkpoint import latest, load_checkpoint
-from .config import ROOT, CardConfig, Config, find_config, load_config, smaller
+from .config import ROOT, Config, find_config, load_config, smaller
 from .phantom import PhantomPairs
 from .samples import PairSource, Sample
 from .schema import build
@@ -71,12 +70,16 @@ def main(
         trainer, grown = _prepare(settings, folder, fabric, restart, deadline, smoke)
         if fill and max_minutes is not None and (grown or trainer.progress.unplanned):
             trainer.plan(60 * max_minutes - (time.monotonic() - started))
-        trainer.progress.commands.append(shlex.join(["python", "-m", "training.train", *sys.argv[1:]]))
+        trainer.progress.commands.append(_command(fabric))
         trainer.progress.machine = describe_machine(trainer)
         done = _train(trainer, console, rank == 0)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
         raise typer.Exit(error.exit_code) from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        message = "The memory is too small for this batch and grid, or for the data; make training.batch smaller."
+        console.print(f"[bold red]{message}[/]", highlight=False)
+        raise typer.Exit(1) from error
     _log.info(
         "%s after %d steps and %.1f minutes in %s",
         "Finished" if done else "Stopped; the same command continues",
@@ -88,7 +91,7 @@ def main(
 
 def make_fabric(accelerator: str = "auto", logs: Path | None = None) -> Fabric:
     """Device and processes (as torchrun says) of a run."""
-    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), _processes_here()
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     loggers: list[Any] = []
@@ -106,6 +109,16 @@ def make_fabric(accelerator: str = "auto", logs: Path | None = None) -> Fabric:
     fabric.launch()
     torch.backends.cudnn.benchmark = True  # all batches have one size
     return fabric
+
+
+def _command(fabric: Fabric) -> str:
+    """What was typed, for the card."""
+    launcher = ["python"] if fabric.world_size == 1 else ["torchrun", "--nproc-per-node", str(_processes_here())]
+    return shlex.join([*launcher, "-m", "training.train", *sys.argv[1:]])
+
+
+def _processes_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def describe_machine(trainer: Trainer) -> str:
@@ -138,7 +151,7 @@ def _prepare(
     grown = False
     if latest(folder) is not None:
         checkpoint = load_checkpoint(folder)
-        if not _continues(build(Config, checkpoint.config), config):
+        if not config.continues(build(Config, checkpoint.config)):
             raise BadInputError(
                 f"The run {folder.name} was started with another configuration; continue with that one, choose "
                 "another --output, or throw the run away with --restart."
@@ -149,17 +162,6 @@ def _prepare(
         trainer.restore(checkpoint)
         _log.info("Continuing after %d steps", trainer.progress.step)
     return trainer, grown
-
-
-def _continues(old: Config, new: Config) -> bool:
-    """Whether a run of the old configuration is the beginning of one of the new: the same, or with more phases."""
-    phases = new.training.phases[: len(old.training.phases)]
-    return _essence(old) == _essence(replace(new, training=replace(new.training, phases=phases)))
-
-
-def _essence(config: Config) -> Config:
-    """What decides about the weights; all else may be improved while a run is under way."""
-    return replace(config, notes="", measure=None, card=CardConfig("", "", "", "", "", ""))
 
 
 def _train(trainer: Trainer, console: Console, visible: bool) -> bool:

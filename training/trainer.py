@@ -33,6 +33,7 @@ from .validate import validate
 
 _log = logging.getLogger(__name__)
 _AGREE_EVERY = 10  # steps between two questions to all processes, for which each waits for its GPU
+_MOST_UNUSABLE = 20  # steps without a usable gradient, one after the other, that end a run
 _FEWEST_SLICES = 3  # of features whose convolutions have right gradients in bfloat16 on a processor
 _TRAINING_SHARE = 0.93  # of a run's time; validation and checkpoints take the rest
 
@@ -111,6 +112,7 @@ class Trainer:
         self._names = {id(parameter): name for name, parameter in self.network.named_parameters()}
         self._saved = time.monotonic()
         self._validated = -1
+        self._unusable = torch.zeros((), dtype=torch.int64, device=fabric.device)  # steps, one after the other
         self._speeds: dict[int, float] = {}  # seconds per step of phases to come, where they were measured
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -130,18 +132,24 @@ class Trainer:
     def plan(self, seconds: float) -> None:
         """Scale the steps of all phases to begin so that they take about this long, by the measured speed of each.
 
-        The plan is part of the checkpoint, so a run that is continued keeps it.
+        The time is part of the checkpoint, so a run that is continued keeps it. Before each phase the steps are
+        fitted to what is left of it: what was slow at first, as painting patients is, must not cost the run its end.
         """
+        self.progress.budget = self.progress.seconds + _TRAINING_SHARE * max(seconds, 0.0)
+        self._fit()
+
+    def _fit(self) -> None:
         progress, phases = self.progress, self.config.training.phases
+        seconds = progress.budget - progress.seconds
         first = progress.phase + (progress.phase_step > 0)
         if first > progress.phase:  # a phase that has begun keeps its plan
             rest = progress.steps[progress.phase] - progress.phase_step
-            seconds -= rest * self._seconds_per_step(phases[progress.phase]) / _TRAINING_SHARE
+            seconds -= rest * self._seconds_per_step(phases[progress.phase])
         phases = phases[first:]
         speeds = [self._seconds_per_step(phase) for phase in phases]
         self._speeds = dict(enumerate(speeds, first))
         expected = sum(phase.steps * speed for phase, speed in zip(phases, speeds, strict=True))
-        factor = self.fabric.broadcast(_TRAINING_SHARE * max(seconds, 0.0) / expected)
+        factor = self.fabric.broadcast(max(seconds, 0.0) / expected)
         self.progress.steps[first:] = [max(1, round(phase.steps * factor)) for phase in phases]
         _log.info("seconds per step %s, steps %s", [round(s, 4) for s in speeds], self.progress.steps)
 
@@ -150,6 +158,8 @@ class Trainer:
         progress = self.progress
         done = progress.finished
         while not progress.finished:
+            if progress.budget and progress.step and progress.phase_step == 0:
+                self._fit()
             if not self._run_phase(self.config.training.phases[progress.phase]):
                 break
             progress.phase, progress.phase_step = progress.phase + 1, 0
@@ -237,8 +247,14 @@ class Trainer:
         values = objective(output, batch)
         optimizer.zero_grad()
         fabric.backward(values["total"])
-        if training.clip_norm > 0:
-            fabric.clip_gradients(model, optimizer, max_norm=training.clip_norm, error_if_nonfinite=False)
+        limit = training.clip_norm if training.clip_norm > 0 else math.inf
+        norm: Any = fabric.clip_gradients(model, optimizer, max_norm=limit, error_if_nonfinite=False)
+        usable = norm.isfinite()
+        # Asked of the device, which must not be waited for: a pair without a usable gradient counts for nothing.
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.copy_(torch.where(usable, parameter.grad, 0.0))
+        self._unusable = torch.where(usable, 0, self._unusable + 1)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
@@ -249,10 +265,11 @@ class Trainer:
         means: dict[str, float] = {}
         if progress.step % self.config.training.log_every == 0 or progress.step == total:
             means = {name: self._reduce(value.detach().float(), "mean") for name, value in values.items()}
-            if not math.isfinite(means["total"]):
+            if int(self._unusable) >= _MOST_UNUSABLE:
                 raise RegistrationError(
-                    f"The loss is no longer a number after {progress.step} steps; lower the learning rate or "
-                    "clip_norm and start again, or continue from the last checkpoint."
+                    f"The loss or its gradient is no longer a number since {int(self._unusable)} steps, at step "
+                    f"{progress.step}; lower the learning rate or clip_norm and start again, or continue from the "
+                    "last checkpoint."
                 )
             entry = {"step": progress.step, "phase": progress.phase, "learning_rate": rate, **means}
             self._append(entry)
@@ -313,6 +330,7 @@ class Trainer:
         for _ in range(5):
             start = time.perf_counter()
             twin._step(model, optimizer, objective, 0.0)
+            twin.progress.step += 1  # other pairs each time
             if self.fabric.device.type == "cuda":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - start)

@@ -26,7 +26,10 @@ def tiny(**training: Any) -> Config:
         PhaseConfig(steps=4, learning_rate=5e-3, decay="cosine", inherit=True),
     )
     settings = {"phases": phases, "batch": 2, "precision": "32", "channels_last": False} | training
-    return replace(config, name="tiny", network=network, training=replace(config.training, **settings))
+    # Masks and structures of two scans have two sizes: a mean over the batch must not weigh scans by them.
+    losses = (replace(config.losses[0], masked=True), *config.losses[1:])
+    training_config = replace(config.training, **settings)
+    return replace(config, name="tiny", network=network, losses=losses, training=training_config)
 
 
 @pytest.fixture

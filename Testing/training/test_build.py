@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
-from training.checkpoint import load_checkpoint
-from training.config import ROOT
+from training import build as building
+from training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from training.config import ROOT, Config, find_config, load_config
 
 CONFIG = """
 extends: {shipped}/hippocampus-mr-ldgnet.yaml
@@ -53,8 +56,39 @@ def test_the_command_builds_a_measured_model_and_repeats_nothing(tmp_path: Path)
     assert all(f"training.{part}" in messages[0] for part in ("train", "publish", "measure"))
     assert "training.train" not in messages[1]
     assert "training.measure" not in messages[1]
-    card = json.loads((tmp_path / "models" / "built.json").read_text(encoding="utf-8"))
+    card = json.loads((tmp_path / "models" / "built-smoke.json").read_text(encoding="utf-8"))
     figures = {figure["measure"]: figure for figure in card["figures"]}
     assert figures["Dice, mean of structures"]["data"] == "two made-up subjects"
     assert 0 < figures["Dice, mean of structures"]["before"] < 1
-    assert len(load_checkpoint(tmp_path / "runs" / "built").progress.commands) == 1
+    assert len(load_checkpoint(tmp_path / "runs" / "built-smoke").progress.commands) == 1
+
+
+def finished_run(folder: Path, config: Config) -> None:
+    progress = Progress([1], phase=1, step=1)
+    network = config.make_network()
+    save_checkpoint(folder / "checkpoints", config.to_plain(), progress, network, network, {})
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_only_a_run_of_this_configuration_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: bool
+) -> None:
+    config = load_config(find_config(Path("hippocampus-mr-ldgnet")))
+    config = replace(config, measure=None, training=replace(config.training, phases=config.training.phases[:1]))
+    run = building.Run(Path("x.yaml"), config, tmp_path, tmp_path / "models")
+    parts: list[list[str]] = []
+    monkeypatch.setattr(building, "_run", lambda arguments: bool(parts.append(arguments)))
+    for seed, trains in ((config.training.seed, restart), (config.training.seed + 1, True)):
+        parts.clear()
+        finished_run(run.folder, replace(config, training=replace(config.training, seed=seed)))
+        building.build(run, None, 1, None, restart)
+        assert [part[0] for part in parts] == ["training.train"] * trains + ["training.publish"]
+        assert all(("--restart" in part) == restart for part in parts if part[0] == "training.train")
+
+
+def test_a_run_that_was_asked_to_stop_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(find_config(Path("hippocampus-mr-ldgnet")))
+    parts: list[list[str]] = []
+    monkeypatch.setattr(building, "_run", lambda arguments: parts.append(arguments) is None)
+    assert not building.build(building.Run(Path("x.yaml"), config, tmp_path, tmp_path), 1.0, 1, None)
+    assert [part[0] for part in parts] == ["training.train"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ class Outer:
     inner: tuple[Inner, ...] = ()
     size: tuple[int, int, int] = (1, 1, 1)
     weight: float | tuple[float, ...] = 1.0
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def test_values_become_what_the_schema_says() -> None:
     built = build(Outer, {"name": "a", "inner": [{"count": 2, "share": 1}], "size": [1, 2, 3], "weight": [1, 2]})
     assert built == Outer("a", (Inner(2, 1.0),), (1, 2, 3), (1.0, 2.0))
     assert isinstance(built.inner[0].share, float)
+    assert isinstance(build(Outer, {"name": "a", "shares": {"b": 2}}).shares["b"], float)
     assert build(Outer, to_plain(built)) == built
 
 
@@ -49,6 +52,7 @@ def test_values_become_what_the_schema_says() -> None:
         ({"name": "a", "size": [1, 2]}, "size must have 3 values, not 2"),
         ({"name": "a", "weight": "much"}, "weight must be a number, not 'much'"),
         ({"name": "a", "inner": 3}, "inner must be a list, not 3"),
+        ({"name": "a", "shares": {"b": "1e-1"}}, "shares.b must be a number, not '1e-1'"),
     ],
 )
 def test_what_is_wrong_is_named(data: Any, message: str) -> None:
@@ -85,6 +89,8 @@ def _changed(tmp_path: Path, *keys: str, value: Any) -> Path:
         (("network", "arguments"), {"widht": 3}, "has no argument widht"),
         (("losses", "0", "name"), "ncc", "There is no loss 'ncc'"),
         (("losses", "0", "weight"), [1.0] * 9, "values for 9 levels"),
+        (("losses", "0", "per_level"), {"window": 1}, "needs a list under per_level.window, not 1"),
+        (("training", "log_every"), 0, "log_every is a number of steps"),
         (("training", "phases", "0", "levels"), 9, "trains 9 levels"),
         (("data", "kind"), "luck", "data.kind must be one of"),
         (("channels",), [{"kind": "minmax"}] * 7, "describes 7 channels"),

@@ -43,7 +43,7 @@ def test_the_command_trains_and_continues(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
         assert done.returncode == 0, done.stderr[-2000:]
         assert message in " ".join(done.stderr.split())
-    folder = tmp_path / "hippocampus-mr-lapirn"
+    folder = tmp_path / "hippocampus-mr-lapirn-smoke"
     checkpoint = load_checkpoint(folder)
     assert checkpoint.progress.finished
     assert checkpoint.progress.commands[0].startswith("python -m training.train hippocampus-mr-lapirn --smoke")

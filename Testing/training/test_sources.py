@@ -82,7 +82,7 @@ def test_the_hippocampus_configuration_reads_the_real_data(shared_data: Path) ->
     assert len(samples) == 20
     for sample in samples:
         assert sample.fixed.labels is not None
-        assert sample.fixed.image.shape == (1, 48, 64, 48)
+        assert sample.fixed.image.shape == (1, *reversed(config.grid.size))
         # A hippocampus of 1 mm voxels has some thousand; nothing of it is cut off by the grid.
         assert 1500 < float(sample.fixed.labels.sum()) < 7000
         rim = sample.fixed.labels.clone()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
 
 from training.checkpoint import load_checkpoint
 from training.config import ROOT, LossConfig, NetworkConfig, PhaseConfig
-from training.samples import ListedPairs, training_grid
+from training.samples import ListedPairs, Sample, training_grid
 from training.trainer import Trainer, learning_rate, uses_bfloat16
 from training.validate import validate
 
@@ -205,10 +207,52 @@ def test_a_damaged_or_missing_checkpoint_is_refused(make_trainer: MakeTrainer, t
         load_checkpoint(tmp_path)
     trainer = make_trainer("damaged", should_stop=lambda: True)
     trainer.run()
-    checkpoint = load_checkpoint(trainer.folder).folder
-    (checkpoint / "average.safetensors").write_bytes(b"not weights")
+    first = load_checkpoint(trainer.folder).folder
+    trainer.run()
+    second = load_checkpoint(trainer.folder).folder
+    assert second != first
+    (second / "average.safetensors").write_bytes(b"not weights")
+    assert load_checkpoint(trainer.folder).folder == first
+    (first / "state.json").write_text("{", encoding="utf-8")
     with pytest.raises(BadInputError, match="is damaged"):
         load_checkpoint(trainer.folder)
+
+
+def test_a_pair_without_a_usable_gradient_changes_nothing_and_many_end_the_run(make_trainer: MakeTrainer) -> None:
+    phases = (PhaseConfig(steps=60, learning_rate=1e-2),)
+    trainer = make_trainer("unusable", phases=phases, log_every=10, validate_every=0)
+    source, drawn = trainer.source, []
+
+    class Broken:
+        def draw(self, generator: torch.Generator) -> Sample:
+            sample = source.draw(generator)
+            drawn.append(sample)
+            broken = len(drawn) == 3 or len(drawn) > 20
+            return (
+                replace(sample, fixed=replace(sample.fixed, image=sample.fixed.image * math.nan))
+                if broken
+                else sample
+            )
+
+    trainer.source = Broken()
+    with pytest.raises(RegistrationError, match="no longer a number since"):
+        trainer.run()
+    assert len(drawn) > 40
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in trainer.network.parameters())
+
+
+def test_the_time_left_is_shared_anew_before_each_phase(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = (PhaseConfig(steps=10, learning_rate=1e-3), PhaseConfig(steps=20, learning_rate=1e-3))
+    trainer = make_trainer("fitted", phases=phases)
+    speeds = iter([1.0, 1.0, 0.5])  # of the plan, and of the second phase once it begins
+    monkeypatch.setattr(Trainer, "_seconds_per_step", lambda self, phase: next(speeds))
+    trainer.plan(30 / 0.93)
+    assert trainer.progress.steps == [10, 20]
+    trainer.progress.phase, trainer.progress.step, trainer.progress.seconds = 1, 10, 15.0
+    trainer._fit()
+    assert trainer.progress.steps == [10, 30]  # 15 of 30 seconds are left, at half a second a step
 
 
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:

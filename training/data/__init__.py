@@ -7,7 +7,7 @@ file. Subjects read their files when asked and keep nothing, so a data set may b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,21 @@ READERS: dict[str, Callable[..., DataSet]] = {
 }
 
 
+def assignments(texts: Sequence[str] | None) -> dict[str, Any]:
+    """A reader's options from ``name=value`` of a command line; whole numbers become numbers, commas make lists.
+
+    Raises:
+        BadInputError: if a text has another form.
+    """
+    result: dict[str, Any] = {}
+    for text in texts or ():
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise BadInputError(f"{text!r} is not of the form name=value.")
+        result[name] = value.split(",") if "," in value else int(value) if value.isdecimal() else value
+    return result
+
+
 def open_data_set(reader: str, folder: str | Path, **options: Any) -> DataSet:
     """Open a data set; its images are read later.
 
@@ -51,4 +66,4 @@ def open_data_set(reader: str, folder: str | Path, **options: Any) -> DataSet:
     return READERS[reader](Path(folder), **options)
 
 
-__all__ = ["READERS", "DataSet", "Pair", "Subject", "open_data_set", "read_names", "read_pair_names"]
+__all__ = ["READERS", "DataSet", "Pair", "Subject", "assignments", "open_data_set", "read_names", "read_pair_names"]

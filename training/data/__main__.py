@@ -10,7 +10,7 @@ from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
 from rich.console import Console
 from rich.progress import track
 
-from . import READERS, DataSet, open_data_set
+from . import READERS, DataSet, assignments, open_data_set
 from .splits import divide, write_names
 
 _console = Console(highlight=False)
@@ -29,7 +29,7 @@ def main(
 ) -> None:
     """Check a data set, and divide its patients into split files."""
     try:
-        data_set = open_data_set(reader, folder, **_assignments(option))
+        data_set = open_data_set(reader, folder, **assignments(option))
         _console.print(f"{len(data_set)} scans of {len({s.patient for s in data_set.subjects.values()})} patients")
         for name, names in data_set.splits.items():
             _console.print(f"split {name}: {len(names)} scans")
@@ -38,7 +38,7 @@ def main(
         if check:
             _check(data_set)
         if split:
-            shares = {name: float(share) for name, share in _assignments(split).items()}
+            shares = {name: _share(name, share) for name, share in assignments(split).items()}
             patients = {subject.name: subject.patient for subject in data_set.subjects.values()}
             for name, names in divide(patients, shares, seed).items():
                 comment = (
@@ -66,15 +66,11 @@ def _check(data_set: DataSet) -> None:
     _console.print("read: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
 
 
-def _assignments(texts: list[str] | None) -> dict[str, Any]:
-    """``name=value``; whole numbers become numbers, commas make lists."""
-    result: dict[str, Any] = {}
-    for text in texts or []:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise BadInputError(f"{text!r} is not of the form name=value.")
-        result[name] = value.split(",") if "," in value else int(value) if value.isdecimal() else value
-    return result
+def _share(name: str, text: Any) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise BadInputError(f"The share of the split {name} must be a number, not {text!r}.") from None
 
 
 if __name__ == "__main__":

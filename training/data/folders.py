@@ -106,6 +106,7 @@ def class_folders(
         BadInputError: if no subject is found, or a wanted class exists nowhere.
     """
     _check_folder(folder)
+    classes = (classes,) if isinstance(classes, str) else classes
     roots = [path for path in sorted(folder.iterdir()) if (path / image).is_file()]
     if not roots:
         raise BadInputError(f"{folder.name} holds no folder with a file {image}; see training/data/README.md.")

@@ -126,7 +126,7 @@ def regularized(costs: Tensor, centers: Tensor, tree: Tree, weight: float, step:
         parents = tree.parent[nodes]
         message = _message(total[nodes], centers[nodes], centers[parents], stiffness[nodes], steps * step)
         upward[nodes] = message
-        total.index_add_(0, parents, message)
+        total.index_add_(0, parents.to(total.device), message)
     for nodes in levels[1:]:
         parents = tree.parent[nodes]
         rest = total[parents] - upward[nodes]

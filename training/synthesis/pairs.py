@@ -176,7 +176,7 @@ class SyntheticPairs:
         if unknown:
             known = ", ".join(f"{value} {name}" for name, value in structures.items())
             raise BadInputError(f"The synthetic {settings.anatomy} has no structure {unknown[0]}; it has {known}.")
-        if not shapes or (len(shapes) < 2 and settings.same_patient < 1):
+        if not shapes or (min(len(shapes), settings.patients) < 2 and settings.same_patient < 1):
             raise BadInputError("Pairs of two patients need the shapes of two patients at least.")
         self.shapes, self.settings, self.values = list(shapes), settings, tuple(values)
         self.breathing = list(breathing)
@@ -219,7 +219,10 @@ class SyntheticPairs:
     def _two_patients(self, draw: Draw) -> SyntheticPair:
         first = draw.integer(self.settings.patients)
         # Two numbers that differ by no multiple of the number of shapes are patients with different shapes.
-        second = first + 1 + draw.integer(len(self.shapes) - 1)
+        distinct = min(len(self.shapes), self.settings.patients)
+        second = first + 1 + draw.integer(distinct - 1)
+        if second >= self.settings.patients:
+            second -= distinct
         strength = self.settings.motion.scaled(draw.uniform(*self.settings.strength))
         scans = []
         for index in (first, second):

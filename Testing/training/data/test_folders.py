@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.files import read_label_map, read_volume
 
-from training.data import open_data_set
+from training.data import assignments, open_data_set
 
 
 def test_hippocampus(shared_data: Path) -> None:
@@ -130,6 +130,14 @@ def test_all_classes_have_one_value_everywhere(class_files: Path) -> None:
         for label in labels.labels:
             assert values.setdefault(label.name, label.value) == label.value
     assert values == {"kidney_left": 1, "liver": 2, "spleen": 3}
+
+
+def test_one_class_may_be_named_without_a_list(class_files: Path) -> None:
+    labels = (
+        open_data_set("totalsegmentator", class_files, **assignments(["classes=liver"])).subject("s0001").labels()
+    )
+    assert labels is not None
+    assert [label.name for label in labels.labels] == ["liver"]
 
 
 def test_a_class_that_nobody_has_is_refused(class_files: Path) -> None:

@@ -31,6 +31,7 @@ from training.synthesis.pairs import mirror
 from training.synthesis.scanner import deformed
 from training.synthesis.shapes import RealScan, Shape
 from training.synthesis.tissues import attenuation
+from training.synthesis.torso import Patient
 
 from .conftest import GRID, PLAIN
 
@@ -227,6 +228,26 @@ def test_a_kept_patient_is_not_painted_again(livers: list[Shape]) -> None:
     begin = time.perf_counter()
     assert pairs.patient(1) is first
     assert time.perf_counter() - begin < 0.1 * painted
+
+
+@pytest.mark.parametrize("patients", [2, 5])
+def test_no_more_patients_are_painted_than_are_kept(
+    livers: list[Shape], patients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(ABDOMEN, same_patient=0.0, patients=patients, kept=patients)
+    pairs = SyntheticPairs(livers, settings, GRID, (LIVER,))
+    painted = pairs.patient(0)
+    drawn: list[int] = []
+
+    def patient(index: int) -> Patient:
+        drawn.append(index)
+        return painted
+
+    monkeypatch.setattr(pairs, "patient", patient)
+    for seed in range(12):
+        pairs.pair(seed)
+    assert set(drawn) == set(range(patients))
+    assert all((first - second) % len(livers) for first, second in zip(drawn[::2], drawn[1::2], strict=True))
 
 
 def test_real_scans_are_deformed_into_pairs(livers: list[Shape], shared_data: Path) -> None:

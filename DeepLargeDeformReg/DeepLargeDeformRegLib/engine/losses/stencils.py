@@ -49,13 +49,15 @@ def spatial_axes(spacing: tuple[float, float, float]) -> tuple[Axis, Axis, Axis]
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of ``(N, C, D, H, W)`` over all voxels, or weighted with a mask ``(N or 1, 1, D, H, W)``.
 
-    An empty mask gives 0 (and no gradient), so that a crop without the structure does not poison a training run.
+    Each image counts the same, however large its mask, so that a batch may be divided among processes. An empty mask
+    gives 0 (and no gradient): a crop without the structure does not poison a training run.
     """
     if mask is None:
         return values.mean()
     weights = mask.to(values.dtype)
-    total = weights.expand(values.shape[0], *weights.shape[1:]).sum() * values.shape[1]
-    return (values * weights).sum() / total.clamp_min(torch.finfo(values.dtype).tiny)
+    sums = (values * weights).flatten(1).sum(dim=1)
+    total = weights.flatten(1).sum(dim=1) * values.shape[1]
+    return (sums / total.clamp_min(torch.finfo(values.dtype).tiny)).mean()
 
 
 def require_same_shape(first: Tensor, second: Tensor) -> None:

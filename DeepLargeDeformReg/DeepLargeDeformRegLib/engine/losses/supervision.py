@@ -25,10 +25,11 @@ def mask_ssd(fixed_onehot: Tensor, warped_onehot: Tensor) -> Tensor:
 
 @full_precision
 def dice(fixed_onehot: Tensor, warped_onehot: Tensor) -> Tensor:
-    """Soft Dice loss: ``1 - 2 |F M| / (|F| + |M|)``, averaged over the labels present (LapIRN 2020, equation 3).
+    """Soft Dice loss: ``1 - 2 |F M| / (|F| + |M|)``, averaged over a pair's labels, then over the batch
+    (LapIRN 2020, equation 3).
 
     The paper prints the overlap itself; the loss is one minus it. A label that neither image holds (organs cut off
-    by a crop) does not count; if none is present the loss is 0. Identical binary masks give 0, disjoint ones 1.
+    by a crop) does not count; if none is present the pair's loss is 0. Identical binary masks give 0, disjoint ones 1.
     """
     require_same_shape(fixed_onehot, warped_onehot)
     axes = (2, 3, 4)
@@ -36,7 +37,7 @@ def dice(fixed_onehot: Tensor, warped_onehot: Tensor) -> Tensor:
     size = fixed_onehot.sum(dim=axes) + warped_onehot.sum(dim=axes)
     present = size > 0
     loss = 1 - 2 * overlap / torch.where(present, size, 1)
-    return torch.where(present, loss, 0).sum() / present.sum().clamp_min(1)
+    return (torch.where(present, loss, 0).sum(dim=1) / present.sum(dim=1).clamp_min(1)).mean()
 
 
 @full_precision
@@ -89,14 +90,16 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | Non
     Args:
         logits: ``(N, K, D, H, W)``, before the softmax.
         labels: integers ``(N, D, H, W)``.
-        weights: ``(K,)``, e.g. :func:`class_weights` of the whole training set; of these labels by default.
+        weights: ``(K,)``, e.g. :func:`class_weights` of the whole training set; of each image's labels by default.
 
     Returns:
-        Weighted mean over voxels, divided by the sum of the weights.
+        Weighted mean over the voxels of each image, divided by the sum of the weights; its mean over the batch.
     """
-    if weights is None:
-        weights = class_weights(labels, logits.shape[1])
-    return F.cross_entropy(logits, labels.long(), weights.to(logits))
+    of_images = []
+    for image, classes in zip(logits.split(1), labels.split(1), strict=True):
+        own = class_weights(classes, logits.shape[1]) if weights is None else weights
+        of_images.append(F.cross_entropy(image, classes.long(), own.to(image)))
+    return torch.stack(of_images).mean()
 
 
 def _batched(points: Tensor) -> Tensor:
