@@ -29,7 +29,8 @@ def dice(fixed_onehot: Tensor, warped_onehot: Tensor) -> Tensor:
     (LapIRN 2020, equation 3).
 
     The paper prints the overlap itself; the loss is one minus it. A label that neither image holds (organs cut off
-    by a crop) does not count; if none is present the pair's loss is 0. Identical binary masks give 0, disjoint ones 1.
+    by a crop) does not count; if none is present the pair's loss is 0. Identical binary masks give 0, disjoint
+    ones 1.
     """
     require_same_shape(fixed_onehot, warped_onehot)
     axes = (2, 3, 4)
