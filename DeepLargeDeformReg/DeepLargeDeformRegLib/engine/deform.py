@@ -256,11 +256,16 @@ def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) ->
 def _predict(
     given: DeformInput, region: ImageGrid, model: RegistrationModel, monitor: Monitor, reverse: bool
 ) -> DisplacementField:
-    """The network's field; its input is axis-aligned at the card's spacing and covers the working region."""
+    """The network's field; its input is axis-aligned at the card's spacing and covers the working region.
+
+    Of a region beyond the card's largest grid it covers the middle, and its rim goes on outside: a network that
+    predicts shares of the extent is wrong on a larger one.
+    """
     spacing = np.array(model.card.spacing_mm)
     corners = region.corners
     low, high = corners.min(axis=0), corners.max(axis=0)
-    size = np.maximum(np.ceil((high - low) / spacing).astype(int) + 1, model.card.minimum_size)
+    size = np.ceil((high - low) / spacing).astype(int) + 1
+    size = size.clip(model.card.minimum_size, model.card.maximum_size)
     origin = (low + high) / 2 - (size - 1) / 2 * spacing
     grid = ImageGrid.axis_aligned(size.tolist(), spacing.tolist(), origin.tolist())
     inputs = []

@@ -104,7 +104,7 @@ class ModelCard:
         purpose: what to use the model for, and what not.
         outside: intensity that stands for "outside of the scan".
         minimum_size: smallest grid (x, y, z) in voxels that makes sense.
-        maximum_size: largest grid that the model was tried on.
+        maximum_size: largest grid that the model was tried on; it gets no larger one.
         labels: structures that the model was trained to align.
         training_data: one line per data set that the weights saw.
         training_command: the command that made the weights.
