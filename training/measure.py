@@ -105,11 +105,12 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
     """
     fixed, moving = pair.fixed.image(), pair.moving.image()
     fixed_labels, moving_labels = pair.fixed.labels(), pair.moving.labels()
+    config = replace(config, grid=_grid_of(model.card, config))
     center = center_of(fixed, fixed_labels, pair.fixed.mask(), config)
     shift = np.eye(4)
     if config.data.align != "loaded":
         shift[:3, 3] = np.subtract(center_of(moving, moving_labels, pair.moving.mask(), config), center)
-    grid = grid_around(center, _grid_of(model.card, config))
+    grid = grid_around(center, config.grid)
     outside = model.card.outside
     fixed_input = fields.warp(fixed.tensor(), fixed.grid, fields.identity(grid), fill=outside)
     moving_input = fields.warp(moving.tensor(), moving.grid, fields.from_affine(shift, grid), fill=outside)

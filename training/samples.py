@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from DeepLargeDeformRegLib.engine import field as fields
@@ -145,6 +146,22 @@ def grid_around(center: Sequence[float], config: GridConfig) -> ImageGrid:
     return ImageGrid.axis_aligned(config.size, config.spacing_mm, origin)
 
 
+def center_on_voxels(center: Sequence[float], scan: ImageGrid, config: GridConfig) -> tuple[float, float, float]:
+    """The center, moved by at most half a voxel so that the training grid's points are voxels of the scan.
+
+    Between voxels, interpolation would blur the scan: hippocampi lose 0.006 of Dice by that (``training.measure``).
+    A scan with other axes or another spacing is interpolated anyway; its center stays.
+    """
+    steps = scan.direction_matrix * np.array(scan.spacing)
+    x, y, z = center
+    if not np.allclose(np.abs(steps), np.diag(config.spacing_mm), atol=1e-3):
+        return x, y, z
+    origin = np.array(grid_around(center, config).origin)
+    index = np.floor(scan.to_index(origin) + 0.5 - 1e-6)  # halves all to the same side
+    x, y, z = (np.array(center) + scan.to_physical(index) - origin).tolist()
+    return x, y, z
+
+
 class SubjectPairs:
     """Any two different scans of a collection, as (fixed, moving).
 
@@ -233,19 +250,44 @@ class Augmented:
             field = fields.from_affine(matrix.numpy(), self.grid, image.device)
         else:
             field = fields.compose_affine(matrix.numpy(), elastic)
-        image = fields.warp(image[None], self.grid, field, padding="border")[0]
+        image = _moved(image, self.grid, field, padding="border")
         if noise is not None:
             image = image + noise
         if labels is not None:
-            labels = fields.warp(labels[None], self.grid, field)[0]
+            labels = _moved(labels, self.grid, field).clamp(0, 1)
         if mask is not None:
-            mask = fields.warp(mask[None], self.grid, field)[0]
+            mask = _moved(mask, self.grid, field).clamp(0, 1)
         if points is not None:
             inverse = torch.linalg.inv(matrix).to(points)
             points = points @ inverse[:3, :3].T + inverse[:3, 3]
             if elastic is not None:
                 points = fields.transform_points(fields.invert(elastic).field.to(points.device), points)
         return Scan(image, labels, mask), points
+
+
+def _moved(channels: Tensor, grid: ImageGrid, field: DisplacementField, padding: str = "zeros") -> Tensor:
+    """Channels ``(C, D, H, W)`` warped as sharply as they are.
+
+    Linear interpolation between the voxels themselves would blur what is moved, and a network is used on what is not.
+    """
+    halves = ImageGrid.axis_aligned([2 * n - 1 for n in grid.size], [s / 2 for s in grid.spacing], grid.origin)
+    # One by one: eightfold memory for a single channel.
+    warped = [fields.warp(_doubled(channel[None, None]), halves, field, padding=padding)[0] for channel in channels]
+    return torch.cat(warped)
+
+
+def _doubled(volume: Tensor) -> Tensor:
+    """Cubic interpolation to half the spacing: ``(1, 1, D, H, W)`` to ``(1, 1, 2 D - 1, 2 H - 1, 2 W - 1)``."""
+    for dim in (2, 3, 4):
+        length = volume.shape[dim]
+        rows = F.pad(volume.transpose(dim, 4), (1, 1) + (0,) * 4, mode="replicate")
+        near = rows[..., 1:length] + rows[..., 2 : length + 1]
+        far = rows[..., : length - 1] + rows[..., 3:]
+        between = (9 * near - far) / 16
+        last = rows[..., length : length + 1]
+        pairs = torch.stack([rows[..., 1:length], between], dim=-1).flatten(-2)
+        volume = torch.cat([pairs, last], dim=-1).transpose(dim, 4)
+    return volume
 
 
 def _smooth_noise(channels: int, grid: ImageGrid, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -12,7 +12,18 @@ from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
 
 from .config import ROOT, Config
 from .data import DataSet, Pair, Subject, open_data_set, read_names, read_pair_names
-from .samples import Augmented, ListedPairs, PairSource, Sample, Scan, SubjectPairs, grid_around, place, training_grid
+from .samples import (
+    Augmented,
+    ListedPairs,
+    PairSource,
+    Sample,
+    Scan,
+    SubjectPairs,
+    center_on_voxels,
+    grid_around,
+    place,
+    training_grid,
+)
 from .schema import build
 from .synthesis import SynthesisSettings, open_pairs
 
@@ -115,17 +126,20 @@ def load_pair(config: Config, pair: Pair) -> Sample:
 
 
 def center_of(volume: Volume, labels: LabelMap | None, mask: LabelMap | None, config: Config) -> Point:
-    """LPS point (mm) of a scan on which the middle of the training grid is laid; see ``DataConfig.align``."""
+    """LPS point (mm) of a scan on which the middle of the training grid is laid; see ``DataConfig.align``.
+
+    Where the scan's voxels are as large as the grid's, the grid is laid on them.
+    """
     region = None
     if config.data.align == "labels" and labels is not None:
         region = np.isin(labels.array, config.data.labels)
     if config.data.align == "masks" and mask is not None:
         region = mask.mask()
     if region is None or not region.any():
-        return volume.grid.center
+        return center_on_voxels(volume.grid.center, volume.grid, config.grid)
     where = np.argwhere(region)
-    x, y, z = volume.grid.to_physical((where.min(axis=0) + where.max(axis=0))[::-1] / 2).tolist()
-    return x, y, z
+    middle = volume.grid.to_physical((where.min(axis=0) + where.max(axis=0))[::-1] / 2)
+    return center_on_voxels(middle.tolist(), volume.grid, config.grid)
 
 
 def resolve(path: str) -> Path:

@@ -157,8 +157,10 @@ def _prepare(
                 "another --output, or throw the run away with --restart."
             )
         further = config.training.phases[len(checkpoint.progress.steps) :]
-        checkpoint.progress.steps += [phase.steps for phase in further]
         grown = bool(further)
+        if grown:
+            checkpoint.progress.steps += [phase.steps for phase in further]
+            checkpoint.progress.budget = 0.0  # was for the phases of then
         trainer.restore(checkpoint)
         _log.info("Continuing after %d steps", trainer.progress.step)
     return trainer, grown

@@ -14,7 +14,18 @@ from DeepLargeDeformRegLib.engine.models import Channel
 
 from training.config import AugmentationConfig, GridConfig
 from training.phantom import PhantomPairs
-from training.samples import Augmented, ListedPairs, Sample, Scan, SubjectPairs, draw_batch, place, training_grid
+from training.samples import (
+    Augmented,
+    ListedPairs,
+    Sample,
+    Scan,
+    SubjectPairs,
+    center_on_voxels,
+    draw_batch,
+    grid_around,
+    place,
+    training_grid,
+)
 
 from .conftest import tiny
 
@@ -95,8 +106,8 @@ def test_augmentation_moves_image_labels_and_points_alike(elastic_mm: float) -> 
         assert drawn.fixed.labels is not None
         assert drawn.fixed.mask is not None
         assert drawn.fixed_points is not None
-        torch.testing.assert_close(drawn.fixed.image, drawn.fixed.labels)
-        torch.testing.assert_close(drawn.fixed.image, drawn.fixed.mask)
+        torch.testing.assert_close(drawn.fixed.image.clamp(0, 1), drawn.fixed.labels)
+        torch.testing.assert_close(drawn.fixed.image.clamp(0, 1), drawn.fixed.mask)
         weights = drawn.fixed.image[0] / drawn.fixed.image.sum()
         z, y, x = (torch.arange(n).float() for n in grid.shape)
         middle = [
@@ -108,6 +119,30 @@ def test_augmentation_moves_image_labels_and_points_alike(elastic_mm: float) -> 
     assert max(shifts) > 1
     still = Augmented(ListedPairs([sample], points=1), AugmentationConfig(probability=0.0), grid)
     assert torch.equal(still.draw(torch.Generator()).fixed.image, blob)
+
+
+def test_what_is_moved_stays_sharp() -> None:
+    """A wave of four voxels moved at random keeps 0.90 of its deviation; linear interpolation leaves 0.82."""
+    grid = training_grid(GridConfig((32, 32, 32), (1.0, 1.0, 1.0)))
+    wave = torch.sin(torch.arange(32) * torch.pi / 2 + torch.pi / 4).expand(1, 32, 32, 32)
+    settings = AugmentationConfig(probability=1.0, translation=0.1)
+    source = Augmented(ListedPairs([Sample(Scan(wave), Scan(wave))]), settings, grid)
+    drawn = [source.draw(torch.Generator().manual_seed(seed)).fixed.image[0, 8:24, 8:24, 8:24] for seed in range(20)]
+    assert len({float(image.sum()) for image in drawn}) == 20
+    assert float(torch.stack(drawn).std() / wave.std()) > 0.88
+
+
+@pytest.mark.parametrize("size", [(10, 12, 14), (11, 13, 15)])
+@pytest.mark.parametrize("flip", [1, -1])
+def test_the_grid_is_laid_on_the_voxels_of_a_scan_of_its_spacing(size: tuple[int, int, int], flip: int) -> None:
+    config = GridConfig((6, 6, 6), (1.0, 1.0, 2.0))
+    scan = ImageGrid(size, (1.0, 1.0, 2.0), (0.3, 0.7, -5.0), (flip, 0, 0, 0, 1, 0, 0, 0, flip))
+    center = center_on_voxels(scan.center, scan, config)
+    first = scan.to_index(grid_around(center, config).origin)
+    assert np.abs(first - first.round()).max() < 1e-9
+    assert np.all(np.abs(np.subtract(center, scan.center)) <= np.array([0.5, 0.5, 1.0]) + 1e-5)
+    coarser = GridConfig((6, 6, 6), (2.0, 2.0, 2.0))
+    assert center_on_voxels(scan.center, scan, coarser) == tuple(scan.center)
 
 
 def test_intensities_are_bent_by_a_smooth_factor_and_noise_alone() -> None:

@@ -85,5 +85,8 @@ def test_a_run_that_its_time_limit_stopped_gets_further_phases(tmp_path: Path) -
         longer = replace(config, training=replace(config.training, phases=phases))
         trainer, grown = _prepare(longer, tmp_path, fabric, False, deadline, smoke=True)
         assert grown == bool(more)
+        assert trainer.progress.budget == 0
         trainer.run()
+        trainer.progress.budget = 1e-3  # of --fill: spent, and no plan for phases to come
+        trainer.save()
         assert (trainer.progress.step, trainer.progress.finished) == expected
