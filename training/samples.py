@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from DeepLargeDeformRegLib.engine import field as fields
@@ -144,22 +143,6 @@ def grid_around(center: Sequence[float], config: GridConfig) -> ImageGrid:
     """The training grid with its middle at an LPS point (mm)."""
     origin = [c - (n - 1) / 2 * s for c, n, s in zip(center, config.size, config.spacing_mm, strict=True)]
     return ImageGrid.axis_aligned(config.size, config.spacing_mm, origin)
-
-
-def center_on_voxels(center: Sequence[float], scan: ImageGrid, config: GridConfig) -> tuple[float, float, float]:
-    """The center, moved by at most half a voxel so that the training grid's points are voxels of the scan.
-
-    Between voxels, interpolation would blur the scan: hippocampi lose 0.006 of Dice by that (``training.measure``).
-    A scan with other axes or another spacing is interpolated anyway; its center stays.
-    """
-    steps = scan.direction_matrix * np.array(scan.spacing)
-    x, y, z = center
-    if not np.allclose(np.abs(steps), np.diag(config.spacing_mm), atol=1e-3):
-        return x, y, z
-    origin = np.array(grid_around(center, config).origin)
-    index = np.floor(scan.to_index(origin) + 0.5 - 1e-6)  # halves all to the same side
-    x, y, z = (np.array(center) + scan.to_physical(index) - origin).tolist()
-    return x, y, z
 
 
 class SubjectPairs:

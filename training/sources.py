@@ -19,7 +19,6 @@ from .samples import (
     Sample,
     Scan,
     SubjectPairs,
-    center_on_voxels,
     grid_around,
     place,
     training_grid,
@@ -136,10 +135,10 @@ def center_of(volume: Volume, labels: LabelMap | None, mask: LabelMap | None, co
     if config.data.align == "masks" and mask is not None:
         region = mask.mask()
     if region is None or not region.any():
-        return center_on_voxels(volume.grid.center, volume.grid, config.grid)
+        return grid_around(volume.grid.center, config.grid).laid_on(volume.grid).center
     where = np.argwhere(region)
     middle = volume.grid.to_physical((where.min(axis=0) + where.max(axis=0))[::-1] / 2)
-    return center_on_voxels(middle.tolist(), volume.grid, config.grid)
+    return grid_around(middle.tolist(), config.grid).laid_on(volume.grid).center
 
 
 def resolve(path: str) -> Path:

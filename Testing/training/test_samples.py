@@ -20,9 +20,7 @@ from training.samples import (
     Sample,
     Scan,
     SubjectPairs,
-    center_on_voxels,
     draw_batch,
-    grid_around,
     place,
     training_grid,
 )
@@ -130,19 +128,6 @@ def test_what_is_moved_stays_sharp() -> None:
     drawn = [source.draw(torch.Generator().manual_seed(seed)).fixed.image[0, 8:24, 8:24, 8:24] for seed in range(20)]
     assert len({float(image.sum()) for image in drawn}) == 20
     assert float(torch.stack(drawn).std() / wave.std()) > 0.88
-
-
-@pytest.mark.parametrize("size", [(10, 12, 14), (11, 13, 15)])
-@pytest.mark.parametrize("flip", [1, -1])
-def test_the_grid_is_laid_on_the_voxels_of_a_scan_of_its_spacing(size: tuple[int, int, int], flip: int) -> None:
-    config = GridConfig((6, 6, 6), (1.0, 1.0, 2.0))
-    scan = ImageGrid(size, (1.0, 1.0, 2.0), (0.3, 0.7, -5.0), (flip, 0, 0, 0, 1, 0, 0, 0, flip))
-    center = center_on_voxels(scan.center, scan, config)
-    first = scan.to_index(grid_around(center, config).origin)
-    assert np.abs(first - first.round()).max() < 1e-9
-    assert np.all(np.abs(np.subtract(center, scan.center)) <= np.array([0.5, 0.5, 1.0]) + 1e-5)
-    coarser = GridConfig((6, 6, 6), (2.0, 2.0, 2.0))
-    assert center_on_voxels(scan.center, scan, coarser) == tuple(scan.center)
 
 
 def test_intensities_are_bent_by_a_smooth_factor_and_noise_alone() -> None:

@@ -55,6 +55,16 @@ def test_scans_are_aligned_as_configured(folder: Path, align: str) -> None:
     assert not sample.same_patient
 
 
+@pytest.mark.parametrize("align", ["centers", "labels"])
+def test_an_odd_grid_is_laid_on_voxels_rather_than_between_them(folder: Path, align: str) -> None:
+    config = replace(make_config(folder, align=align), grid=GridConfig((7, 7, 7), (1.0, 1.0, 1.0)))
+    sample = sources.training_source(config).draw(torch.Generator().manual_seed(0))
+    for scan in (sample.fixed, sample.moving):
+        assert scan.labels is not None
+        assert sorted(scan.labels.unique().tolist()) == [0.0, 1.0]
+        assert float(scan.labels.sum()) == 8
+
+
 def test_scans_that_stay_where_they_are(folder: Path) -> None:
     pairs = str(folder / "pairs.csv")
     config = make_config(folder, kind="pairs", train=pairs, validation=pairs, align="loaded", masks=True)

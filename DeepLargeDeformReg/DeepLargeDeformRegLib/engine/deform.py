@@ -267,7 +267,7 @@ def _predict(
     size = np.ceil((high - low) / spacing).astype(int) + 1
     size = size.clip(model.card.minimum_size, model.card.maximum_size)
     origin = (low + high) / 2 - (size - 1) / 2 * spacing
-    grid = ImageGrid.axis_aligned(size.tolist(), spacing.tolist(), origin.tolist())
+    grid = ImageGrid.axis_aligned(size.tolist(), spacing.tolist(), origin.tolist()).laid_on(given.fixed_raw.grid)
     inputs = []
     for volume, field in (
         (given.fixed_raw, fields.identity(grid)),

@@ -7,7 +7,7 @@ tensors have the order (z, y, x), written ``(D, H, W)``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -217,6 +217,18 @@ class ImageGrid:
         if np.any(last < first):
             raise BadInputError("The region of interest lies outside of the image.")
         return self.cropped(first.tolist(), (last - first + 1).tolist())
+
+    def laid_on(self, other: ImageGrid) -> ImageGrid:
+        """This grid, moved by at most half a voxel so that its points are voxels of another one.
+
+        An image sampled between its voxels is blurred by the interpolation. Where the other grid has another spacing
+        or is turned, that cannot be avoided, and this grid stays where it is.
+        """
+        steps = np.abs(other.physical_to_index[:3, :3] @ self.index_to_physical[:3, :3])
+        if np.abs(steps - steps.round()).max() > 1e-3 or not np.all(steps.round().sum(axis=0) == 1):
+            return self
+        nearest = np.floor(other.to_index(self.origin) + 0.5 - 1e-6)  # halves all to the same side
+        return replace(self, origin=_triple(other.to_physical(nearest)))
 
     def _centered(self, size: npt.NDArray, spacing: npt.NDArray) -> ImageGrid:
         half = (size - 1) / 2 * spacing
