@@ -17,7 +17,7 @@ from .agreement import Evidence, symmetrized
 from .field import DisplacementField
 from .geometry import ImageGrid
 from .images import LabelMap, LandmarkPairs, Volume
-from .models import RegistrationModel
+from .models import ModelCard, RegistrationModel
 from .presets import Preset
 from .progress import Monitor
 from .refine import AlignedPair, RefinementLevel, RefinementPlan
@@ -253,21 +253,38 @@ def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) ->
     return torch.cat(channels, dim=1)
 
 
-def _predict(
-    given: DeformInput, region: ImageGrid, model: RegistrationModel, monitor: Monitor, reverse: bool
-) -> DisplacementField:
-    """The network's field; its input is axis-aligned at the card's spacing and covers the working region.
+def network_grid(region: ImageGrid, card: ModelCard, voxels: ImageGrid) -> ImageGrid:
+    """The grid of a network's input: axis-aligned, at the card's spacing, on the fixed scan's voxels if they fit.
 
-    Of a region beyond the card's largest grid it covers the middle, and its rim goes on outside: a network that
-    predicts shares of the extent is wrong on a larger one.
+    It covers the working region, or the middle of one beyond the card's largest grid: a network that predicts shares
+    of the extent is wrong on a larger one.
     """
-    spacing = np.array(model.card.spacing_mm)
+    spacing = np.array(card.spacing_mm)
     corners = region.corners
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = np.ceil((high - low) / spacing).astype(int) + 1
-    size = size.clip(model.card.minimum_size, model.card.maximum_size)
+    size = size.clip(card.minimum_size, card.maximum_size)
     origin = (low + high) / 2 - (size - 1) / 2 * spacing
-    grid = ImageGrid.axis_aligned(size.tolist(), spacing.tolist(), origin.tolist()).laid_on(given.fixed_raw.grid)
+    return ImageGrid.axis_aligned(size.tolist(), spacing.tolist(), origin.tolist()).laid_on(voxels)
+
+
+def warnings_of_sight(region: ImageGrid, card: ModelCard) -> list[str]:
+    """What a user must know of a working region that is larger than the network's grid; nothing if it is not."""
+    seen = np.array(network_grid(region, card, region).extent)
+    share = float(np.prod(np.minimum(seen / np.ptp(region.corners, axis=0).clip(1e-6), 1.0)))
+    if share > 0.98:
+        return []
+    return [
+        f"The network saw {share:.0%} of this region, its middle; farther out the refinement alone has matched the "
+        "scans. Choose a smaller region of interest around what matters."
+    ]
+
+
+def _predict(
+    given: DeformInput, region: ImageGrid, model: RegistrationModel, monitor: Monitor, reverse: bool
+) -> DisplacementField:
+    """The network's field; where it sees nothing, its rim goes on."""
+    grid = network_grid(region, model.card, given.fixed_raw.grid)
     inputs = []
     for volume, field in (
         (given.fixed_raw, fields.identity(grid)),

@@ -17,7 +17,16 @@ from .. import __version__
 from . import field as fields
 from . import metrics
 from .agreement import Evidence
-from .deform import MARGIN_MM, Deformed, DeformInput, DeformPlan, deform, voxels_that_fit, working_spacing
+from .deform import (
+    MARGIN_MM,
+    Deformed,
+    DeformInput,
+    DeformPlan,
+    deform,
+    voxels_that_fit,
+    warnings_of_sight,
+    working_spacing,
+)
 from .device import choose_device, describe_device, free_bytes
 from .errors import BadInputError, MemoryExhaustedError, is_out_of_memory
 from .field import DisplacementField
@@ -309,6 +318,8 @@ def _deform(
                 if spacing > preset.spacing_mm * 1.01:
                     coarser = f"Computed at {spacing:.1f} mm instead of {preset.spacing_mm:g} mm to save memory."
                     warnings.append(coarser)
+                if model is not None and deformed.origin == model.card.name:
+                    warnings += warnings_of_sight(given.region, model.card)
                 return deformed, target
             # Only now, as the traceback is gone, do the tensors of the failed plan go.
             gc.collect()
