@@ -17,7 +17,8 @@ from .agreement import Evidence, symmetrized
 from .field import DisplacementField
 from .geometry import ImageGrid
 from .images import LabelMap, LandmarkPairs, Volume
-from .models import ModelCard, RegistrationModel
+from .models import RegistrationModel
+from .prediction import predict
 from .presets import Preset
 from .progress import Monitor
 from .refine import AlignedPair, RefinementLevel, RefinementPlan
@@ -194,7 +195,8 @@ def _starts(
     starts = [Start(LINEAR, fields.identity(grid, device=device))]
     if model is not None:
         monitor.report("network", 0.0, "Running the network")
-        starts.append(Start(model.card.name, _predict(given, grid, model, monitor, reverse).to(device)))
+        field = predict(given.fixed_raw, given.moving_raw, given.linear, grid, model, monitor, reverse)
+        starts.append(Start(model.card.name, field.to(device)))
     return starts
 
 
@@ -251,45 +253,3 @@ def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) ->
         mask = torch.from_numpy((labels.array == value).astype(np.float32))[None, None].to(field.displacement.device)
         channels.append(fields.warp(mask, labels.grid, field))
     return torch.cat(channels, dim=1)
-
-
-def network_grid(region: ImageGrid, card: ModelCard, voxels: ImageGrid) -> ImageGrid:
-    """The grid of a network's input: axis-aligned, at the card's spacing, on the fixed scan's voxels if they fit.
-
-    It covers the working region, or the middle of one beyond the card's largest grid: a network that predicts shares
-    of the extent is wrong on a larger one.
-    """
-    spacing = np.array(card.spacing_mm)
-    corners = region.corners
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    size = np.ceil((high - low) / spacing).astype(int) + 1
-    size = size.clip(card.minimum_size, card.maximum_size)
-    origin = (low + high) / 2 - (size - 1) / 2 * spacing
-    return ImageGrid.axis_aligned(size.tolist(), spacing.tolist(), origin.tolist()).laid_on(voxels)
-
-
-def warnings_of_sight(region: ImageGrid, card: ModelCard) -> list[str]:
-    """What a user must know of a working region that is larger than the network's grid; nothing if it is not."""
-    seen = np.array(network_grid(region, card, region).extent)
-    share = float(np.prod(np.minimum(seen / np.ptp(region.corners, axis=0).clip(1e-6), 1.0)))
-    if share > 0.98:
-        return []
-    return [
-        f"The network saw {share:.0%} of this region, its middle; farther out the refinement alone has matched the "
-        "scans. Choose a smaller region of interest around what matters."
-    ]
-
-
-def _predict(
-    given: DeformInput, region: ImageGrid, model: RegistrationModel, monitor: Monitor, reverse: bool
-) -> DisplacementField:
-    """The network's field; where it sees nothing, its rim goes on."""
-    grid = network_grid(region, model.card, given.fixed_raw.grid)
-    inputs = []
-    for volume, field in (
-        (given.fixed_raw, fields.identity(grid)),
-        (given.moving_raw, fields.from_affine(given.linear, grid)),
-    ):
-        inputs.append(fields.warp(volume.tensor(), volume.grid, field, fill=model.card.outside))
-    fixed, moving = reversed(inputs) if reverse else inputs
-    return model.predict(fixed, moving, grid, monitor)

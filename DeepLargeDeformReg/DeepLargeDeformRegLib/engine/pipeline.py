@@ -17,16 +17,7 @@ from .. import __version__
 from . import field as fields
 from . import metrics
 from .agreement import Evidence
-from .deform import (
-    MARGIN_MM,
-    Deformed,
-    DeformInput,
-    DeformPlan,
-    deform,
-    voxels_that_fit,
-    warnings_of_sight,
-    working_spacing,
-)
+from .deform import MARGIN_MM, Deformed, DeformInput, DeformPlan, deform, voxels_that_fit, working_spacing
 from .device import choose_device, describe_device, free_bytes
 from .errors import BadInputError, MemoryExhaustedError, is_out_of_memory
 from .field import DisplacementField
@@ -38,6 +29,7 @@ from .models import RegistrationModel
 from .models.warm import warm_model
 from .padding import without_padding
 from .prealign import prealign
+from .prediction import warnings_of_sight
 from .presets import Preset, Window, find_preset
 from .progress import Monitor
 from .settings import RegistrationSettings
