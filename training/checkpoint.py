@@ -122,6 +122,51 @@ def save_checkpoint(
     return target
 
 
+def save_end_of_phase(run: Path, phase: int, average: nn.Module) -> None:
+    """Keep the averaged weights that a phase, counted from 0, ended with."""
+    path = _end_of_phase(run, phase)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".saving")
+        save_file(_portable(average.state_dict()), scratch)
+        scratch.replace(path)
+    except OSError as error:
+        raise OutputError(
+            "The weights could not be written; check that the folder is writable and the disk not full.", str(error)
+        ) from error
+
+
+def mean_over_phases(checkpoint: Checkpoint, count: int) -> dict[str, Tensor]:
+    """Mean of the averaged weights that the last phases of a finished run ended with (Izmailov et al. 2018).
+
+    Phases that end at different compromises lie around a mean that is better than each. The weights of a run that did
+    not reach its end are those it has.
+
+    Raises:
+        BadInputError: if the weights of a phase are not there.
+    """
+    if count == 1 or not checkpoint.progress.finished:
+        return checkpoint.average
+    run, last = checkpoint.folder.parent.parent, len(checkpoint.progress.steps) - 1
+    try:
+        ends = [load_file(_end_of_phase(run, phase)) for phase in range(max(last - count + 1, 0), last)]
+        ends.append(checkpoint.average)
+        return {
+            name: torch.stack([end[name].float() for end in ends]).mean(dim=0).to(value)
+            for name, value in checkpoint.average.items()
+        }
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BadInputError(
+            f"The weights that the last {count} phases of {run.name} ended with are not all there; train it again "
+            "with --restart, or set mean_of_phases to 1.",
+            str(error),
+        ) from error
+
+
+def _end_of_phase(run: Path, phase: int) -> Path:
+    return run / "ends" / f"phase-{phase:02d}.safetensors"
+
+
 def latest(folder: Path) -> Path | None:
     """The newest checkpoint of a run's folder, or the folder itself if it is a checkpoint; None without any."""
     if (folder / "state.json").is_file():

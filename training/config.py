@@ -260,7 +260,10 @@ class CardConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A training run."""
+    """A training run.
+
+    ``mean_of_phases``: of how many of the last phases' weights, as they ended, the published ones are the mean.
+    """
 
     name: str
     network: NetworkConfig
@@ -272,6 +275,7 @@ class Config:
     card: CardConfig
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     measure: MeasureConfig | None = None
+    mean_of_phases: int = 1
     notes: str = ""
 
     def __post_init__(self) -> None:
@@ -280,6 +284,8 @@ class Config:
             raise BadInputError(
                 f"{self.name} describes {len(self.channels)} channels, its network has {network.channels}."
             )
+        if not 1 <= self.mean_of_phases <= len(self.training.phases):
+            raise BadInputError(f"{self.name} has {len(self.training.phases)} phases to take mean_of_phases from.")
         for phase in self.training.phases:
             if phase.levels > network.levels:
                 raise BadInputError(f"{self.name} trains {phase.levels} levels, its network has {network.levels}.")
@@ -360,7 +366,7 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _essence(config: Config) -> Config:
     """What decides about the weights; all else may be improved while a run is under way."""
-    return replace(config, notes="", measure=None, card=CardConfig("", "", "", "", "", ""))
+    return replace(config, notes="", measure=None, mean_of_phases=1, card=CardConfig("", "", "", "", "", ""))
 
 
 def smaller(config: Config) -> Config:

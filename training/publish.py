@@ -14,7 +14,7 @@ from DeepLargeDeformRegLib.engine.images import Label
 from DeepLargeDeformRegLib.engine.models import Figure, ModelCard, find_model, save_model
 from rich.console import Console
 
-from .checkpoint import Checkpoint, Progress, load_checkpoint
+from .checkpoint import Checkpoint, Progress, load_checkpoint, mean_over_phases
 from .config import ROOT, Config
 from .schema import build
 
@@ -62,7 +62,7 @@ def publish(run: Path, figures: list[Path], output: Path, name: str | None = Non
     if size > LARGEST_MB:
         raise BadInputError(f"The weights take {size:.0f} MB; models that ship must not take more than {LARGEST_MB}.")
     network = config.make_network()
-    network.load_state_dict(checkpoint.average)
+    network.load_state_dict(mean_over_phases(checkpoint, config.mean_of_phases))
     card = make_card(config, checkpoint, tuple(f for path in figures for f in read_figures(path)), name)
     old = _old_weights(card.name, output)
     written = save_model(network.eval(), card, output)

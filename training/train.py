@@ -136,7 +136,8 @@ def _prepare(
 ) -> tuple[Trainer, bool]:
     """A trainer that stands where its run stood, and whether the configuration has got further phases since then."""
     if restart and fabric.is_global_zero:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for name in ("checkpoints", "ends"):
+            shutil.rmtree(folder / name, ignore_errors=True)
         (folder / "log.jsonl").unlink(missing_ok=True)
     fabric.barrier()
     source: PairSource = PhantomPairs(config) if smoke else sources.training_source(config, fabric.device)

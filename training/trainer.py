@@ -25,6 +25,7 @@ from .checkpoint import (
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
+    save_end_of_phase,
 )
 from .config import ROOT, Config, PhaseConfig
 from .objective import Objective
@@ -162,6 +163,8 @@ class Trainer:
                 self._fit()
             if not self._run_phase(self.config.training.phases[progress.phase]):
                 break
+            if self.fabric.is_global_zero:
+                save_end_of_phase(self.folder, progress.phase, self.average.network)
             progress.phase, progress.phase_step = progress.phase + 1, 0
             self._optimizer, self._optimizer_state = None, {}
             done = progress.finished

@@ -29,7 +29,7 @@ def tiny(**training: Any) -> Config:
     # Masks and structures of two scans have two sizes: a mean over the batch must not weigh scans by them.
     losses = (replace(config.losses[0], masked=True), *config.losses[1:])
     training_config = replace(config.training, **settings)
-    return replace(config, name="tiny", network=network, losses=losses, training=training_config)
+    return replace(config, name="tiny", network=network, losses=losses, training=training_config, mean_of_phases=1)
 
 
 @pytest.fixture

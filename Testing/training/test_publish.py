@@ -12,8 +12,9 @@ import torch
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.models import Figure, load_model
 from DeepLargeDeformRegLib.engine.models.card import Channel
+from safetensors.torch import load_file
 
-from training.config import ROOT, load_config
+from training.config import ROOT, PhaseConfig, load_config
 from training.publish import publish, read_figures
 from training.samples import training_grid
 from training.trainer import Trainer
@@ -88,3 +89,19 @@ def test_weights_that_are_too_large_to_ship_are_refused(make_trainer: Callable[.
     with pytest.raises(BadInputError, match="must not take more than 20"):
         publish(trainer.folder, [], tmp_path / "models")
     assert not (tmp_path / "models").exists()
+
+
+def test_the_mean_of_the_last_phases_is_published(make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
+    phases = tuple(PhaseConfig(steps=2, learning_rate=1e-3) for _ in range(3))
+    trainer = make_trainer("mean", phases=phases)
+    trainer.config = replace(trainer.config, mean_of_phases=2)
+    assert trainer.run()
+    card = publish(trainer.folder, [], tmp_path / "models")
+    published = load_file(tmp_path / "models" / card.weights_file)
+    ends = [load_file(trainer.folder / "ends" / f"phase-{phase:02d}.safetensors") for phase in range(3)]
+    for name, value in published.items():
+        torch.testing.assert_close(value, (ends[1][name] + ends[2][name]) / 2)
+    assert any(not torch.equal(ends[1][name], ends[2][name]) for name in published)
+    (trainer.folder / "ends" / "phase-01.safetensors").unlink()
+    with pytest.raises(BadInputError, match="not all there"):
+        publish(trainer.folder, [], tmp_path / "models")
