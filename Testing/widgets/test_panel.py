@@ -270,7 +270,7 @@ def test_method_says_what_it_is_for_and_what_was_measured(application: Any) -> N
     from DeepLargeDeformRegLib.engine.models import find_model
 
     dice = find_model("hippocampus-mr-lapirn").figures[0]
-    assert f"{dice.measure}: {str(dice.value)[:4]}" in boxes.methodLabel.text
+    assert f"{dice.measure}: {dice.value:.3g}" in boxes.methodLabel.text
     assert dice.data in boxes.modelBox.toolTip
     boxes.modelBox.currentIndex = 1
     assert "No network" in boxes.methodLabel.text
