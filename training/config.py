@@ -286,6 +286,8 @@ class Config:
             )
         if not 1 <= self.mean_of_phases <= len(self.training.phases):
             raise BadInputError(f"{self.name} has {len(self.training.phases)} phases to take mean_of_phases from.")
+        if len({phase.levels for phase in self.training.phases[-self.mean_of_phases :]}) > 1:
+            raise BadInputError(f"mean_of_phases of {self.name} mixes phases of different levels.")
         for phase in self.training.phases:
             if phase.levels > network.levels:
                 raise BadInputError(f"{self.name} trains {phase.levels} levels, its network has {network.levels}.")

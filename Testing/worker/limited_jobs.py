@@ -19,6 +19,7 @@ from DeepLargeDeformRegLib.engine.progress import Monitor
 from DeepLargeDeformRegLib.worker import jobs
 
 release = jobs.release
+HARDEST = resource.getrlimit(resource.RLIMIT_AS)[1]  # what a process may ask for
 
 
 def load() -> dict[str, Any]:
@@ -28,7 +29,7 @@ def load() -> dict[str, Any]:
         _grow_stack()
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         allowed = pages * os.sysconf("SC_PAGE_SIZE") + int(memory) * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, HARDEST))
     length = os.environ.get("DLDR_TEST_FILE_BYTES")
     if length:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the signal ends the process before the error is told
@@ -52,7 +53,7 @@ def _first_in_need(job: Callable[[dict[str, Any], Monitor], jobs.Outcome]) -> Ca
         try:
             return job(payload, monitor)
         finally:
-            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            resource.setrlimit(resource.RLIMIT_AS, (HARDEST, HARDEST))
 
     return run
 

@@ -68,8 +68,8 @@ def warnings_of_sight(region: ImageGrid, card: ModelCard) -> list[str]:
     if share > 0.98:
         return []
     return [
-        f"The network saw {share:.0%} of this region, its middle; farther out the refinement alone has matched the "
-        "scans. Choose a smaller region of interest around what matters."
+        f"The network saw {share:.0%} of this region, its middle. Look twice at what lies farther out, or choose a "
+        "smaller region of interest around what matters."
     ]
 
 

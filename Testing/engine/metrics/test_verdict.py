@@ -67,8 +67,6 @@ def test_lung_pair(lungs: Pair, lung_field: DisplacementField, case: Any, known:
 # A pair, its preset, and what the verdict must be on its registration and on wrong maps made of it; the outlines and
 # landmarks did not guide. The MR of the liver tells a wrong map by its landmarks, the hippocampus by its outlines.
 OTHER_PAIRS = [
-    # The network's map, which is not refined, squeezes 1 % of the structures about as much as the limit: 5.00.
-    ("hippocampi", "mr-hippocampus", good, "accept or look", "Dice"),
     ("hippocampi", "mr-hippocampus", wrong.identity, "look", "Dice"),
     ("hippocampi", "mr-hippocampus", SHIFTED, "reject", "Dice"),
     ("hippocampi", "mr-hippocampus", wrong.crumpled, "reject", "folds"),
@@ -86,8 +84,22 @@ def test_other_pairs(case: Any, request: pytest.FixtureRequest, registered: Regi
     field = make(registered(name, pair, preset), pair.moving.grid)
     given = MeasureInput(field, pair.fixed, pair.moving, pair.fixed_labels, pair.moving_labels, pair.landmarks)
     verdict = metrics.measure(given).numbers["verdict"]
-    assert verdict["level"] in level.split(" or "), verdict
+    assert verdict["level"] == level, verdict
     _has_reason(verdict, reason)
+
+
+def test_good_hippocampi_are_judged_by_how_much_they_are_squeezed(hippocampi: Pair, registered: Registered) -> None:
+    """The network's map, not refined, squeezes 1 % of the structures about as much as the limit; all else is good."""
+    field = registered("hippocampi", hippocampi, "mr-hippocampus")
+    labels = (hippocampi.fixed_labels, hippocampi.moving_labels)
+    numbers = metrics.measure(MeasureInput(field, hippocampi.fixed, hippocampi.moving, *labels)).numbers
+    reasons = numbers["verdict"]["reasons"]
+    squeezed = [reason for reason in reasons if "change their volume" in reason["text"]]
+    assert all(reason["severity"] == "accept" for reason in reasons if reason not in squeezed), reasons
+    assert all(reason["value"] == pytest.approx(reason["limit"], rel=0.1) for reason in squeezed), squeezed
+    over = [reason for reason in squeezed if reason["value"] > reason["limit"]]
+    assert numbers["verdict"]["level"] == ("look" if over else "accept")
+    _has_reason(numbers["verdict"], "Dice")
 
 
 Registered = Callable[[str, Pair, str], DisplacementField]
