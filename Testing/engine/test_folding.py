@@ -11,7 +11,7 @@ import torch
 from DeepLargeDeformRegLib.engine import field as fields
 from DeepLargeDeformRegLib.engine.errors import CancelledError
 from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.folding import repair_folds
+from DeepLargeDeformRegLib.engine.folding import repair_folds, smallest_corner_determinant
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.progress import Monitor
 from scipy.ndimage import gaussian_filter
@@ -107,6 +107,43 @@ def test_a_fold_is_repaired_where_it_is() -> None:
     far = (x - 20).abs().maximum((y - 18).abs()).maximum((z - 15).abs()) > 13
     assert float(change[far].max()) < 1e-6  # mm: rounding on the way to voxels and back
     assert repair.largest_change_mm < 6.0
+
+
+def test_a_shallow_fold_is_moved_apart_and_not_smoothed() -> None:
+    """A field with detail everywhere that folds in a few places keeps its detail next to them."""
+    generator = np.random.default_rng(2)
+    parts = np.stack([gaussian_filter(generator.standard_normal(GRID.shape), 1.5) for _ in range(3)])
+    detailed = _of(torch.tensor(parts / parts.std()) * 0.6)
+    folded = int((smallest_corner_determinant(detailed) <= 0).sum())
+    assert 20 < folded < detailed.displacement[0, 0].numel() / 20
+    repair = repair_folds(detailed)
+    assert float(smallest_corner_determinant(repair.field).min()) > 0
+    change = (fields.to_voxels(repair.field) - fields.to_voxels(detailed)).norm(dim=1)
+    assert int((change > 1e-4).sum()) < 8 * folded  # a fold's corners have few points
+    assert float(change.max()) < 1.0
+    low_pass = torch.nn.functional.avg_pool3d(fields.to_voxels(detailed), 3, 1, 1) - fields.to_voxels(detailed)
+    assert float(change.mean()) < 0.05 * float(low_pass.norm(dim=1).mean())
+
+
+def test_folds_at_the_border_are_repaired() -> None:
+    """Where a voxel has one neighbor only along an axis, that one counts, from either side."""
+    for axis in range(3):
+        for end in (0, -1):
+            voxels = torch.zeros((1, 3, *GRID.shape))
+            voxels[0, axis].movedim(2 - axis, 0)[end] = 2.0 if end == 0 else -2.0
+            field = fields.from_voxels(voxels, GRID)
+            assert float(smallest_corner_determinant(field).min()) < 0
+            assert float(smallest_corner_determinant(repair_folds(field).field).min()) > 0
+
+
+def test_a_flat_field_is_repaired() -> None:
+    """A single slice has no neighbors along z."""
+    grid = ImageGrid((24, 20, 1), GRID.spacing, GRID.origin, DIRECTION)
+    voxels = torch.zeros((1, 3, 1, 20, 24))
+    voxels[0, 0, 0, 8:12, 10:12] = torch.tensor([0.8, -0.8])
+    field = fields.from_voxels(voxels, grid)
+    assert float(smallest_corner_determinant(field).min()) < 0
+    assert float(smallest_corner_determinant(repair_folds(field).field).min()) > 0
 
 
 def test_a_field_without_folds_is_left_as_it_is() -> None:

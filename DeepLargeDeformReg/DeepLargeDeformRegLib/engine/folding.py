@@ -4,6 +4,9 @@ The determinant of central differences, which everybody reports, is the mean of 
 forward or backward difference along each axis (the determinant is linear in each column). The repair therefore
 works on the smallest of the eight: once that is positive everywhere, so is the reported one, and so is the
 determinant at the corners of every cell of the trilinear field.
+
+Nearly all folds are shallow, and moving their points a little unfolds them (``corner_projection``). Where that fails,
+the field is low-passed.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import field as fields
+from .corner_projection import project_corners
 from .field import DisplacementField, determinant
 from .progress import Monitor
 
 SMOOTHING_ROUNDS = 60
+DEEP_FOLD_MARGIN = 3  # voxels around what projection leaves, in which its moves are taken back
 SLAB_VOXELS = 1 << 18
 
 
@@ -40,9 +45,10 @@ def smallest_corner_determinant(field: DisplacementField, monitor: Monitor | Non
 def repair_folds(field: DisplacementField, minimum: float = 0.01, monitor: Monitor | None = None) -> Repair:
     """Change a field until det J >= ``minimum`` > 0 at every voxel.
 
-    Folded regions and a rim around them are replaced by a low-pass of the field, again and again with a rim that
-    grows where folds persist; displacements elsewhere are untouched. Should that not end (a field of noise), the
-    whole field is relaxed towards its mean displacement, which is fold-free, until the last fold is gone.
+    First the points of folded corners are moved as little as unfolds them. Where folds persist, the field as it was
+    and a rim around are replaced by its low-pass, again and again with a rim that grows; displacements elsewhere are
+    untouched. Should that not end (a field of noise), the whole field is relaxed towards its mean displacement, which
+    is fold-free, until the last fold is gone.
 
     Args:
         field: displacement in mm, ``(1, 3, D, H, W)``.
@@ -58,7 +64,13 @@ def repair_folds(field: DisplacementField, minimum: float = 0.01, monitor: Monit
     if not bool(bad.any()):
         return Repair(field, 0, 0.0)
     folded = int((fields.jacobian_determinant(field) <= 0).sum())
-    current = voxels.clone()
+    current = project_corners(voxels, bad, minimum, monitor)
+    left = _smallest_determinant(current, monitor) < minimum
+    if not bool(left.any()):
+        return _repaired(field, current, folded)
+    around = F.max_pool3d(left.to(voxels.dtype), 2 * DEEP_FOLD_MARGIN + 1, 1, DEEP_FOLD_MARGIN) > 0
+    current = torch.where(around, voxels, current)
+    bad = _smallest_determinant(current, monitor) < minimum
     for number in range(SMOOTHING_ROUNDS):
         monitor.report("repair", number / SMOOTHING_ROUNDS, "Removing folds")
         rim = 1 + number // 6

@@ -96,9 +96,9 @@ def test_good_hippocampi_are_judged_by_how_much_they_are_squeezed(hippocampi: Pa
     reasons = numbers["verdict"]["reasons"]
     squeezed = [reason for reason in reasons if "change their volume" in reason["text"]]
     assert all(reason["severity"] == "accept" for reason in reasons if reason not in squeezed), reasons
-    assert all(reason["value"] == pytest.approx(reason["limit"], rel=0.1) for reason in squeezed), squeezed
-    over = [reason for reason in squeezed if reason["value"] > reason["limit"]]
-    assert numbers["verdict"]["level"] == ("look" if over else "accept")
+    assert all(0.5 < reason["value"] / reason["limit"] < 2 for reason in squeezed), squeezed
+    beyond = any(reason["severity"] == "look" for reason in squeezed)
+    assert numbers["verdict"]["level"] == ("look" if beyond else "accept")
     _has_reason(numbers["verdict"], "Dice")
 
 
