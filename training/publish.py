@@ -97,17 +97,18 @@ def make_card(config: Config, checkpoint: Checkpoint, figures: tuple[Figure, ...
         maximum_size=config.grid.size,
         labels=tuple(Label(value, text) for value, text in pairs),
         training_data=texts.training_data,
-        training_command=describe_training(checkpoint.progress),
+        training_command=describe_training(checkpoint.progress, config.training.start),
         figures=figures,
     )
 
 
-def describe_training(progress: Progress) -> str:
-    """The commands of a run, what they came to, and whether the run reached its end."""
+def describe_training(progress: Progress, start: str = "") -> str:
+    """The commands of a run, what they came to, whether it reached its end, and the weights it started from."""
     commands = " && ".join(progress.commands) or "unknown command"
     end = "" if progress.finished else f" of {sum(progress.steps)}"
     machine = f" on {progress.machine}" if progress.machine else ""
-    return f"{commands} ({progress.step}{end} steps in {progress.seconds / 60:.0f} minutes{machine})"
+    origin = f", from the weights {Path(start).name}" if start else ""
+    return f"{commands} ({progress.step}{end} steps in {progress.seconds / 60:.0f} minutes{machine}{origin})"
 
 
 def read_figures(path: Path) -> list[Figure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_the_published_model_is_the_average_of_the_run(trainer: Trainer, tmp_pat
     models = tmp_path / "models"
     card = publish(trainer.folder, [figures], models)
     assert card.figures == (Figure(**FIGURE),)
-    assert card.training_command.startswith("python -m training.train tiny (8 steps in 0 minutes")
+    assert re.match(r"python -m training\.train tiny \(8 steps in \d+ minutes", card.training_command)
     assert card.arguments["start_channel"] == 2
     assert card.arguments["field_range"] == 0.4
     assert [label.name for label in card.labels] == ["anterior hippocampus", "posterior hippocampus"]
@@ -52,6 +53,17 @@ def test_the_published_model_is_the_average_of_the_run(trainer: Trainer, tmp_pat
     expected = voxels * torch.tensor(grid.spacing).reshape(1, 3, 1, 1, 1)
     assert float(expected.abs().max()) > 0
     torch.testing.assert_close(predicted, expected, rtol=0, atol=0)
+
+
+def test_a_fine_tuned_model_names_the_weights_it_started_from(
+    trainer: Trainer, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    first = publish(trainer.folder, [], tmp_path / "models")
+    second = make_trainer("second", start=str(tmp_path / "models" / first.weights_file))
+    second.run()
+    card = publish(second.folder, [], tmp_path / "tuned")
+    assert card.training_command.endswith(f", from the weights {first.weights_file})")
+    assert "from the weights" not in first.training_command
 
 
 def test_publishing_again_leaves_no_old_weights(trainer: Trainer, tmp_path: Path) -> None:
