@@ -377,6 +377,7 @@ def smaller(config: Config) -> Config:
     size = (x, y, z)
     u, v, w = (s * n / m for s, n, m in zip(config.grid.spacing_mm, config.grid.size, size, strict=True))
     phases = tuple(replace(phase, steps=2, warmup=0) for phase in config.training.phases)
-    training = replace(config.training, phases=phases, batch=1, validate_every=0, log_every=1)
+    # From fresh weights: those to start from may lie beside the repository, as data do.
+    training = replace(config.training, phases=phases, batch=1, start="", validate_every=0, log_every=1)
     grid = replace(config.grid, size=size, spacing_mm=(u, v, w))
     return replace(config, name=f"{config.name}-smoke", grid=grid, training=training)

@@ -222,7 +222,7 @@ def test_folders_of_the_environment_come_first(saved, monkeypatch):
     folder, card, _ = saved
     monkeypatch.setenv(MODELS_VARIABLE, str(folder))
     assert card in list_models()
-    assert "liver-ct-trial" in [model.name for model in list_models()]
+    assert "liver-ct" in [model.name for model in list_models()]
 
 
 def test_channels():
@@ -315,7 +315,7 @@ def _liver(folder, label: int):
 
 def test_shipped_liver_model_aligns_two_real_livers(shared_data):
     """CHAOS case 1 and the TotalSegmentator example, livers centered: Dice 0.68 before, above 0.8 after."""
-    model = load_model("liver-ct-trial")
+    model = load_model("liver-ct")
     grid, fixed, fixed_mask = _liver(shared_data / "abdomen-ct" / "chaos-01", 1)
     _, moving, moving_mask = _liver(shared_data / "abdomen-ct" / "totalsegmentator-example", 5)
     field = model.predict(fixed, moving, grid)

@@ -99,7 +99,7 @@ PRESETS: dict[str, Preset] = {
             windows=(SOFT_TISSUE_WINDOW, LUNG_WINDOW),
             linear="affine",
             spacing_mm=3.0,
-            model="liver-ct-trial",
+            model="liver-ct",
             search=GLOBAL_SEARCH,
             refinement=dataclasses.replace(LARGE_DEFORMATION, levels=FOUR_UPDATES),
             network_search=(SearchLevel(3, 2),),

@@ -29,7 +29,7 @@ PRESETS = {
     "liver-ct": PresetSummary(
         "Liver and abdomen CT",
         "CT of the abdomen, between phases, visits or patients, in Hounsfield units.",
-        "liver-ct-trial",
+        "liver-ct",
     ),
     "mr-hippocampus": PresetSummary(
         "Brain MR, hippocampus",

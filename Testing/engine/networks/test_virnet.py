@@ -168,10 +168,10 @@ def test_pyramids_keep_cells_centered():
         torch.testing.assert_close(coarse[1:-1], torch.arange(16.0)[1:-1] * 2 + 0.5)
 
 
-def test_pyramid_unet_has_the_keys_and_parameters_of_the_trial_weights(repository):
+def test_pyramid_unet_has_the_keys_and_parameters_of_the_trial_weights(shared_data):
     from safetensors.torch import load_file
 
-    weights = load_file(repository / "DeepLargeDeformReg" / "Resources" / "Models" / "liver-ct-trial.safetensors")
+    weights = load_file(shared_data.parent / "weights" / "liver-ct-trial.safetensors")
     network = build("pyramid-unet")
     network.load_state_dict(weights, strict=True)
     assert sum(p.numel() for p in network.parameters()) == 3_773_433
