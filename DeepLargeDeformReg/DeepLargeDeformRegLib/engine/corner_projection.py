@@ -19,8 +19,8 @@ from .field import determinant
 from .progress import Monitor
 
 ROUNDS = 40
-PATIENCE = 5  # rounds in which the number of folded voxels must fall
-ENOUGH = 0.8  # to this share
+PATIENCE = 5  # rounds in which the number of folded voxels must fall to a share of
+STALLED_SHARE = 0.8
 AIM = 0.2  # determinant that a corner is moved to; what is less, the verdict calls suspicious
 LARGEST_MOVE = 0.5  # voxels in one round: beyond, the linearized determinant says nothing
 MOST_VOXELS = 1 << 18  # more than that is not a field with folds, but one of noise
@@ -43,17 +43,15 @@ def project_corners(voxels: Tensor, folded: Tensor, minimum: float, monitor: Mon
     if len(candidates) > MOST_VOXELS:
         return voxels
     points = voxels[0].flatten(1).T.contiguous()  # the numbers of a point beside each other, for the cache
-    moves, counts = torch.zeros_like(points), torch.zeros_like(points[:, :1])
     numbers = [len(candidates)]
     for _ in range(ROUNDS):
         monitor.check()
         changed = [
-            _project(points, candidates, signs, shape, minimum, moves, counts)
-            for signs in itertools.product((1, -1), repeat=3)
+            _project(points, candidates, signs, shape, minimum) for signs in itertools.product((1, -1), repeat=3)
         ]
         hit = torch.cat(changed).unique()
         numbers.append(len(hit))
-        if len(hit) == 0 or (len(numbers) > PATIENCE and numbers[-1] > ENOUGH * numbers[-1 - PATIENCE]):
+        if len(hit) == 0 or (len(numbers) > PATIENCE and numbers[-1] > STALLED_SHARE * numbers[-1 - PATIENCE]):
             break
         candidates = _near(hit, shape)
     return points.T.reshape(voxels.shape)
@@ -65,8 +63,6 @@ def _project(
     signs: tuple[int, ...],
     shape: tuple[int, int, int],
     minimum: float,
-    moves: Tensor,
-    counts: Tensor,
 ) -> Tensor:
     """Move, in place, the corners of one kind that are too small; returns the voxels they belong to.
 
@@ -77,8 +73,6 @@ def _project(
             takes the one that there is.
         shape: D, H, W.
         minimum: determinants below it are too small.
-        moves: zeros like ``points``, and left so.
-        counts: zeros, one for each point ``(V, 1)``, and left so.
     """
     neighbors, steps = _neighbors(candidates, signs, shape)
     at = points.index_select(0, candidates)
@@ -98,13 +92,9 @@ def _project(
     length = (max(AIM, 2 * minimum) - value[small])[:, None] / squares.sum(dim=0).clamp_min(_SMALLEST_GRADIENT)
     lengths = torch.minimum(length, LARGEST_MOVE / squares.sqrt().clamp_min(1e-12))
     where = torch.cat([candidates[small], *(other[small] for other in neighbors)])
-    moves.index_add_(
-        0, where, torch.cat([gradient * each for gradient, each in zip(gradients, lengths, strict=True)])
-    )
-    counts.index_add_(0, where, torch.ones_like(counts[where]))
-    touched = where.unique()
-    points[touched] += moves[touched] / counts[touched]
-    moves[touched], counts[touched] = 0, 0
+    moves = torch.cat([gradient * each for gradient, each in zip(gradients, lengths, strict=True)])
+    touched, which, counts = where.unique(return_inverse=True, return_counts=True)
+    points[touched] += moves.new_zeros((len(touched), 3)).index_add_(0, which, moves) / counts[:, None]
     return candidates[small]
 
 

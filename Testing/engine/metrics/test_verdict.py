@@ -88,17 +88,20 @@ def test_other_pairs(case: Any, request: pytest.FixtureRequest, registered: Regi
     _has_reason(verdict, reason)
 
 
-def test_good_hippocampi_are_judged_by_how_much_they_are_squeezed(hippocampi: Pair, registered: Registered) -> None:
-    """The network's map, not refined, squeezes 1 % of the structures about as much as the limit; all else is good."""
+def test_good_hippocampi_are_to_be_looked_at_for_their_squeezing_alone(
+    hippocampi: Pair, registered: Registered
+) -> None:
+    """The network's map, not refined, squeezes 1 % of the structures a little more than the limit."""
     field = registered("hippocampi", hippocampi, "mr-hippocampus")
     labels = (hippocampi.fixed_labels, hippocampi.moving_labels)
     numbers = metrics.measure(MeasureInput(field, hippocampi.fixed, hippocampi.moving, *labels)).numbers
     reasons = numbers["verdict"]["reasons"]
     squeezed = [reason for reason in reasons if "change their volume" in reason["text"]]
     assert all(reason["severity"] == "accept" for reason in reasons if reason not in squeezed), reasons
-    assert all(0.5 < reason["value"] / reason["limit"] < 2 for reason in squeezed), squeezed
-    beyond = any(reason["severity"] == "look" for reason in squeezed)
-    assert numbers["verdict"]["level"] == ("look" if beyond else "accept")
+    assert all(reason["value"] == pytest.approx(reason["limit"], rel=0.2) for reason in squeezed), squeezed
+    assert numbers["verdict"]["level"] == "look"
+    _has_reason(numbers["verdict"], "change")
+    assert any("Dice" in reason["text"] for reason in reasons)
     _has_reason(numbers["verdict"], "Dice")
 
 
