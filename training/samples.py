@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -17,6 +18,8 @@ from DeepLargeDeformRegLib.engine.models import Channel
 from torch import Tensor
 
 from .config import AugmentationConfig, GridConfig
+
+_NODES = 5  # an axis of smooth random numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,27 +264,38 @@ def _moved(channels: Tensor, grid: ImageGrid, field: DisplacementField, padding:
 
 def _doubled(volume: Tensor) -> Tensor:
     """Cubic interpolation to half the spacing: ``(1, 1, D, H, W)`` to ``(1, 1, 2 D - 1, 2 H - 1, 2 W - 1)``."""
-    for dim in (2, 3, 4):
-        length = volume.shape[dim]
-        rows = F.pad(volume.transpose(dim, 4), (1, 1) + (0,) * 4, mode="replicate")
-        near = rows[..., 1:length] + rows[..., 2 : length + 1]
-        far = rows[..., : length - 1] + rows[..., 3:]
-        between = (9 * near - far) / 16
-        last = rows[..., length : length + 1]
-        pairs = torch.stack([rows[..., 1:length], between], dim=-1).flatten(-2)
-        volume = torch.cat([pairs, last], dim=-1).transpose(dim, 4)
-    return volume
+    return _along_axes(volume, [_doubling(length, volume.device) for length in volume.shape[2:]])
 
 
 def _smooth_noise(channels: int, grid: ImageGrid, generator: torch.Generator, device: torch.device) -> Tensor:
     """Normal numbers at 5 nodes an axis, between which they change smoothly: ``(1, channels, D, H, W)``."""
-    nodes = torch.randn((1, channels, 5, 5, 5), generator=generator).to(device, non_blocking=True)
-    dense = F.interpolate(nodes, size=grid.shape, mode="trilinear", align_corners=True)
-    for dim, length in zip((2, 3, 4), grid.shape, strict=True):  # rounds off the kinks at the nodes
-        reach = max(length // 16, 1)
-        rows = F.pad(dense.transpose(dim, 4), (reach,) * 2 + (0,) * 4, mode="replicate")
-        dense = F.avg_pool3d(rows, (1, 1, 2 * reach + 1), 1).transpose(dim, 4)
-    return dense.contiguous()
+    nodes = torch.randn((1, channels, _NODES, _NODES, _NODES), generator=generator).to(device, non_blocking=True)
+    return _along_axes(nodes, [_smoothing(length, device) for length in grid.shape])
+
+
+def _along_axes(volume: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """The last three axes of ``(1, C, D, H, W)``, each multiplied by its matrix: no copy, no transposition."""
+    along_d, along_h, along_w = matrices
+    volume = along_h @ (volume @ along_w.T)
+    return (along_d @ volume.flatten(3)).unflatten(3, volume.shape[3:])
+
+
+@cache
+def _doubling(length: int, device: torch.device) -> Tensor:
+    """Values between the points of a line by the cubic through the nearest four: ``(2 length - 1, length)``."""
+    rows = F.pad(torch.eye(length)[:, None], (1, 1), mode="replicate")[:, 0]
+    between = (9 * (rows[:, 1:length] + rows[:, 2 : length + 1]) - rows[:, : length - 1] - rows[:, 3:]) / 16
+    points = torch.stack([rows[:, 1:length], between], dim=2).flatten(1)
+    return torch.cat([points, rows[:, length : length + 1]], dim=1).T.contiguous().to(device)
+
+
+@cache
+def _smoothing(length: int, device: torch.device) -> Tensor:
+    """Linear interpolation between the nodes, the kinks at the nodes rounded off: ``(length, nodes)``."""
+    dense = F.interpolate(torch.eye(_NODES)[:, None], size=length, mode="linear", align_corners=True)
+    reach = max(length // 16, 1)
+    dense = F.avg_pool1d(F.pad(dense, (reach, reach), mode="replicate"), 2 * reach + 1, 1)
+    return dense[:, 0].T.contiguous().to(device)
 
 
 def _random_affine(unit: Sequence[float], config: AugmentationConfig, grid: ImageGrid) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shlex
@@ -107,8 +108,16 @@ def make_fabric(accelerator: str = "auto", logs: Path | None = None) -> Fabric:
         loggers=loggers,
     )
     fabric.launch()
+    if world > 1:
+        atexit.register(_leave_processes)
     torch.backends.cudnn.benchmark = True  # all batches have one size
     return fabric
+
+
+def _leave_processes() -> None:
+    """Close the connections to the other processes: gloo's threads, left running at exit, abort a finished run."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _command(fabric: Fabric) -> str:
