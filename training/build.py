@@ -1,23 +1,25 @@
 """``python -m training.build CONFIG``: train, publish, measure, and publish again with the figures, unattended.
 
 Each part is a command of its own (``training.train``, ``training.publish``, ``training.measure``) and is run as one.
-The same command again continues where it stopped, and repeats nothing that is done.
+What is measured is a model in the run's own folder; an older one of its name stays in place until it has figures. The
+same command again continues where it stopped, and neither trains nor measures again what is done.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from DeepLargeDeformRegLib.engine.errors import ModelMissingError, RegistrationError
+from DeepLargeDeformRegLib.engine.errors import RegistrationError
 from DeepLargeDeformRegLib.engine.models import find_model
 from rich.console import Console
 from rich.logging import RichHandler
@@ -28,7 +30,7 @@ from .publish import MODELS
 from .schema import build as from_plain
 
 _log = logging.getLogger("training")
-_MEASURED = "measured.txt"  # in the run's folder: checksum of the weights of its figures
+_MEASURED = "measured.txt"  # in the run's folder: what its figures are of
 
 
 def main(
@@ -37,7 +39,9 @@ def main(
         float | None, typer.Option(help="Time for training; its schedule is made to fill it.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder of all runs.")] = ROOT / "runs",
-    models: Annotated[Path, typer.Option(help="Folder of models.")] = MODELS,
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of models; the extension's by default, with --smoke the run's.")
+    ] = None,
     devices: Annotated[int | None, typer.Option(help="GPUs to train on, one process each; all by default.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
     restart: Annotated[bool, typer.Option(help="Throw an earlier run of this name away.")] = False,
@@ -71,13 +75,23 @@ class Run:
     config: Path
     settings: Config
     output: Path
-    models: Path
+    models: Path | None = None
     smoke: bool = False
 
     @property
     def folder(self) -> Path:
         """Of the run."""
         return self.output / self.settings.name
+
+    @property
+    def own_models(self) -> Path:
+        """Where it is published to be measured."""
+        return self.folder / "models"
+
+    @property
+    def target(self) -> Path:
+        """Where it is published with its figures."""
+        return self.models or (self.own_models if self.smoke else MODELS)
 
     @property
     def figures(self) -> Path:
@@ -100,17 +114,18 @@ def build(
         if _run([*command, "--restart"] if restart else command):
             return False
     name = run.settings.name
-    publish = ["training.publish", str(run.folder), "--output", str(run.models)]
-    _run(publish)
-    weights = _weights(run)
+    publish = ["training.publish", str(run.folder), "--output"]
     if run.settings.measure is None:
         _log.warning("%s names no pairs to measure on (measure), so its card has no figures.", name)
+        _run([*publish, str(run.target)])
         return True
-    if _measured_weights(run) != weights:
-        command = ["training.measure", name, "--config", str(run.config), "--models", str(run.models)]
+    _run([*publish, str(run.own_models)])
+    wanted = _to_be_measured(run)
+    if not run.figures.is_file() or _measured(run) != wanted:
+        command = ["training.measure", name, "--config", str(run.config), "--models", str(run.own_models)]
         _run([*command, "--output", str(run.figures), *_threads(threads)])
-        (run.folder / _MEASURED).write_text(f"{weights}\n", encoding="utf-8")
-    _run([*publish, "--figures", str(run.figures)])
+        (run.folder / _MEASURED).write_text(wanted, encoding="utf-8")
+    _run([*publish, str(run.target), "--figures", str(run.figures)])
     return True
 
 
@@ -161,18 +176,16 @@ def _trained(run: Run) -> bool:
     return same and progress.finished and len(progress.steps) >= len(run.settings.training.phases)
 
 
-def _weights(run: Run) -> str | None:
-    """Checksum of the published weights of the run's model."""
-    try:
-        return find_model(run.settings.name, [run.models]).weights_sha256
-    except ModelMissingError:
-        return None
+def _to_be_measured(run: Run) -> str:
+    """What figures would be of: the weights, by their checksum, and the pairs that the configuration names."""
+    weights = find_model(run.settings.name, [run.own_models]).weights_sha256
+    return json.dumps({"weights": weights, "measure": asdict(run.settings)["measure"]}, indent=1, default=str) + "\n"
 
 
-def _measured_weights(run: Run) -> str | None:
-    """Checksum of the weights that the figures are of."""
+def _measured(run: Run) -> str:
+    """What the figures are of."""
     note = run.folder / _MEASURED
-    return note.read_text(encoding="utf-8").strip() if note.is_file() and run.figures.is_file() else None
+    return note.read_text(encoding="utf-8") if note.is_file() else ""
 
 
 if __name__ == "__main__":

@@ -98,8 +98,11 @@ def save_checkpoint(
         OutputError: if it cannot be written.
     """
     target = folder / f"step-{progress.step:08d}"
+    aside = target.with_name(f"{target.name}-before")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for cut_off in folder.glob(".saving-*"):  # by a power cut
+            shutil.rmtree(cut_off, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-"))
         save_file(_portable(network.state_dict()), scratch / "network.safetensors")
         save_file(_portable(average.state_dict()), scratch / "average.safetensors")
@@ -109,9 +112,11 @@ def save_checkpoint(
         for path in scratch.iterdir():  # a power cut must not leave the new name on empty files
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists():  # aside, under a name that is still a checkpoint's, until the new one has its place
+            shutil.rmtree(aside, ignore_errors=True)
+            target.rename(aside)
         scratch.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
         for old in _all(folder)[:-_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:

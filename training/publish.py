@@ -41,6 +41,8 @@ def main(
     console.print(f"Published {card.name}: {card.weights_file}, {len(card.figures)} figures")
     if not card.figures:
         console.print("[yellow]The card has no figures: measure the model and publish it again with --figures.[/]")
+    if output.resolve() == MODELS.resolve():
+        console.print("To ship it, list its files: python -m Testing.packaging.file_lists --write")
 
 
 def publish(run: Path, figures: list[Path], output: Path, name: str | None = None) -> ModelCard:

@@ -75,7 +75,7 @@ def training_source(config: Config, device: torch.device | str = "cpu") -> PairS
     if config.data.kind == "subjects":
         source = SubjectPairs((load_scan(config, subject) for subject in _subjects(config, data_set)), device)
     else:
-        samples = (load_pair(config, pair) for pair in pairs_of(config.data.train, data_set))
+        samples = (load_pair(config, pair, training=True) for pair in pairs_of(config.data.train, data_set))
         source = ListedPairs(samples, both_ways=config.data.both_ways, device=device)
     return Augmented(source, config.augmentation, training_grid(config.grid))
 
@@ -104,24 +104,50 @@ def load_scan(config: Config, subject: Subject) -> Scan:
     """One subject on the training grid, aligned by itself."""
     volume, labels, mask = subject.image(), subject.labels(), subject.mask()
     center = center_of(volume, labels, mask, config)
-    region = mask if config.data.masks else None
-    return place(volume, labels, center, config.grid, config.channels, config.data.labels, region)
+    return _placed(config, subject.name, volume, labels, mask, center)
 
 
-def load_pair(config: Config, pair: Pair) -> Sample:
-    """Two scans on the training grid, with their correspondences: keypoints, or else landmarks."""
+def load_pair(config: Config, pair: Pair, training: bool = False) -> Sample:
+    """Two scans on the training grid, with their correspondences.
+
+    To train on these are keypoints alone: landmarks are for measuring. To validate on, landmarks, or else keypoints.
+
+    Raises:
+        BadInputError: if a scan has no labels, or a pair to train on no keypoints, and the configuration needs them.
+    """
     scans: list[Scan] = []
     centers: list[Point] = []
     for subject in (pair.fixed, pair.moving):
         volume, labels, mask = subject.image(), subject.labels(), subject.mask()
         stays = config.data.align == "loaded" and bool(centers)
         centers.append(centers[0] if stays else center_of(volume, labels, mask, config))
-        region = mask if config.data.masks else None
-        scans.append(place(volume, labels, centers[-1], config.grid, config.channels, config.data.labels, region))
-    found = pair.keypoints() or pair.landmarks()
+        scans.append(_placed(config, subject.name, volume, labels, mask, centers[-1]))
+    found = pair.keypoints() if training else pair.landmarks() or pair.keypoints()
+    if found is None and training and any(loss.name == "keypoint" for loss in config.losses):
+        raise BadInputError(
+            f"The pair {pair.fixed.name}, {pair.moving.name} has no keypoints, which the loss needs; make them with "
+            "training.keypoints, or take the loss out of the configuration."
+        )
     fixed, moving = scans
     fixed_points, moving_points = _points(found, centers, config) if found else (None, None)
     return Sample(fixed, moving, fixed_points, moving_points, pair.same_patient)
+
+
+def _placed(
+    config: Config, name: str, volume: Volume, labels: LabelMap | None, mask: LabelMap | None, center: Point
+) -> Scan:
+    """A scan on the training grid, with all that the configuration lists.
+
+    A batch holds the same of each pair, so a scan without labels is refused; its mask may be that of its structures.
+    """
+    data = config.data
+    if data.labels and labels is None:
+        raise BadInputError(f"{name} has no labels, of which the configuration lists {len(data.labels)}.")
+    if data.masks and mask is None:
+        if labels is None or not data.labels:
+            raise BadInputError(f"{name} has neither a mask nor labels; the configuration wants masks.")
+        mask = LabelMap(np.isin(labels.array, data.labels).astype(np.uint8), labels.grid)
+    return place(volume, labels, center, config.grid, config.channels, data.labels, mask if data.masks else None)
 
 
 def center_of(volume: Volume, labels: LabelMap | None, mask: LabelMap | None, config: Config) -> Point:

@@ -71,8 +71,9 @@ def main(
         trainer, grown = _prepare(settings, folder, fabric, restart, deadline, smoke)
         if fill and max_minutes is not None and (grown or trainer.progress.unplanned):
             trainer.plan(60 * max_minutes - (time.monotonic() - started))
-        trainer.progress.commands.append(_command(fabric))
-        trainer.progress.machine = describe_machine(trainer)
+        if not trainer.progress.finished:
+            trainer.progress.commands.append(_command(fabric))
+            trainer.progress.machine = describe_machine(trainer)
         done = _train(trainer, console, rank == 0)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)

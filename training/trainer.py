@@ -96,6 +96,8 @@ class Trainer:
         self.grid = training_grid(config.grid)
         torch.manual_seed(config.training.seed)
         self.network: RegistrationNetwork = config.make_network()
+        for phase in config.training.phases:  # what a loss does not take is refused now, not when its phase begins
+            Objective(config.losses_in(phase), (phase.levels or self.network.levels) - 1, self.grid)
         if config.training.start:
             _start_from(self.network, Path(config.training.start))
         coarsest = max(self.grid.shape[0], self.network.minimum_size) // self.network.size_multiple
@@ -121,6 +123,7 @@ class Trainer:
         self.network.load_state_dict(checkpoint.network)
         self.average.network.load_state_dict(checkpoint.average)
         self.progress = checkpoint.progress
+        self._validated = max((entry["step"] for entry in checkpoint.progress.validations), default=-1)
         self._optimizer_state = checkpoint.optimizer
         if self.fabric.is_global_zero:
             _cut_log(self.log_file, self.progress.step)
@@ -168,15 +171,16 @@ class Trainer:
             progress.phase, progress.phase_step = progress.phase + 1, 0
             self._optimizer, self._optimizer_state = None, {}
             done = progress.finished
+        self.save()  # first: who asked for the end may not wait for a validation
         if self._validated != progress.step:
             self._validate()
-        self.save()
+            self.save()
         return done
 
     def save(self) -> None:
         """Write a checkpoint now."""
         if self.fabric.is_global_zero:
-            if not all(bool(torch.isfinite(value).all()) for value in self.network.parameters()):
+            if not all(bool(torch.isfinite(value).all()) for value in self.network.state_dict().values()):
                 raise RegistrationError("The weights are no longer numbers; the last checkpoint is left as it is.")
             state = optimizer_tensors(self._optimizer, self._names) if self._optimizer else self._optimizer_state
             folder = self.folder / "checkpoints"
@@ -192,7 +196,8 @@ class Trainer:
         steps = progress.steps[progress.phase]
         if steps == 0:
             return True
-        clock, recent = time.monotonic(), _Speed()
+        begun = clock = time.monotonic()
+        recent = _Speed()
         while progress.phase_step < steps:
             rate = learning_rate(phase, progress.phase_step, steps)
             values = self._step(model, optimizer, objective, rate)
@@ -201,7 +206,7 @@ class Trainer:
             progress.step += 1
             now = time.monotonic()
             progress.seconds += now - clock
-            recent.note(now - clock)
+            recent.note(now - begun)
             clock = now
             self._tell(values, rate, recent.seconds)
             if training.validate_every and progress.step % training.validate_every == 0:
@@ -210,6 +215,7 @@ class Trainer:
                 return False
             if self._agree(now - self._saved > 60 * training.checkpoint_minutes):
                 self.save()
+            begun = time.monotonic()  # validations and checkpoints are time of the run, but of no step
         return True
 
     def _open_phase(self, phase: PhaseConfig) -> int:
@@ -244,6 +250,7 @@ class Trainer:
         first = self.progress.step * training.batch + fabric.global_rank * share
         batch = draw_batch(self.source, range(first, first + share), training.seed, fabric.device)
         model.train()
+        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]  # of batch norm
         # Not Fabric's own mixed precision: it casts the images, too, and on one device only within forward().
         with torch.autocast(fabric.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             output: NetworkOutput = model.forward_levels(batch.fixed, batch.moving)
@@ -253,7 +260,9 @@ class Trainer:
         limit = training.clip_norm if training.clip_norm > 0 else math.inf
         norm: Any = fabric.clip_gradients(model, optimizer, max_norm=limit, error_if_nonfinite=False)
         usable = norm.isfinite()
-        # Asked of the device, which must not be waited for: a pair without a usable gradient counts for nothing.
+        # Asked of the device, which must not be waited for: a batch without a usable gradient adds none.
+        for buffer, before in statistics:
+            buffer.copy_(torch.where(usable, buffer, before))
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad.copy_(torch.where(usable, parameter.grad, 0.0))

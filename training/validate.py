@@ -40,7 +40,7 @@ def validate(network: RegistrationNetwork, samples: Sequence[Sample], grid: Imag
         displacement = network(*images).float()
         field = fields.from_voxels(displacement, grid)
         determinant = fields.jacobian_determinant(field)
-        note("fold_percent", 100 * (determinant <= 0).float().mean())
+        note("fold_percent", 100 * (~(determinant > 0)).float().mean())
         note("sdlogj", determinant[determinant > 0].log().std())
         if sample.fixed.labels is not None and sample.moving.labels is not None:
             fixed, moving = sample.fixed.labels.to(device), sample.moving.labels.to(device)

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from training import build as building
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from training.config import ROOT, Config, find_config, load_config
+from training.publish import publish
 
 CONFIG = """
 extends: {shipped}/hippocampus-mr-ldgnet.yaml
@@ -61,6 +62,44 @@ def test_the_command_builds_a_measured_model_and_repeats_nothing(tmp_path: Path)
     assert figures["Dice, mean of structures"]["data"] == "two made-up subjects"
     assert 0 < figures["Dice, mean of structures"]["before"] < 1
     assert len(load_checkpoint(tmp_path / "runs" / "built-smoke").progress.commands) == 1
+
+
+def test_figures_are_of_these_weights_and_pairs_and_come_before_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(find_config(Path("hippocampus-mr-ldgnet")))
+    config = replace(config, training=replace(config.training, phases=config.training.phases[:1]))
+    assert config.measure is not None
+    run = building.Run(Path("x.yaml"), config, tmp_path, tmp_path / "models")
+    finished_run(run.folder, config)
+    parts: list[list[str]] = []
+
+    def play(arguments: list[str]) -> bool:
+        parts.append(arguments)
+        if arguments[0] == "training.publish":
+            publish(Path(arguments[1]), [], Path(arguments[3]))
+        else:
+            run.figures.write_text("[]", encoding="utf-8")
+        return False
+
+    monkeypatch.setattr(building, "_run", play)
+    other = replace(config, measure=replace(config.measure, description="others"))
+    for settings, measured in ((config, True), (config, False), (other, True)):
+        parts.clear()
+        building.build(replace(run, settings=settings), None, 1, None)
+        expected = ["training.publish", *["training.measure"] * measured, "training.publish"]
+        assert [part[0] for part in parts] == expected
+        assert [part[3] for part in parts if part[0] == "training.publish"] == [
+            str(run.own_models),
+            str(tmp_path / "models"),
+        ]
+
+
+def test_a_smoke_run_stays_out_of_the_extension() -> None:
+    config = load_config(find_config(Path("hippocampus-mr-ldgnet")))
+    run = building.Run(Path("x.yaml"), config, Path("runs"))
+    assert run.target == building.MODELS
+    assert replace(run, smoke=True).target == Path("runs") / config.name / "models"
 
 
 def finished_run(folder: Path, config: Config) -> None:

@@ -12,7 +12,7 @@ import torch
 from DeepLargeDeformRegLib.engine.errors import BadInputError
 
 from training import sources
-from training.config import ROOT, AugmentationConfig, Config, DataConfig, GridConfig, load_config
+from training.config import ROOT, AugmentationConfig, Config, DataConfig, GridConfig, LossConfig, load_config
 
 CONFIG = ROOT / "training" / "configs" / "hippocampus-mr-lapirn-gpu.yaml"
 
@@ -74,6 +74,43 @@ def test_scans_that_stay_where_they_are(folder: Path) -> None:
     assert float(sample.moving.image.max()) == 0
     assert sample.fixed.mask is not None
     assert torch.equal(sample.fixed.mask, sample.fixed.labels)  # type: ignore[arg-type]
+
+
+def write_points(folder: Path, name: str, offset: float) -> None:
+    rows = [f"{1 + n},{offset},0,{1 + n},{offset},0" for n in range(3)]
+    header = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
+    (folder / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+
+def test_keypoints_are_trained_on_and_landmarks_measured_on(folder: Path) -> None:
+    write_points(folder, "keypoints.csv", 1.0)
+    write_points(folder, "landmarks.csv", 2.0)
+    table = folder / "table.csv"
+    for keypoints, expected in (("keypoints.csv", 1.0), ("", None)):
+        row = f"images/a.nii.gz,images/b.nii.gz,landmarks.csv,{keypoints}"
+        table.write_text(f"fixed,moving,landmarks,keypoints\n{row}\n", encoding="utf-8")
+        data = {"kind": "pairs", "reader": "csv", "labels": (), "label_names": (), "align": "loaded"}
+        config = make_config(table, **data, train="train", validation="train")
+        drawn = sources.training_source(config).draw(torch.Generator().manual_seed(0))
+        assert (drawn.fixed_points is None) == (expected is None)
+        assert drawn.fixed_points is None or bool((drawn.fixed_points[:, 1] == expected).all())
+        (measured,) = sources.validation_samples(config)
+        assert measured.fixed_points is not None
+        assert bool((measured.fixed_points[:, 1] == 2.0).all())
+    config = replace(config, losses=(*config.losses, LossConfig("keypoint", [0.0, 0.3, 0.3])))
+    with pytest.raises(BadInputError, match="has no keypoints, which the loss needs"):
+        sources.training_source(config)
+
+
+def test_a_scan_without_what_the_others_have_is_refused(folder: Path) -> None:
+    (folder / "masks" / "b.nii.gz").unlink()
+    pairs = str(folder / "pairs.csv")
+    config = make_config(folder, kind="pairs", validation=pairs, masks=True)
+    (sample,) = sources.validation_samples(config)  # the mask is that of the structures
+    assert torch.equal(sample.moving.mask, sample.moving.labels)  # type: ignore[arg-type]
+    (folder / "labels" / "b.nii.gz").unlink()
+    with pytest.raises(BadInputError, match="b has no labels"):
+        sources.training_source(make_config(folder))
 
 
 def test_missing_data_say_so(folder: Path) -> None:

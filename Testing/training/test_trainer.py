@@ -241,6 +241,51 @@ def test_a_pair_without_a_usable_gradient_changes_nothing_and_many_end_the_run(m
     assert all(bool(torch.isfinite(parameter).all()) for parameter in trainer.network.parameters())
 
 
+def test_a_pair_that_is_no_number_leaves_batch_norm_as_it_was(make_trainer: MakeTrainer) -> None:
+    losses = (LossConfig("dice", at="full"), LossConfig("diffusion", 0.05))
+    phases = (PhaseConfig(steps=4, learning_rate=1e-3),)
+    network = NetworkConfig("mlvirnet-2019", {"filters": 2})
+    trainer = make_trainer("statistics", network=network, losses=losses, phases=phases)
+    source, numbers = trainer.source, iter(range(100))
+
+    class Broken:
+        def draw(self, generator: torch.Generator) -> Sample:
+            sample = source.draw(generator)
+            factor = math.nan if next(numbers) == 3 else 1.0
+            return replace(sample, moving=replace(sample.moving, image=factor * sample.moving.image))
+
+    trainer.source = Broken()
+    assert trainer.run()
+    buffers = dict(trainer.network.named_buffers())
+    assert any(name.endswith("running_mean") and bool(value.any()) for name, value in buffers.items())
+    for values in (*buffers.values(), *trainer.average.network.state_dict().values()):
+        assert bool(torch.isfinite(values).all())
+
+
+def test_an_argument_that_a_later_phase_cannot_take_is_refused_at_once(make_trainer: MakeTrainer) -> None:
+    losses = (LossConfig("dice", at="full"), LossConfig("local_ncc", [0.0, 1.0, 1.0], arguments={"widow": 7}))
+    with pytest.raises(BadInputError, match="The loss local_ncc cannot be built"):
+        make_trainer("misspelled", losses=losses)
+
+
+def test_a_stop_saves_before_it_validates(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer("hurried", should_stop=lambda: True)
+    monkeypatch.setattr(trainer, "_validate", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):  # killed while it validates
+        trainer.run()
+    assert load_checkpoint(trainer.folder).progress.step == 1
+
+
+def test_what_a_power_cut_left_is_removed(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer("cut", should_stop=lambda: True)
+    left = trainer.folder / "checkpoints" / ".saving-left"
+    left.mkdir(parents=True)
+    (left / "network.safetensors").write_bytes(b"half")
+    trainer.run()
+    trainer.save()  # of the same step
+    assert [path.name for path in (trainer.folder / "checkpoints").iterdir()] == ["step-00000001"]
+
+
 def test_the_time_left_is_shared_anew_before_each_phase(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,9 +51,10 @@ def spanning_tree(points: Tensor) -> Tree:
     distance, near = cKDTree(positions).query(positions, k=min(NEIGHBORS + 1, count))
     rows = np.repeat(np.arange(count), near.shape[1])
     graph = coo_matrix((distance.ravel() + 1e-3, (rows, near.ravel())), shape=(count, count))
-    # Parts that share no neighbors are tied to the first keypoint, far away and so with almost no force.
+    # Two are neighbors if one of them lists the other. Parts that share none are tied to the first keypoint, far away
+    # and so with almost no force.
     star = coo_matrix((np.full(count - 1, 1e4), (np.zeros(count - 1, int), np.arange(1, count))), (count, count))
-    tree = minimum_spanning_tree(graph.tocsr().minimum(graph.T.tocsr()) + _missing(graph, star))
+    tree = minimum_spanning_tree(graph.tocsr().maximum(graph.T.tocsr()) + _missing(graph, star))
     order, parent = breadth_first_order(tree, 0, directed=False)
     parent = np.where(parent < 0, np.arange(count), parent)
     depth = np.zeros(count, int)

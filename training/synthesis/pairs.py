@@ -351,7 +351,7 @@ def open_pairs(
         folder: of the shapes.
         grid: of the scans.
         values: structures whose labels are wanted.
-        names: shapes to use; all that fit by default.
+        names: shapes to use, and cases to breathe like; all that fit by default.
         device: where pairs are made.
         root: where the paths of real scans begin.
 
@@ -360,7 +360,7 @@ def open_pairs(
     """
     if settings.anatomy == "abdomen":
         return SyntheticPairs(liver_shapes(folder, names), settings, grid, values, (), device, root)
-    breathing = breathing_motions(folder) if list(folder.glob("case*_landmarks.csv")) else []
+    breathing = breathing_motions(folder, names) if list(folder.glob("case*_landmarks.csv")) else []
     return SyntheticPairs(lung_shapes(folder, names), settings, grid, values, breathing, device, root)
 
 

@@ -213,15 +213,21 @@ class RealScan:
         return ScannedPatient(grid, image, target_labels, body)
 
 
-def breathing_motions(folder: Path) -> list[Breathing]:
+def breathing_motions(folder: Path, names: Sequence[str] = ()) -> list[Breathing]:
     """Breathing of the cases of DIR-Lab COPDgene from their landmarks (expiration and inspiration, voxel indices).
 
     Thin-plate splines through 300 landmarks each; the files are ``caseNN_landmarks.csv`` beside the masks.
 
+    Args:
+        folder: of masks and landmarks.
+        names: masks of the cases that are wanted (``caseNN_insp_mask``); all by default.
+
     Raises:
         BadInputError: if there are none.
     """
+    wanted = {name.split("_")[0] for name in names}
     tables = sorted(folder.glob("case*_landmarks.csv"))
+    tables = [path for path in tables if not wanted or path.name.split("_")[0] in wanted]
     if not tables:
         raise BadInputError(f"The folder {folder.name} has no landmarks (case01_landmarks.csv ...).")
     return [_breathing(path, folder / path.name.replace("_landmarks.csv", "_exp_mask.nii.gz")) for path in tables]

@@ -12,6 +12,8 @@ from DeepLargeDeformRegLib.engine.files import read_label_map, read_landmark_pai
 from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.images import LandmarkPairs, Volume
 from scipy import ndimage
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import pdist, squareform
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -84,6 +86,16 @@ def test_messages_find_the_least_total_cost() -> None:
         expected = total.amin(dim=dims)
         found = marginals[node].flatten()
         assert torch.allclose(found - found.min(), expected - expected.min(), atol=1e-5)
+
+
+def test_the_tree_of_points_in_clusters_is_the_shortest() -> None:
+    """A lone point lists neighbors that do not list it: their edges count all the same."""
+    random = np.random.default_rng(0)
+    clusters = [random.normal(center, 2.0, (25, 3)) for center in ((0, 0, 0), (40, 0, 0))]
+    points = np.concatenate([*clusters, random.uniform(8, 32, (6, 3))])
+    tree = spanning_tree(torch.from_numpy(points))
+    shortest = minimum_spanning_tree(squareform(pdist(points))).sum()
+    assert float(tree.length.sum()) == pytest.approx(shortest, rel=1e-3)
 
 
 def test_least_cost_to_a_fraction_of_a_voxel() -> None:

@@ -206,7 +206,7 @@ def test_from_the_label_maps_of_real_livers(shared_data: Path) -> None:
 def test_from_real_lungs_and_their_breathing(shared_data: Path) -> None:
     folder = shared_data / "lung-shapes" / "copdgene-masks-landmarks"
     pairs = open_pairs(replace(THORAX, real_breathing=1.0), folder, GRID, (7, 6), ["case01_insp_mask"])
-    assert len(pairs.breathing) == 10
+    assert len(pairs.breathing) == 1  # of the named cases alone: others are validated on
     pair = pairs.pair(0)
     right, left = (float(share.sum()) for share in pair.fixed.labels)
     assert right > left  # in nine of ten people

@@ -46,7 +46,7 @@ def jacobian_statistics(
         float(values.std()),
         float(low),
         float(high),
-        100.0 * float((values <= 0).mean()),
+        100.0 * float((~(values > 0)).mean()),  # what is no number is no map either
         float(np.log(positive).std()) if positive.size else None,
         float(np.log(np.clip(inner.astype(np.float64) + 3, 1e-9, 1e9)).std()) if inner.size else None,
     )
