@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from .checkpoint import latest, load_checkpoint
-from .config import ROOT, Config, find_config, load_config, smaller
+from .config import ROOT, Config, find_config, load_config, smaller, with_batch
 from .publish import MODELS
 from .schema import build as from_plain
 
@@ -43,6 +43,9 @@ def main(
         Path | None, typer.Option(help="Folder of models; the extension's by default, with --smoke the run's.")
     ] = None,
     devices: Annotated[int | None, typer.Option(help="GPUs to train on, one process each; all by default.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pairs a step over all GPUs; the configuration's by default.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
     restart: Annotated[bool, typer.Option(help="Throw an earlier run of this name away.")] = False,
     smoke: Annotated[bool, typer.Option(help="A few steps on small made-up scans, for tests.")] = False,
@@ -54,7 +57,9 @@ def main(
     )
     try:
         settings = load_config(find_config(config))
-        run = Run(config, smaller(settings) if smoke else settings, output, models, smoke)
+        settings = smaller(settings) if smoke else settings
+        settings = settings if batch is None else with_batch(settings, batch)
+        run = Run(config, settings, output, models, smoke, batch)
         made = build(run, max_minutes, devices, threads, restart)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
@@ -77,6 +82,7 @@ class Run:
     output: Path
     models: Path | None = None
     smoke: bool = False
+    batch: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -132,10 +138,15 @@ def build(
 def _training_command(run: Run, max_minutes: float | None, devices: int | None, threads: int | None) -> list[str]:
     count = torch.cuda.device_count() if devices is None else devices
     # A batch is divided among the processes.
-    count = max(n for n in range(1, max(count, 1) + 1) if run.settings.training.batch % n == 0)
+    size = run.settings.training.batch
+    used = max(n for n in range(1, max(count, 1) + 1) if size % n == 0)
+    if used < count:
+        _log.warning("Of %d GPUs %d are used: a step has %d pairs (--batch).", count, used, size)
+    count = used
     command = ["training.train", str(run.config), "--output", str(run.output), *_threads(threads)]
     command += ["--max-minutes", str(max_minutes), "--fill"] if max_minutes is not None else []
     command += ["--smoke"] if run.smoke else []
+    command += ["--batch", str(run.batch)] if run.batch is not None else []
     if count > 1:
         command = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m", *command]
     return command

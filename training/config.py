@@ -381,3 +381,14 @@ def smaller(config: Config) -> Config:
     training = replace(config.training, phases=phases, batch=1, start="", validate_every=0, log_every=1)
     grid = replace(config.grid, size=size, spacing_mm=(u, v, w))
     return replace(config, name=f"{config.name}-smoke", grid=grid, training=training)
+
+
+def with_batch(config: Config, batch: int) -> Config:
+    """The same run with another number of pairs a step, e.g. for more processes than the configuration has pairs.
+
+    Raises:
+        BadInputError: if it is not a positive number.
+    """
+    if batch < 1:
+        raise BadInputError(f"A batch has one pair at least, not {batch}.")
+    return replace(config, training=replace(config.training, batch=batch))

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import sources
 from .checkpoint import latest, load_checkpoint
-from .config import ROOT, Config, find_config, load_config, smaller
+from .config import ROOT, Config, find_config, load_config, smaller, with_batch
 from .phantom import PhantomPairs
 from .samples import PairSource, Sample
 from .schema import build
@@ -42,6 +42,9 @@ def main(
     ] = False,
     restart: Annotated[bool, typer.Option(help="Throw the checkpoints of an earlier run away.")] = False,
     smoke: Annotated[bool, typer.Option(help="A few steps on small made-up scans, for tests.")] = False,
+    batch: Annotated[
+        int | None, typer.Option(help="Pairs a step over all processes; the configuration's by default.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tensorboard: Annotated[bool, typer.Option(help="Write curves for TensorBoard into the run's folder.")] = False,
@@ -61,6 +64,7 @@ def main(
     try:
         settings = load_config(find_config(config))
         settings = smaller(settings) if smoke else settings
+        settings = settings if batch is None else with_batch(settings, batch)
         if fill and max_minutes is None:
             raise BadInputError("--fill needs --max-minutes: the time to fill.")
         if threads:

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from training import build as building
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from training.config import ROOT, Config, find_config, load_config
+from training.config import ROOT, Config, find_config, load_config, with_batch
 from training.publish import publish
 
 CONFIG = """
@@ -93,6 +93,17 @@ def test_figures_are_of_these_weights_and_pairs_and_come_before_the_model(
             str(run.own_models),
             str(tmp_path / "models"),
         ]
+
+
+@pytest.mark.parametrize(("batch", "devices", "used"), [(None, 8, 4), (16, 8, 8), (None, 1, 1)])
+def test_gpus_share_a_batch(batch: int | None, devices: int, used: int) -> None:
+    config = load_config(find_config(Path("hippocampus-mr-lapirn-gpu")))  # batches of 4
+    config = config if batch is None else with_batch(config, batch)
+    run = building.Run(Path("x.yaml"), config, Path("runs"), batch=batch)
+    command = building._training_command(run, None, devices, None)
+    assert ("--nproc-per-node" in command) == (used > 1)
+    assert used == 1 or command[command.index("--nproc-per-node") + 1] == str(used)
+    assert command[-2:] == ["--batch", "16"] if batch else "--batch" not in command
 
 
 def test_a_smoke_run_stays_out_of_the_extension() -> None:
