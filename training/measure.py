@@ -141,7 +141,7 @@ def _grid_of(card: ModelCard, config: Config) -> GridConfig:
 
 
 def _overlap(fixed: LabelMap, moving: LabelMap, field: DisplacementField, config: Config, when: str) -> Case:
-    """Means over the structures that both scans have."""
+    """Means over the structures that both scans have; one that vanished has Dice 0 and no distance."""
     values = torch.from_numpy(moving.array.astype(np.float32))[None, None]
     warped = fields.warp(values, moving.grid, field, mode="nearest")[0, 0].numpy()
     overlaps, distances = [], []

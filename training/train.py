@@ -127,7 +127,9 @@ def _leave_processes() -> None:
 
 def _command(fabric: Fabric) -> str:
     """What was typed, for the card."""
-    launcher = ["python"] if fabric.world_size == 1 else ["torchrun", "--nproc-per-node", str(_processes_here())]
+    nodes, here = max(fabric.world_size // _processes_here(), 1), str(_processes_here())
+    launcher = ["python"] if fabric.world_size == 1 else ["torchrun", "--nproc-per-node", here]
+    launcher += ["--nnodes", str(nodes)] if nodes > 1 else []
     return shlex.join([*launcher, "-m", "training.train", *sys.argv[1:]])
 
 
