@@ -14,25 +14,24 @@ import torch
 
 from training.checkpoint import load_checkpoint
 from training.config import ROOT, load_config, smaller
-from training.phantom import PhantomPairs
 from training.train import _prepare, make_fabric
-from training.trainer import Trainer
+from training.train import main as train
 
 from .conftest import CONFIGS
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_train(path: Path, tmp_path: Path) -> None:
+    train(path, output=tmp_path, max_minutes=2, smoke=True, accelerator="cpu")
     config = smaller(load_config(path))
-    trainer = Trainer(config, PhantomPairs(config), [], tmp_path, make_fabric("cpu"))
-    assert trainer.run()
-    entries = [json.loads(line) for line in trainer.log_file.read_text(encoding="utf-8").splitlines()]
+    folder = tmp_path / config.name
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint.progress.finished
+    assert all(bool(torch.isfinite(value).all()) for value in checkpoint.network.values())
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(entries) == 2 * len(config.training.phases)
-    finest = trainer.network.levels - 1
+    finest = config.make_network(meta=True).levels - 1
     assert {loss.name for loss in config.losses if loss.weight_at(finest)} <= set(entries[-1])
-    for level in range(trainer.network.levels):
-        parameters = list(trainer.network.parameters_of_level(level))
-        assert all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
 
 
 def test_the_command_trains_and_continues(tmp_path: Path) -> None:
