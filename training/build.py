@@ -48,7 +48,9 @@ def main(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
     restart: Annotated[bool, typer.Option(help="Throw an earlier run of this name away.")] = False,
-    smoke: Annotated[bool, typer.Option(help="A few steps on small made-up scans, for tests.")] = False,
+    smoke: Annotated[
+        bool, typer.Option(help="A few steps on small made-up scans, for tests; measured on real ones all the same.")
+    ] = False,
 ) -> None:
     """Train a network and publish it with figures measured on the configuration's test pairs."""
     console = Console(stderr=True)

@@ -247,4 +247,6 @@ def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _all(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
+    found = [path for path in folder.glob("step-*") if (path / "state.json").is_file()]
+    # What a power cut left aside is older than what took its place.
+    return sorted(found, key=lambda path: (path.name.removesuffix("-before"), not path.name.endswith("-before")))

@@ -73,7 +73,9 @@ def training_source(config: Config, device: torch.device | str = "cpu") -> PairS
         return Augmented(source, config.augmentation, training_grid(config.grid))
     data_set = open_training_data(config)
     if config.data.kind == "subjects":
-        source = SubjectPairs((load_scan(config, subject) for subject in _subjects(config, data_set)), device)
+        source = SubjectPairs(
+            (load_scan(config, subject, training=True) for subject in _subjects(config, data_set)), device
+        )
     else:
         samples = (load_pair(config, pair, training=True) for pair in pairs_of(config.data.train, data_set))
         source = ListedPairs(samples, both_ways=config.data.both_ways, device=device)
@@ -100,11 +102,11 @@ def open_training_data(config: Config) -> DataSet:
     return open_data_set(config.data.reader, resolve(config.data.folder), **config.data.options)
 
 
-def load_scan(config: Config, subject: Subject) -> Scan:
-    """One subject on the training grid, aligned by itself."""
+def load_scan(config: Config, subject: Subject, training: bool = False) -> Scan:
+    """One subject on the training grid, aligned by itself; to train on, with labels and mask as configured."""
     volume, labels, mask = subject.image(), subject.labels(), subject.mask()
     center = center_of(volume, labels, mask, config)
-    return _placed(config, subject.name, volume, labels, mask, center)
+    return _placed(config, subject.name, volume, labels, mask, center, training)
 
 
 def load_pair(config: Config, pair: Pair, training: bool = False) -> Sample:
@@ -121,9 +123,12 @@ def load_pair(config: Config, pair: Pair, training: bool = False) -> Sample:
         volume, labels, mask = subject.image(), subject.labels(), subject.mask()
         stays = config.data.align == "loaded" and bool(centers)
         centers.append(centers[0] if stays else center_of(volume, labels, mask, config))
-        scans.append(_placed(config, subject.name, volume, labels, mask, centers[-1]))
+        scans.append(_placed(config, subject.name, volume, labels, mask, centers[-1], training))
     found = pair.keypoints() if training else pair.landmarks() or pair.keypoints()
-    if found is None and training and any(loss.name == "keypoint" for loss in config.losses):
+    wanted = [
+        loss for loss in config.losses if loss.name == "keypoint" and (loss.pairs == "all" or pair.same_patient)
+    ]
+    if found is None and training and wanted:
         raise BadInputError(
             f"The pair {pair.fixed.name}, {pair.moving.name} has no keypoints, which the loss needs; make them with "
             "training.keypoints, or take the loss out of the configuration."
@@ -134,19 +139,26 @@ def load_pair(config: Config, pair: Pair, training: bool = False) -> Sample:
 
 
 def _placed(
-    config: Config, name: str, volume: Volume, labels: LabelMap | None, mask: LabelMap | None, center: Point
+    config: Config,
+    name: str,
+    volume: Volume,
+    labels: LabelMap | None,
+    mask: LabelMap | None,
+    center: Point,
+    training: bool,
 ) -> Scan:
     """A scan on the training grid, with all that the configuration lists.
 
-    A batch holds the same of each pair, so a scan without labels is refused; its mask may be that of its structures.
+    A batch holds the same of each pair, so a scan to train on is refused without labels; its mask may be that of its
+    structures.
     """
     data = config.data
-    if data.labels and labels is None:
+    if training and data.labels and labels is None:
         raise BadInputError(f"{name} has no labels, of which the configuration lists {len(data.labels)}.")
-    if data.masks and mask is None:
-        if labels is None or not data.labels:
-            raise BadInputError(f"{name} has neither a mask nor labels; the configuration wants masks.")
+    if data.masks and mask is None and labels is not None and data.labels:
         mask = LabelMap(np.isin(labels.array, data.labels).astype(np.uint8), labels.grid)
+    if training and data.masks and mask is None:
+        raise BadInputError(f"{name} has neither a mask nor labels; the configuration wants masks.")
     return place(volume, labels, center, config.grid, config.channels, data.labels, mask if data.masks else None)
 
 

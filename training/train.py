@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import shlex
@@ -79,6 +78,7 @@ def main(
             trainer.progress.commands.append(_command(fabric))
             trainer.progress.machine = describe_machine(trainer)
         done = _train(trainer, console, rank == 0)
+        leave_processes()
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
         raise typer.Exit(error.exit_code) from error
@@ -113,14 +113,15 @@ def make_fabric(accelerator: str = "auto", logs: Path | None = None) -> Fabric:
         loggers=loggers,
     )
     fabric.launch()
-    if world > 1:
-        atexit.register(_leave_processes)
     torch.backends.cudnn.benchmark = True  # all batches have one size
     return fabric
 
 
-def _leave_processes() -> None:
-    """Close the connections to the other processes: gloo's threads, left running at exit, abort a finished run."""
+def leave_processes() -> None:
+    """Close the connections to the other processes: gloo's threads, left running at exit, abort a finished run.
+
+    At the end of a run only: who fails while others wait for it must not wait for them.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -170,8 +171,8 @@ def _prepare(
         checkpoint = load_checkpoint(folder)
         if not config.continues(build(Config, checkpoint.config)):
             raise BadInputError(
-                f"The run {folder.name} was started with another configuration; continue with that one, choose "
-                "another --output, or throw the run away with --restart."
+                f"The run {folder.name} was started with another configuration or --batch; continue with that one, "
+                "choose another --output, or throw the run away with --restart."
             )
         further = config.training.phases[len(checkpoint.progress.steps) :]
         grown = bool(further)

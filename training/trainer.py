@@ -89,7 +89,7 @@ class Trainer:
         if config.training.batch % fabric.world_size:
             raise BadInputError(
                 f"A batch of {config.training.batch} pairs cannot be shared by {fabric.world_size} processes; "
-                "choose a multiple in training.batch."
+                "choose a multiple in training.batch or with --batch."
             )
         self.config, self.source, self.validation, self.folder = config, source, validation, folder
         self.fabric, self.listener, self.deadline, self.should_stop = fabric, listener, deadline, should_stop

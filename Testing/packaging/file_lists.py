@@ -19,7 +19,11 @@ _NOT_PACKAGED = ("CMakeLists.txt", "py.typed", ".gitkeep", ".gitignore", "README
 def files_in_git() -> dict[str, list[str]]:
     """Return what has to be listed, by variable, relative to the module's folder."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "."], cwd=MODULE, check=True, capture_output=True, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "."],
+        cwd=MODULE,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split("\0")
     names = [n for n in listed if n and Path(n).name not in _NOT_PACKAGED and (MODULE / n).exists()]
     scripts = sorted(n for n in names if n.endswith(".py"))

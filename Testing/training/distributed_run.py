@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from training.phantom import PhantomPairs
-from training.train import make_fabric
+from training.train import leave_processes, make_fabric
 from training.trainer import Trainer
 
 from .conftest import tiny
@@ -19,6 +19,7 @@ def main() -> None:
     trainer.run()
     if fabric.is_global_zero:
         sys.stdout.write(f"world {fabric.world_size}\n")
+    leave_processes()
 
 
 if __name__ == "__main__":

@@ -109,6 +109,8 @@ def test_a_scan_without_what_the_others_have_is_refused(folder: Path) -> None:
     (sample,) = sources.validation_samples(config)  # the mask is that of the structures
     assert torch.equal(sample.moving.mask, sample.moving.labels)  # type: ignore[arg-type]
     (folder / "labels" / "b.nii.gz").unlink()
+    (sample,) = sources.validation_samples(replace(config, data=replace(config.data, masks=False)))
+    assert sample.moving.labels is None  # what is only validated on may have landmarks alone
     with pytest.raises(BadInputError, match="b has no labels"):
         sources.training_source(make_config(folder))
 

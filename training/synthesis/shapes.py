@@ -223,13 +223,13 @@ def breathing_motions(folder: Path, names: Sequence[str] = ()) -> list[Breathing
         names: masks of the cases that are wanted (``caseNN_insp_mask``); all by default.
 
     Raises:
-        BadInputError: if there are none.
+        BadInputError: if the folder has no landmarks.
     """
-    wanted = {name.split("_")[0] for name in names}
     tables = sorted(folder.glob("case*_landmarks.csv"))
-    tables = [path for path in tables if not wanted or path.name.split("_")[0] in wanted]
     if not tables:
         raise BadInputError(f"The folder {folder.name} has no landmarks (case01_landmarks.csv ...).")
+    wanted = {name.split("_")[0] for name in names}
+    tables = [path for path in tables if not wanted or path.name.split("_")[0] in wanted]
     return [_breathing(path, folder / path.name.replace("_landmarks.csv", "_exp_mask.nii.gz")) for path in tables]
 
 

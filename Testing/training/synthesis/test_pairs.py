@@ -29,7 +29,7 @@ from training.synthesis.draw import Draw
 from training.synthesis.motion import true_field
 from training.synthesis.pairs import mirror
 from training.synthesis.scanner import deformed
-from training.synthesis.shapes import RealScan, Shape
+from training.synthesis.shapes import RealScan, Shape, breathing_motions
 from training.synthesis.tissues import attenuation
 from training.synthesis.torso import Patient
 
@@ -207,6 +207,7 @@ def test_from_real_lungs_and_their_breathing(shared_data: Path) -> None:
     folder = shared_data / "lung-shapes" / "copdgene-masks-landmarks"
     pairs = open_pairs(replace(THORAX, real_breathing=1.0), folder, GRID, (7, 6), ["case01_insp_mask"])
     assert len(pairs.breathing) == 1  # of the named cases alone: others are validated on
+    assert breathing_motions(folder, ["somebody_mask"]) == []
     pair = pairs.pair(0)
     right, left = (float(share.sum()) for share in pair.fixed.labels)
     assert right > left  # in nine of ten people
