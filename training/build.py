@@ -123,17 +123,18 @@ def build(
             return False
     name = run.settings.name
     publish = ["training.publish", str(run.folder), "--output"]
+    newest = ["--config", str(run.config)]  # its texts may be better than those that the run was begun with
     if run.settings.measure is None:
         _log.warning("%s names no pairs to measure on (measure), so its card has no figures.", name)
-        _run([*publish, str(run.target)])
+        _run([*publish, str(run.target), *newest])
         return True
-    _run([*publish, str(run.own_models)])
+    _run([*publish, str(run.own_models), *newest])
     wanted = _to_be_measured(run)
     if not run.figures.is_file() or _measured(run) != wanted:
         command = ["training.measure", name, "--config", str(run.config), "--models", str(run.own_models)]
         _run([*command, "--output", str(run.figures), *_threads(threads)])
         (run.folder / _MEASURED).write_text(wanted, encoding="utf-8")
-    _run([*publish, str(run.target), "--figures", str(run.figures)])
+    _run([*publish, str(run.target), *newest, "--figures", str(run.figures)])
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from DeepLargeDeformRegLib.engine.models import Figure, ModelCard, find_model, s
 from rich.console import Console
 
 from .checkpoint import Checkpoint, Progress, load_checkpoint, mean_over_phases
-from .config import ROOT, Config
+from .config import ROOT, Config, find_config, load_config
 from .schema import build
 
 MODELS = ROOT / "DeepLargeDeformReg" / "Resources" / "Models"
@@ -30,11 +31,15 @@ def main(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder of models.")] = MODELS,
     name: Annotated[str | None, typer.Option(help="Name of the model; the configuration's by default.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Configuration whose card texts and mean_of_phases replace the run's."),
+    ] = None,
 ) -> None:
     """Publish the moving average of a run's weights: safetensors, and a card with figures, checksum and command."""
     console = Console(stderr=True)
     try:
-        card = publish(run, figures or [], output, name)
+        card = publish(run, figures or [], output, name, None if config is None else load_config(find_config(config)))
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
         raise typer.Exit(error.exit_code) from error
@@ -45,7 +50,9 @@ def main(
         console.print("To ship it, list its files: python -m Testing.packaging.file_lists --write")
 
 
-def publish(run: Path, figures: list[Path], output: Path, name: str | None = None) -> ModelCard:
+def publish(
+    run: Path, figures: list[Path], output: Path, name: str | None = None, newer: Config | None = None
+) -> ModelCard:
     """Write a run's averaged weights and their card into a folder of models.
 
     Args:
@@ -53,13 +60,19 @@ def publish(run: Path, figures: list[Path], output: Path, name: str | None = Non
         figures: JSON files with measured figures, see :func:`read_figures`.
         output: folder of models; weights of an older card of the same name are removed from it.
         name: of the model.
+        newer: configuration whose card texts and mean_of_phases replace those that the run was started with.
 
     Raises:
-        BadInputError: if there is no checkpoint, figures cannot be read, or the weights are too large to ship.
+        BadInputError: if there is no checkpoint, the newer configuration is of another network, figures cannot be
+            read, or the weights are too large to ship.
         OutputError: if the folder cannot be written.
     """
     checkpoint = load_checkpoint(run)
     config = build(Config, checkpoint.config)
+    if newer is not None:
+        if (newer.network, newer.channels) != (config.network, config.channels):
+            raise BadInputError(f"{newer.name} describes another network than the run {config.name} trained.")
+        config = replace(config, card=newer.card, mean_of_phases=newer.mean_of_phases)
     size = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.average.values()) / 2**20
     if size > LARGEST_MB:
         raise BadInputError(f"The weights take {size:.0f} MB; models that ship must not take more than {LARGEST_MB}.")

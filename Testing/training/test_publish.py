@@ -103,6 +103,16 @@ def test_weights_that_are_too_large_to_ship_are_refused(make_trainer: Callable[.
     assert not (tmp_path / "models").exists()
 
 
+def test_a_newer_configuration_gives_texts_but_no_other_network(trainer: Trainer, tmp_path: Path) -> None:
+    newer = replace(trainer.config, card=replace(trainer.config.card, title="Better words"))
+    card = publish(trainer.folder, [], tmp_path / "models", newer=newer)
+    assert card.title == "Better words"
+    assert newer.continues(trainer.config)
+    other = replace(newer, channels=(Channel("minmax"),))
+    with pytest.raises(BadInputError, match="another network"):
+        publish(trainer.folder, [], tmp_path / "models", newer=other)
+
+
 def test_the_mean_of_the_last_phases_is_published(make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
     phases = tuple(PhaseConfig(steps=2, learning_rate=1e-3) for _ in range(3))
     trainer = make_trainer("mean", phases=phases)
