@@ -26,6 +26,7 @@ from rich.logging import RichHandler
 
 from .checkpoint import latest, load_checkpoint
 from .config import ROOT, Config, find_config, load_config, smaller, with_batch
+from .measure import measured_on
 from .publish import MODELS
 from .schema import build as from_plain
 
@@ -115,9 +116,12 @@ def build(
     A training that ``max_minutes`` ended before its last step is published, too; the card tells the steps.
 
     Raises:
+        BadInputError: if the pairs to measure on are not there.
         subprocess.CalledProcessError: if a part fails.
     """
     if restart or not _trained(run):
+        if run.settings.measure is not None:
+            measured_on(run.settings)  # pairs that are missing are to be found before hours of training, not after
         command = _training_command(run, max_minutes, devices, threads)
         if _run([*command, "--restart"] if restart else command):
             return False

@@ -65,10 +65,8 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     try:
-        settings, pairs, description = _measured_on(load_config(find_config(config)), pairs, description)
+        settings, chosen, description = measured_on(load_config(find_config(config)), pairs, description)
         network = load_model(model, "cuda" if torch.cuda.is_available() else "cpu", [models])
-        data_set = open_training_data(settings)
-        chosen = pairs_of(pairs, data_set)
         if torch.cuda.is_available():  # whose first use takes longer; its time is not counted
             measure_pair(network, chosen[0], settings)
         cases = [measure_pair(network, pair, settings) for pair in track(chosen, "Measuring", console=console)]
@@ -85,16 +83,21 @@ def main(
         console.print(f"{name:20} {value:.5f}")
 
 
-def _measured_on(config: Config, pairs: str, description: str) -> tuple[Config, str, str]:
-    """The configuration with the data set of its test pairs, these, and what they are."""
+def measured_on(config: Config, pairs: str = "", description: str = "") -> tuple[Config, list[Pair], str]:
+    """The configuration with the data set of its test pairs, these, and what they are; their scans are not read yet.
+
+    Raises:
+        BadInputError: if it names none and none are given, they have no description, or are not there.
+    """
     if not pairs:
         if config.measure is None:
             raise BadInputError(f"{config.name} names no pairs to measure on; give --pairs and --description.")
         data = config.measure.data or config.data
-        return replace(config, data=data), config.measure.pairs, config.measure.description
-    if not description:
+        pairs, description = config.measure.pairs, config.measure.description
+        config = replace(config, data=data)
+    elif not description:
         raise BadInputError("--pairs needs --description: what the pairs are, for the card.")
-    return config, pairs, description
+    return config, pairs_of(pairs, open_training_data(config)), description
 
 
 def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.engine.errors import BadInputError
 
 from training import build as building
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -136,8 +137,25 @@ def test_only_a_run_of_this_configuration_is_done(
         assert all(("--restart" in part) == restart for part in parts if part[0] == "training.train")
 
 
+def test_pairs_to_measure_on_that_are_missing_are_found_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_set(tmp_path / "data")
+    file = tmp_path / "built.yaml"
+    file.write_text(CONFIG.format(shipped=ROOT / "training" / "configs", folder=tmp_path / "data"), encoding="utf-8")
+    parts: list[list[str]] = []
+    monkeypatch.setattr(building, "_run", lambda arguments: parts.append(arguments) is None)
+    run = building.Run(file, load_config(file), tmp_path / "runs", tmp_path / "models")
+    assert not building.build(run, None, 1, None)
+    assert len(parts) == 1
+    (tmp_path / "data" / "pairs.csv").write_text("fixed,moving\na,c\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match="has no subject c "):
+        building.build(run, None, 1, None)
+    assert len(parts) == 1
+
+
 def test_a_run_that_was_asked_to_stop_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = load_config(find_config(Path("hippocampus-mr-ldgnet")))
+    config = replace(load_config(find_config(Path("hippocampus-mr-ldgnet"))), measure=None)
     parts: list[list[str]] = []
     monkeypatch.setattr(building, "_run", lambda arguments: parts.append(arguments) is None)
     assert not building.build(building.Run(Path("x.yaml"), config, tmp_path, tmp_path), 1.0, 1, None)
