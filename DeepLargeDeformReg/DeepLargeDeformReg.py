@@ -8,6 +8,7 @@ from typing import Any
 
 import slicer
 import vtk
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 from DeepLargeDeformRegLib.scene import exchange, results
 from DeepLargeDeformRegLib.scene.errors import SceneError
 from DeepLargeDeformRegLib.widgets import listeners
@@ -22,7 +23,6 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 DOCUMENTATION = "https://github.com/DeepLargeDeformReg/DeepLargeDeformReg/blob/main/docs"
-SAMPLE_FOLDER = Path(__file__).resolve().parent / "Resources" / "SampleData"
 # Written down, as reading the files takes time at each start of Slicer; a test compares.
 SAMPLE_CHECKSUMS = {
     "fixed.nii.gz": "SHA256:aacc4a58425546ff47a7ecb9d48a0ea6185252cd1ae4701b42a7e6dc589218ac",
@@ -51,7 +51,7 @@ class DeepLargeDeformReg(ScriptedLoadableModule):
 
 def register_sample_data() -> None:
     """Offer the lung pair that ships with the extension in the Sample Data module."""
-    files = [SAMPLE_FOLDER / name for name in SAMPLE_CHECKSUMS]
+    files = [SAMPLE_CASE / name for name in SAMPLE_CHECKSUMS]
     if not all(path.is_file() for path in files):
         return
     import SampleData  # type: ignore[import-not-found]

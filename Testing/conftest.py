@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -17,7 +18,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def sample_case() -> Path:
     """Folder with fixed.nii.gz, moving.nii.gz, their masks and landmarks_lps.csv: one lung, two visits."""
-    return REPOSITORY / "Resources" / "SampleCase"
+    return SAMPLE_CASE
 
 
 @pytest.fixture(scope="session")

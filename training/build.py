@@ -21,13 +21,13 @@ import torch
 import typer
 from DeepLargeDeformRegLib.engine.errors import RegistrationError
 from DeepLargeDeformRegLib.engine.models import find_model
+from DeepLargeDeformRegLib.resources import MODELS
 from rich.console import Console
 from rich.logging import RichHandler
 
 from .checkpoint import latest, load_checkpoint
 from .config import ROOT, Config, find_config, load_config, smaller, with_batch
 from .measure import measured_on
-from .publish import MODELS
 from .schema import build as from_plain
 
 _log = logging.getLogger("training")

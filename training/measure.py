@@ -26,12 +26,12 @@ from DeepLargeDeformRegLib.engine.field import DisplacementField
 from DeepLargeDeformRegLib.engine.files.common import write_text
 from DeepLargeDeformRegLib.engine.images import LabelMap
 from DeepLargeDeformRegLib.engine.models import Figure, ModelCard, RegistrationModel, load_model
+from DeepLargeDeformRegLib.resources import MODELS
 from rich.console import Console
 from rich.progress import track
 
 from .config import Config, GridConfig, find_config, load_config
 from .data import Pair
-from .publish import MODELS
 from .samples import grid_around
 from .sources import center_of, open_training_data, pairs_of
 

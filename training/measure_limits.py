@@ -2,7 +2,7 @@
 
 Every development pair that is at hand is registered as a user would, and measured; so are wrong maps made of each
 result (see :mod:`.wrong_registrations`), and registrations of scans of two different body parts. The limits of
-``Resources/verdict_limits.json`` should lie between the two: a wrong map must never be accepted, a good one never
+``resources/verdict_limits.json`` should lie between the two: a wrong map must never be accepted, a good one never
 refused. All pairs are development pairs; some of them chose the presets' settings.
 """
 

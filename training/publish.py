@@ -13,13 +13,13 @@ from DeepLargeDeformRegLib.engine import networks
 from DeepLargeDeformRegLib.engine.errors import BadInputError, ModelMissingError, RegistrationError
 from DeepLargeDeformRegLib.engine.images import Label
 from DeepLargeDeformRegLib.engine.models import Figure, ModelCard, find_model, save_model
+from DeepLargeDeformRegLib.resources import MODELS
 from rich.console import Console
 
 from .checkpoint import Checkpoint, Progress, load_checkpoint, mean_over_phases
-from .config import ROOT, Config, find_config, load_config
+from .config import Config, find_config, load_config
 from .schema import build
 
-MODELS = ROOT / "DeepLargeDeformReg" / "Resources" / "Models"
 LARGEST_MB = 20
 _log = logging.getLogger("training")
 

@@ -16,20 +16,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .engine.errors import BadInputError, MemoryExhaustedError, RegistrationError
+from .engine.errors import MemoryExhaustedError, RegistrationError
 from .engine.job import EvaluateJob, RegistrationJob, WarpJob, run_evaluate, run_job, run_warp
 from .engine.models import list_models
 from .engine.networks import describe_all
 from .engine.progress import Monitor, ProgressEvent
 from .engine.settings import RegistrationSettings
 from .report import write_report
+from .resources import SAMPLE_CASE
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Register 3D scans that differ by a large deformation."
 )
 _output = Console()
 _errors = Console(stderr=True, soft_wrap=True, highlight=False)
-SAMPLE_CASE = Path(__file__).resolve().parents[2] / "Resources" / "SampleCase"
 
 COLORS = {"accept": "green", "look": "yellow", "reject": "red"}
 MARKS = {"accept": "+", "look": "?", "reject": "x"}  # for terminals without color
@@ -49,8 +49,6 @@ def demo(
 ) -> None:
     """Register the sample case (two CT scans of one lung) and write a report."""
     with _handled(verbose):
-        if not SAMPLE_CASE.is_dir():
-            raise BadInputError("The sample case is not here; run the demo from a clone of the repository.")
         output.mkdir(parents=True, exist_ok=True)
         job = RegistrationJob(
             fixed=str(SAMPLE_CASE / "fixed.nii.gz"),
@@ -206,7 +204,7 @@ def models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """List the installed models."""
     cards = list_models()
     if as_json:
-        typer.echo(json.dumps([card.to_json() for card in cards], indent=2))
+        typer.echo(json.dumps([json.loads(card.to_json()) for card in cards], indent=2))
         return
     table = Table("Model", "Title", "Purpose")
     for card in cards:

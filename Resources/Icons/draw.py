@@ -56,7 +56,7 @@ def icon() -> plt.Figure:
 
 def thumbnail() -> plt.Figure:
     """The two scans of the sample case over each other, before registration, in a coronal slice."""
-    case = ROOT / "Resources" / "SampleCase"
+    case = ROOT / "DeepLargeDeformReg" / "DeepLargeDeformRegLib" / "resources" / "sample_case"
     fixed = sitk.ReadImage(str(case / "fixed.nii.gz"), sitk.sitkFloat32)
     moving = sitk.ReadImage(str(case / "moving.nii.gz"), sitk.sitkFloat32)
     moving = sitk.Resample(moving, fixed, sitk.Transform(), sitk.sitkLinear, -1000.0)

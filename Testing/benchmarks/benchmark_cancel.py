@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 from DeepLargeDeformRegLib.worker import protocol
 from DeepLargeDeformRegLib.worker.client import JobRequest, WorkerError
 from DeepLargeDeformRegLib.worker.job_folder import JobFolder
 
-from .benchmark_worker import REPOSITORY, Session
+from .benchmark_worker import Session
 
 REPORT = "Writing the report"
 MOMENTS = ("read", "prealign", "network", "start", "refine", "repair", "measure", "write", REPORT)
@@ -65,7 +66,7 @@ class CancellingSession(Session):
 
 def write_scans(folder: JobFolder, size: tuple[int, int, int]) -> None:
     """The sample case, resampled to a size, with its lung masks."""
-    case = REPOSITORY / "Resources" / "SampleCase"
+    case = SAMPLE_CASE
     for name in ("fixed", "moving"):
         image = sitk.ReadImage(str(case / f"{name}.nii.gz"))
         spacing = [

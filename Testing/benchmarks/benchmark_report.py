@@ -23,8 +23,7 @@ from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, Registrat
 from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine.warping import warp_labels, warp_volume
 from DeepLargeDeformRegLib.report import write_report
-
-SAMPLE_CASE = Path(__file__).resolve().parents[2] / "Resources" / "SampleCase"
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
 
 def sample_registration() -> tuple[RegistrationRequest, RegistrationResult]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
 from Testing.slicer_app.fixtures import application, clean_application
 
@@ -53,7 +54,7 @@ class Outcome:
 
 def _case(pair: str) -> cases.Case:
     if pair == "lung":
-        return cases.lung_pair(cases.MODULE.parents[1] / "Resources" / "SampleCase")
+        return cases.lung_pair(SAMPLE_CASE)
     folder = cases.MODULE.parents[2] / "shared" / "data" / "abdomen-ct"
     if not folder.is_dir():
         pytest.skip("needs two abdominal CTs in ../shared/data/abdomen-ct, which is not beside this repository")

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
+
 from Testing.slicer_app import pictures, start
 
 from . import cases
@@ -30,7 +32,7 @@ def load(application: Any) -> dict[str, Any]:
     """The sample case in the scene, the two scans over each other as loaded."""
     import slicer
 
-    nodes = cases.load(cases.lung_pair(REPOSITORY / "Resources" / "SampleCase"))
+    nodes = cases.load(cases.lung_pair(SAMPLE_CASE))
     names = {"fixed": "lung at baseline", "moving": "lung at follow-up"}
     for side, name in names.items():
         nodes[f"{side}Volume"].SetName(name)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
 from . import cases, resampling
 from .conftest import Small
@@ -149,7 +150,7 @@ def test_segmentations_with_another_geometry(small: Small) -> None:
     """Segments drawn on other grids, which also reach beyond the scan, count where the scan is."""
     import slicer
 
-    case = cases.lung_pair(cases.MODULE.parents[1] / "Resources" / "SampleCase")
+    case = cases.lung_pair(SAMPLE_CASE)
     whole = {}
     for side in ("fixed", "moving"):
         volume = slicer.util.loadVolume(str(getattr(case, side).image), {"name": f"whole {side}"})

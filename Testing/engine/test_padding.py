@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from DeepLargeDeformRegLib.engine.files import read_volume
@@ -12,8 +10,7 @@ from DeepLargeDeformRegLib.engine.images import Volume
 from DeepLargeDeformRegLib.engine.padding import without_padding
 from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, register
 from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
-
-SAMPLES = Path(__file__).parents[2] / "DeepLargeDeformReg" / "Resources" / "SampleData"
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
 
 def padded(volume: Volume, before: tuple[int, int, int], after: tuple[int, int, int], value: float) -> Volume:
@@ -57,7 +54,7 @@ def test_air_around_a_body_stays() -> None:
 
 
 def test_padded_scans_are_registered_as_the_crops_are() -> None:
-    fixed, moving = (read_volume(SAMPLES / f"{name}.nii.gz") for name in ("fixed", "moving"))
+    fixed, moving = (read_volume(SAMPLE_CASE / f"{name}.nii.gz") for name in ("fixed", "moving"))
     settings = RegistrationSettings(preset="lung-ct", refine=False)
     plain = register(RegistrationRequest(fixed, moving, settings))
     lowest = [float(scan.array.min()) for scan in (fixed, moving)]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from DeepLargeDeformRegLib.report.colors import COLOR_FILE, jacobian_colors, jacobian_points, millimeter_colors
+from DeepLargeDeformRegLib.report.colors import jacobian_colors, jacobian_points, millimeter_colors
+from DeepLargeDeformRegLib.resources import JACOBIAN_COLORS
 
 # Linear RGB as seen with a missing kind of cone (Machado et al., IEEE TVCG 2009, severity 1).
 EYES = {
@@ -89,6 +90,6 @@ def test_millimeters_brighten_evenly() -> None:
 
 def test_scene_reads_the_same_file(repository: Path) -> None:
     files = list(repository.glob("DeepLargeDeformReg/**/*colormap*.json"))
-    assert files == [COLOR_FILE]
+    assert files == [JACOBIAN_COLORS]
     scene = repository / "DeepLargeDeformReg/DeepLargeDeformRegLib/scene/color_map.py"
-    assert f'"{COLOR_FILE.name}"' in scene.read_text(encoding="utf-8")
+    assert "JACOBIAN_COLORS" in scene.read_text(encoding="utf-8")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ..resources import JACOBIAN_COLORS
+
 Bytes = npt.NDArray[np.uint8]
-COLOR_FILE = Path(__file__).resolve().parents[2] / "Resources" / "jacobian_colormap.json"
 
 # Blue and orange of Okabe and Ito (2008), safe for color-blind eyes, lightened for black backgrounds.
 FIXED_COLOR = "#5cc8ff"
@@ -35,7 +35,7 @@ _MILLIMETERS = np.array(
 @cache
 def jacobian_points() -> npt.NDArray[np.float64]:
     """Points (value, red, green, blue) of the map of det J, ascending in value, colors 0..1, ``(n, 4)``."""
-    return np.array(json.loads(COLOR_FILE.read_text(encoding="utf-8")), dtype=np.float64)
+    return np.array(json.loads(JACOBIAN_COLORS.read_text(encoding="utf-8")), dtype=np.float64)
 
 
 def jacobian_colors(determinant: npt.NDArray[np.floating]) -> Bytes:

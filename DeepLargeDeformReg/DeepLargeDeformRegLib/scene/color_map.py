@@ -12,6 +12,8 @@ import numpy as np
 import slicer
 import vtk
 
+from ..resources import JACOBIAN_COLORS
+
 # Of what belongs to the fixed and to the moving scan: tellable apart by color-blind eyes too.
 FIXED_COLOR, MOVING_COLOR = (0.0, 0.85, 0.95), (1.0, 0.65, 0.0)
 COLOR_NODE_NAME = "Jacobian determinant (-1 to 5)"
@@ -25,7 +27,6 @@ ATTENTION = (
 )
 LEGEND_SIZE = (0.1, 0.45)  # shares of the view; the letters follow
 MAP_STEPS = 5
-COLOR_FILE = Path(__file__).resolve().parents[2] / "Resources" / "jacobian_colormap.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ MAPS = {
 }
 
 
-def color_points(path: Path = COLOR_FILE) -> list[tuple[float, float, float, float]]:
+def color_points(path: Path = JACOBIAN_COLORS) -> list[tuple[float, float, float, float]]:
     """Points (value, red, green, blue) of the map, ascending in value; the same that the report draws with."""
     return [tuple(point) for point in json.loads(path.read_text(encoding="utf-8"))]
 

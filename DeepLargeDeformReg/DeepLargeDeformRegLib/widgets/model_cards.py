@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MODELS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+from ..resources import MODELS
+
 HEADLINES = ("dice", "tre", "time")
 
 
@@ -70,7 +71,7 @@ def _figure(figure: dict[str, Any]) -> str:
     return f"{figure['measure']}: {figure['value']:.3g}{unit}{before}; {figure.get('data', '')}"
 
 
-def list_cards(folder: Path = MODELS_FOLDER) -> list[CardSummary]:
+def list_cards(folder: Path = MODELS) -> list[CardSummary]:
     """Summaries of all cards of a folder; files that are no cards are left out."""
     cards = []
     for path in sorted(folder.glob("*.json")):

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of three pairs: the sample case at a sixth of its resolution, exchanged, and a scan that is broken."""
     folder = tmp_path_factory.mktemp("cohort")
-    source = Path(__file__).parents[3] / "Resources" / "SampleCase"
+    source = SAMPLE_CASE
     for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
         image = sitk.ReadImage(str(source / f"{name}.nii.gz"))
         sitk.WriteImage(sitk.Shrink(image, (6, 6, 3)), str(folder / f"{name}.nii.gz"))

@@ -1,4 +1,4 @@
-"""The limits of the verdict: one table, Resources/verdict_limits.json, that a site can override."""
+"""The limits of the verdict: one table, resources/verdict_limits.json, that a site can override."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...resources import VERDICT_LIMITS
 from ..errors import BadInputError
 
-TABLE = Path(__file__).resolve().parents[3] / "Resources" / "verdict_limits.json"
 SITE_TABLE = "DEEPLARGEDEFORMREG_VERDICT_LIMITS"
 """Environment variable with the path of a site's own table; what it does not name keeps the limit that ships."""
 
@@ -66,7 +66,7 @@ def load_limits(path: Path | str | None = None) -> Limits:
     Raises:
         BadInputError: if a table cannot be read or holds what is not a limit.
     """
-    entries = _read(TABLE)
+    entries = _read(VERDICT_LIMITS)
     name, table = str(entries["name"]), dict(entries["limits"])
     chosen = path if path is not None else os.environ.get(SITE_TABLE) or None
     if chosen is not None:

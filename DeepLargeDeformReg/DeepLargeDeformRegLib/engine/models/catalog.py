@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ... import resources
 from ..errors import ModelInvalidError, ModelMissingError, OutputError
 from ..networks import RegistrationNetwork, build
 from .card import ModelCard
@@ -23,14 +24,13 @@ from .registration import RegistrationModel
 MODELS_VARIABLE = "DEEPLARGEDEFORMREG_MODELS"
 """Environment variable with further folders of models, separated as in PATH; they come before the shipped ones."""
 
-_SHIPPED = Path(__file__).resolve().parents[3] / "Resources" / "Models"
 _log = logging.getLogger(__name__)
 
 
 def model_folders() -> tuple[Path, ...]:
     """Folders in which models are looked for, first come first served."""
     extra = [Path(name) for name in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if name]
-    return (*extra, _SHIPPED)
+    return (*extra, resources.MODELS)
 
 
 def list_models(folders: Sequence[Path] | None = None) -> list[ModelCard]:
