@@ -14,10 +14,10 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import LabelMap, Volume
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, register
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, Volume
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from lightning_fabric import Fabric
 from lightning_fabric.accelerators import CPUAccelerator
 from lightning_fabric.strategies import SingleDeviceStrategy
@@ -88,7 +88,7 @@ def registrations(presets: list[str]) -> Iterator[tuple[str, Pretended]]:
         request = RegistrationRequest(fixed, moving, settings, labels, labels)
         with (
             pretended_device() as seen,
-            mock.patch("DeepLargeDeformRegLib.engine.pipeline.choose_device", return_value=DEVICE),
+            mock.patch("DeepLargeDeformRegLib.engine.registration.pipeline.choose_device", return_value=DEVICE),
         ):
             result = register(request)
             assert not result.metrics["warnings"], result.metrics["warnings"]  # such as memory that was not enough

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.engine import fields
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -53,12 +54,12 @@ def test_landmarks_meet_and_nothing_folds(registered: Path) -> None:
 def test_warp_and_simpleitk_give_the_image_that_was_written(
     registered: Path, sample_case: Path, tmp_path: Path, ending: str
 ) -> None:
-    from DeepLargeDeformRegLib.engine import files
+    from DeepLargeDeformRegLib.core import files
 
     fixed = sitk.ReadImage(str(sample_case / "fixed.nii.gz"))
     transform_file = tmp_path / f"t{ending}"
     grid = files.read_volume(sample_case / "fixed.nii.gz").grid
-    files.write_transform(files.to_field(files.read_transform(registered / "t.h5"), grid), transform_file)
+    fields.write_transform(fields.to_field(fields.read_transform(registered / "t.h5"), grid), transform_file)
     warped_file = tmp_path / "w.nii.gz"
     done = command(
         *("warp", transform_file, sample_case / "fixed.nii.gz"),
@@ -67,7 +68,7 @@ def test_warp_and_simpleitk_give_the_image_that_was_written(
     assert done.returncode == 0, done.stderr
     moving = sitk.ReadImage(str(sample_case / "moving.nii.gz"), sitk.sitkFloat32)
     lowest = float(sitk.GetArrayViewFromImage(moving).min())
-    transform = files.read_transform(transform_file)
+    transform = fields.read_transform(transform_file)
     theirs = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkLinear, lowest))
     written = sitk.GetArrayFromImage(sitk.ReadImage(str(registered / "warped.nii.gz")))
     warped = sitk.GetArrayFromImage(sitk.ReadImage(str(warped_file)))

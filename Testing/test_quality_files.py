@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from DeepLargeDeformRegLib import cli
-from DeepLargeDeformRegLib.engine import files, metrics, pipeline
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
+from DeepLargeDeformRegLib.core import files
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine import fields, metrics
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.job import EvaluateJob, RegistrationJob, run_evaluate, run_job
-from DeepLargeDeformRegLib.engine.maps import NOT_DEFINED, TITLES
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.metrics.maps import NOT_DEFINED, TITLES
+from DeepLargeDeformRegLib.engine.registration import pipeline
 from DeepLargeDeformRegLib.report import write_report
 
 
@@ -71,7 +73,7 @@ def written(sample_case: Path, tmp_path_factory: pytest.TempPathFactory) -> Writ
         run_job(job, write_report=write_report)
     (backward,) = seen
     assert backward is not None
-    forward = files.to_field(files.read_transform(folder / "transform.nrrd"), files.read_volume(job.fixed).grid)
+    forward = fields.to_field(fields.read_transform(folder / "transform.nrrd"), files.read_volume(job.fixed).grid)
     numbers = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return Written(folder, numbers, forward, backward)
 

@@ -26,17 +26,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine import metrics, pipeline
-from DeepLargeDeformRegLib.engine.errors import RegistrationError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.files.common import write_text
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import Volume
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, register
-from DeepLargeDeformRegLib.engine.presets import Preset, find_preset
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
-from DeepLargeDeformRegLib.engine.warping import warp_labels
+from DeepLargeDeformRegLib.core.errors import RegistrationError
+from DeepLargeDeformRegLib.core.files.common import write_text
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Volume
+from DeepLargeDeformRegLib.core.labels import match_labels
+from DeepLargeDeformRegLib.core.presets import Preset, find_preset
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine import fields, metrics
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor, warp_labels
+from DeepLargeDeformRegLib.engine.registration import pipeline
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -163,7 +163,7 @@ def _peer(case: Case, name: str) -> tuple[DisplacementField, float]:
     grid = common_grid(case)
     scans = []
     for volume, matrix in ((case.fixed, np.eye(4)), (case.moving, linear)):
-        tensor = volume.tensor() if case.window is None else volume.tensor().clamp(*case.window)
+        tensor = as_tensor(volume) if case.window is None else as_tensor(volume).clamp(*case.window)
         warped = fields.warp(tensor, volume.grid, fields.from_affine(matrix, grid), fill=float(tensor.min()))
         scans.append(Volume(warped[0, 0].numpy(), grid))
     call = deeds(Path(name.split("=", 1)[1])) if name.startswith("deeds=") else PEERS[name].register
@@ -205,7 +205,7 @@ def measure(case: Case, field: DisplacementField) -> Row:
         warped = warp_labels(case.moving_labels, on_fixed, case.fixed_labels.grid)
         overlaps = [
             metrics.dice(case.fixed_labels.array == first, warped.array == second)
-            for first, second in metrics.match_labels(case.fixed_labels, case.moving_labels)
+            for first, second in match_labels(case.fixed_labels, case.moving_labels)
         ]
         row["dice"] = float(np.mean([value for value in overlaps if value is not None]))
     folded = fields.jacobian_determinant(on_fixed) <= 0

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files import read_volume
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files import read_volume
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import torch
 import typer
-from DeepLargeDeformRegLib.engine.errors import RegistrationError
+from DeepLargeDeformRegLib.core.errors import RegistrationError
 from DeepLargeDeformRegLib.engine.models import find_model
 from DeepLargeDeformRegLib.resources import MODELS
 from rich.console import Console

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from DeepLargeDeformRegLib.engine.errors import BadInputError, OutputError
+from DeepLargeDeformRegLib.core.errors import BadInputError, OutputError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.engine import losses, networks
-from DeepLargeDeformRegLib.engine.errors import BadInputError
 from DeepLargeDeformRegLib.engine.models import Channel
 
 from .schema import build, load_yaml, to_plain

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
-from DeepLargeDeformRegLib.engine.files.common import read_text, write_text
+from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
+from DeepLargeDeformRegLib.core.files.common import read_text, write_text
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine.models import Figure
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table

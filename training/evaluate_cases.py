@@ -11,9 +11,9 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from DeepLargeDeformRegLib.engine.errors import CancelledError, RegistrationError
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult, register
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core.errors import CancelledError, RegistrationError
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 from .data import Pair
 from .evaluate_learn2reg import file_name, voxel_field, write_field

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.files.common import written_whole
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
+from DeepLargeDeformRegLib.core.files.common import written_whole
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 
 from .data import Pair
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from DeepLargeDeformRegLib.engine.files.common import written_whole
+from DeepLargeDeformRegLib.core.files.common import written_whole
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch

@@ -18,13 +18,12 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine import metrics
+from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
+from DeepLargeDeformRegLib.core.files.common import write_text
+from DeepLargeDeformRegLib.core.images import LabelMap
+from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.device import describe_device
-from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.files.common import write_text
-from DeepLargeDeformRegLib.engine.images import LabelMap
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor
 from DeepLargeDeformRegLib.engine.models import Figure, ModelCard, RegistrationModel, load_model
 from DeepLargeDeformRegLib.resources import MODELS
 from rich.console import Console
@@ -117,8 +116,8 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
         shift[:3, 3] = np.subtract(center_of(moving, moving_labels, pair.moving.mask(), config), center)
     grid = grid_around(center, config.grid)
     outside = model.card.outside
-    fixed_input = fields.warp(fixed.tensor(), fixed.grid, fields.identity(grid), fill=outside)
-    moving_input = fields.warp(moving.tensor(), moving.grid, fields.from_affine(shift, grid), fill=outside)
+    fixed_input = fields.warp(as_tensor(fixed), fixed.grid, fields.identity(grid), fill=outside)
+    moving_input = fields.warp(as_tensor(moving), moving.grid, fields.from_affine(shift, grid), fill=outside)
     start = time.perf_counter()
     predicted = model.predict(fixed_input, moving_input, grid).to("cpu")
     case = {"seconds": time.perf_counter() - start}

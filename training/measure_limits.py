@@ -18,14 +18,13 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from DeepLargeDeformRegLib.core.errors import RegistrationError
+from DeepLargeDeformRegLib.core.files.common import write_text
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import metrics
-from DeepLargeDeformRegLib.engine.errors import RegistrationError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.files import read_transform, to_field, write_transform
-from DeepLargeDeformRegLib.engine.files.common import write_text
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, read_transform, to_field, write_transform
 from DeepLargeDeformRegLib.engine.metrics import Limits, MeasureInput, judge, load_limits
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, register
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from rich.console import Console
 from rich.table import Table
 

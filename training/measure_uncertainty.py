@@ -4,8 +4,9 @@ Registers the pairs of the benchmark that have landmarks, as loaded and without 
 error at each landmark with the true one: Spearman's rank correlation within each pair, and the medians. Each pair is
 registered to the end and, for maps that are wrong, without a search and with a few steps of refinement (``--early``):
 a map that is as near the truth as the observers who set the landmarks has no errors left to rank, and a law that has
-seen good maps alone says nothing of bad ones. The law of ``engine/agreement.py`` is fitted anew on all other pairs
-for each pair (leave one out), which tells how well it carries over, and on all pairs, which gives the constants.
+seen good maps alone says nothing of bad ones. The law of ``engine/registration/uncertainty.py`` is fitted anew
+on all other pairs for each pair (leave one out), which tells how well it carries over, and on all pairs, which gives
+the constants.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine import metrics, pipeline
-from DeepLargeDeformRegLib.engine.agreement import SMALLEST_MISMATCH, SMALLEST_STRAIN
-from DeepLargeDeformRegLib.engine.errors import RegistrationError
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, register
-from DeepLargeDeformRegLib.engine.presets import find_preset
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core.errors import RegistrationError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.presets import find_preset
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine import fields, metrics
+from DeepLargeDeformRegLib.engine.fields import as_tensor
+from DeepLargeDeformRegLib.engine.registration import pipeline
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
+from DeepLargeDeformRegLib.engine.registration.uncertainty import SMALLEST_MISMATCH, SMALLEST_STRAIN
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -112,7 +114,7 @@ def errors_of(case: Case, symmetric: bool = False, early: int = 0) -> Errors:
         case.name,
         early,
         metrics.landmark_errors(result.field, case.landmarks).astype(np.float64),
-        _at(result.uncertainty.tensor(), result.uncertainty.grid, points),
+        _at(as_tensor(result.uncertainty), result.uncertainty.grid, points),
         _at(result.evidence.mismatch, result.evidence.grid, points),
         _at(result.evidence.strain, result.evidence.grid, points),
     )

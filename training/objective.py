@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine import losses
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields, losses
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.networks import NetworkOutput
 from torch import Tensor, nn
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.field import DisplacementField
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from torch import Tensor
 
 from .config import Config

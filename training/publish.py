@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from DeepLargeDeformRegLib.core.errors import BadInputError, ModelMissingError, RegistrationError
+from DeepLargeDeformRegLib.core.images import Label
 from DeepLargeDeformRegLib.engine import networks
-from DeepLargeDeformRegLib.engine.errors import BadInputError, ModelMissingError, RegistrationError
-from DeepLargeDeformRegLib.engine.images import Label
 from DeepLargeDeformRegLib.engine.models import Figure, ModelCard, find_model, save_model
 from DeepLargeDeformRegLib.resources import MODELS
 from rich.console import Console

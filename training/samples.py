@@ -10,10 +10,10 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import LabelMap, Volume
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, Volume
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor
 from DeepLargeDeformRegLib.engine.models import Channel
 from torch import Tensor
 
@@ -117,8 +117,8 @@ def place(
 ) -> Scan:
     """Resample a scan onto the training grid.
 
-    As the extension does at use (``engine/deform.py``): linear interpolation, the grid's middle at ``center``, then
-    the card's channels. Labels are interpolated one by one, so that their rims are soft.
+    As the extension does at use (``engine/registration/deform.py``): linear interpolation, the grid's
+    middle at ``center``, then the card's channels. Labels are interpolated one by one, so that their rims are soft.
 
     Args:
         volume: the scan, any orientation.
@@ -131,7 +131,7 @@ def place(
     """
     grid = grid_around(center, config)
     still = fields.identity(grid)
-    image = fields.warp(volume.tensor(), volume.grid, still, fill=config.outside)
+    image = fields.warp(as_tensor(volume), volume.grid, still, fill=config.outside)
     inputs = torch.cat([channel.apply(image) for channel in channels], dim=1)[0]
     shares = region = None
     if labels is not None and values:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 
 T = TypeVar("T")
 

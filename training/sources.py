@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.engine.device import constant
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
 
 from .config import ROOT, Config
 from .data import DataSet, Pair, Subject, open_data_set, read_names, read_pair_names

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
+from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.logging import RichHandler

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
+from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.engine.networks import NetworkOutput, RegistrationNetwork
 from lightning_fabric import Fabric
 from safetensors import SafetensorError

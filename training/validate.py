@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.networks import RegistrationNetwork
 from torch import Tensor
 

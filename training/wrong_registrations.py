@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 
 Wrong = Callable[[DisplacementField, ImageGrid], DisplacementField]
 """Makes a wrong map of a good one (fixed to moving, mm) and the moving scan's grid."""

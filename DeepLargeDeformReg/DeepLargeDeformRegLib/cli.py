@@ -16,12 +16,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .engine.errors import MemoryExhaustedError, RegistrationError
+from .core.errors import MemoryExhaustedError, RegistrationError
+from .core.progress import Monitor, ProgressEvent
+from .core.settings import RegistrationSettings
 from .engine.job import EvaluateJob, RegistrationJob, WarpJob, run_evaluate, run_job, run_warp
 from .engine.models import list_models
 from .engine.networks import describe_all
-from .engine.progress import Monitor, ProgressEvent
-from .engine.settings import RegistrationSettings
 from .report import write_report
 from .resources import SAMPLE_CASE
 

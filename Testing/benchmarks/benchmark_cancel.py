@@ -130,8 +130,8 @@ class Silence:
 
 def longest_silence(scans: JobFolder, settings: dict[str, object], write_report: Callable[..., None]) -> None:
     """Prints the longest silences of a whole registration."""
+    from DeepLargeDeformRegLib.core.progress import Monitor, ProgressEvent
     from DeepLargeDeformRegLib.engine.job import RegistrationJob, run_job
-    from DeepLargeDeformRegLib.engine.progress import Monitor, ProgressEvent
 
     silence = Silence()
 

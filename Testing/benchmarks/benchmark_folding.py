@@ -17,9 +17,8 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from DeepLargeDeformRegLib.engine import folding
-from DeepLargeDeformRegLib.engine.field import DisplacementField, jacobian_determinant
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, folding, jacobian_determinant
 
 SHARES_PERCENT = (0.001, 0.01, 0.1, 0.5)
 

@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import losses
-from DeepLargeDeformRegLib.engine.field import DisplacementField, jacobian_matrix
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, jacobian_matrix
 from torch import Tensor
 
 SPACING = (1.5, 1.5, 2.0)

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine import files
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.images import Volume
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
-from DeepLargeDeformRegLib.engine.warping import warp_labels, warp_volume
+from DeepLargeDeformRegLib.core import files
+from DeepLargeDeformRegLib.core.images import Volume
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_labels, warp_volume
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult
 from DeepLargeDeformRegLib.report import write_report
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.raw_nrrd import open_raw_nrrd, write_raw_nrrd
+from DeepLargeDeformRegLib.core.raw_nrrd import open_raw_nrrd, write_raw_nrrd
 from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, WorkerClient, WorkerError
 from DeepLargeDeformRegLib.worker.job_folder import JobFolder

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from DeepLargeDeformRegLib.engine.field import identity
-from DeepLargeDeformRegLib.engine.files import read_volume, write_transform, write_volume
-from DeepLargeDeformRegLib.engine.progress import Monitor
+from DeepLargeDeformRegLib.core.files import read_volume, write_volume
+from DeepLargeDeformRegLib.core.progress import Monitor
+from DeepLargeDeformRegLib.engine.fields import identity, write_transform
 
 FIELD_ROW = "worker makes a field (not counted)"
 Outcome = tuple[dict[str, Any], dict[str, str]]

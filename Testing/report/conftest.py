@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.job import RegistrationJob, run_job
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult
 from DeepLargeDeformRegLib.report import write_report
 
 from Testing.report.browser import Page, browser_page, chromium

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.engine.job import EvaluateJob, run_evaluate
 from DeepLargeDeformRegLib.report import charts, write_report
 

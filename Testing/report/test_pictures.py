@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import Volume
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Volume
 from DeepLargeDeformRegLib.report import png
 from DeepLargeDeformRegLib.report.case import Case
 from DeepLargeDeformRegLib.report.pictures import PlanePictures, scale_of

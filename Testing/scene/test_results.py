@@ -282,7 +282,7 @@ def test_region_and_landmarks(nodes: Any, fixed_image: sitk.Image) -> None:
 
 
 def test_quality_maps_are_bright_where_to_look(collected: Any) -> None:
-    from DeepLargeDeformRegLib.engine.maps import TITLES
+    from DeepLargeDeformRegLib.engine.metrics.maps import TITLES
     from DeepLargeDeformRegLib.scene import color_map
 
     assert set(color_map.MAPS) == set(TITLES)

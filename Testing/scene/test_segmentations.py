@@ -57,7 +57,7 @@ def test_other_geometry_is_resampled_by_nearest_neighbor(segmentation: Any, labe
 def test_engine_reads_the_file_with_names_and_terminology(
     segmentation: Any, label_image: sitk.Image, tmp_path: Any
 ) -> None:
-    from DeepLargeDeformRegLib.engine.files.label_maps import read_label_map
+    from DeepLargeDeformRegLib.core.files.label_maps import read_label_map
     from DeepLargeDeformRegLib.scene.segmentations import write_label_map
 
     write_label_map(segmentation, label_image, tmp_path / "organs.seg.nrrd", names={"b": "Kidney"})

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 
 from training import build as building
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.engine.models import RegistrationModel
 
 from training.config import ROOT, load_config

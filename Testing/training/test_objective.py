@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import losses
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.field import DisplacementField, from_voxels, warp_voxels
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, from_voxels, warp_voxels
 from DeepLargeDeformRegLib.engine.networks import LevelField, NetworkOutput
 
 from training.config import LossConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.engine.models import Figure, load_model
 from DeepLargeDeformRegLib.engine.models.card import Channel
 from safetensors.torch import load_file

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import LabelMap, Volume
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, Volume
+from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.models import Channel
 
 from training.config import AugmentationConfig, GridConfig

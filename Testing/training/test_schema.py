@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 
 from training.config import Config, load_config
 from training.schema import build, load_yaml, to_plain

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 
 from training import sources
 from training.config import ROOT, AugmentationConfig, Config, DataConfig, GridConfig, LossConfig, load_config

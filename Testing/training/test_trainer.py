@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
+from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 
 from training.checkpoint import load_checkpoint
 from training.config import ROOT, LossConfig, NetworkConfig, PhaseConfig

@@ -71,8 +71,8 @@ def test_choices_come_back_with_the_scene(application: Any, tmp_path: Path) -> N
 
 
 def test_settings_and_presets_are_those_of_the_engine(application: Any) -> None:
-    from DeepLargeDeformRegLib.engine.presets import PRESETS
-    from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+    from DeepLargeDeformRegLib.core.presets import PRESETS
+    from DeepLargeDeformRegLib.core.settings import RegistrationSettings
     from DeepLargeDeformRegLib.widgets import model_cards
 
     widget = application.open_module(MODULE)

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.progress import Monitor
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.progress import Monitor
 
 Outcome = tuple[dict[str, Any], dict[str, str]]
 STAGES = ("read", "prealign", "network", "start", "refine", "repair", "measure", "write")

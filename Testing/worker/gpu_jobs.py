@@ -19,7 +19,7 @@ NAME = "Test GPU"
 
 def load() -> dict[str, Any]:
     facts = jobs.load()
-    from DeepLargeDeformRegLib.engine import pipeline
+    from DeepLargeDeformRegLib.engine.registration import pipeline
 
     deform, warm_model, describe = pipeline.deform, pipeline.warm_model, pipeline.describe_device
     left = [int(os.environ.get("DLDR_TEST_GPU_FAILURES", "0"))]

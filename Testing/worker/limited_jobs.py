@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from DeepLargeDeformRegLib.engine.progress import Monitor
+from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.worker import jobs
 
 release = jobs.release

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 
 from .dirlab import dirlab_4dct, dirlab_copdgene
 from .folders import class_folders, image_label_folders, subject_folders

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from DeepLargeDeformRegLib.engine.errors import BadInputError, RegistrationError
+from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from rich.console import Console
 from rich.progress import track
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files import check_same_space, read_label_map
-from DeepLargeDeformRegLib.engine.files.common import read_text
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files import check_same_space, read_label_map
+from DeepLargeDeformRegLib.core.files.common import read_text
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 
 from .subjects import DataSet, Pair, Subject, volume_files
 

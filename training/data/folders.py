@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files import check_same_space, read_label_map, read_volume
-from DeepLargeDeformRegLib.engine.images import Label, LabelMap
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files import check_same_space, read_label_map, read_volume
+from DeepLargeDeformRegLib.core.images import Label, LabelMap
 
 from .splits import read_names, read_pair_names
 from .subjects import DataSet, Subject, header_grid, subject_of_files, volume_files

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files.common import read_text
-from DeepLargeDeformRegLib.engine.images import LandmarkPairs
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files.common import read_text
+from DeepLargeDeformRegLib.core.images import LandmarkPairs
 
 from .subjects import DataSet, Pair, Subject, header_grid, stem, subject_of_files
 

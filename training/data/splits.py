@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files.common import read_text, write_text
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files.common import read_text, write_text
 
 
 def read_names(path: Path) -> list[str]:

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files import VOLUME_ENDINGS, check_same_space, read_label_map, read_volume
-from DeepLargeDeformRegLib.engine.files.common import ending
-from DeepLargeDeformRegLib.engine.files.volumes import open_image
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files import VOLUME_ENDINGS, check_same_space, read_label_map, read_volume
+from DeepLargeDeformRegLib.core.files.common import ending
+from DeepLargeDeformRegLib.core.files.volumes import open_image
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 
 
 @dataclass(frozen=True, eq=False)

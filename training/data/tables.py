@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files import pair_landmarks, read_landmark_pairs, read_landmarks
-from DeepLargeDeformRegLib.engine.files.common import read_text
-from DeepLargeDeformRegLib.engine.images import LandmarkPairs
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files import pair_landmarks, read_landmark_pairs, read_landmarks
+from DeepLargeDeformRegLib.core.files.common import read_text
+from DeepLargeDeformRegLib.core.images import LandmarkPairs
 
 from .subjects import DataSet, Pair, Subject, stem, subject_of_files
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import as_tensor
 from DeepLargeDeformRegLib.engine.losses.mind import mind_ssc
-from DeepLargeDeformRegLib.engine.prealign import prealign
+from DeepLargeDeformRegLib.engine.registration.prealign import prealign
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
@@ -178,7 +179,7 @@ def _resampled(
     low, high = settings.window
     maps = (fields.identity(grid, device=device), fields.from_affine(matrix, grid, device))
     first, second = (
-        (fields.warp(v.tensor(device), v.grid, m, fill=low)[0, 0].clamp(low, high) - low) / (high - low)
+        (fields.warp(as_tensor(v, device), v.grid, m, fill=low)[0, 0].clamp(low, high) - low) / (high - low)
         for v, m in zip((fixed, moving), maps, strict=True)
     )
     return first, second

@@ -10,15 +10,15 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from DeepLargeDeformRegLib.engine.errors import RegistrationError
-from DeepLargeDeformRegLib.engine.files import (
+from DeepLargeDeformRegLib.core.errors import RegistrationError
+from DeepLargeDeformRegLib.core.files import (
     check_output,
     read_label_map,
     read_landmark_pairs,
     read_volume,
     write_landmark_pairs,
 )
-from DeepLargeDeformRegLib.engine.images import LabelMap
+from DeepLargeDeformRegLib.core.images import LabelMap
 from rich.console import Console
 
 from . import KeypointSettings, match, residual

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from DeepLargeDeformRegLib.engine.field import index_gradient
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import index_gradient
 from torch import Tensor
 
 from ..synthesis.draw import blur

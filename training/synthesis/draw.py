@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from DeepLargeDeformRegLib.engine.field import index_gradient
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import index_gradient
 from torch import Tensor
 
 T = TypeVar("T")

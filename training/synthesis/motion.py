@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.device import constant
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from torch import Tensor
 
 from .draw import Draw, blur, ends, smooth_noise

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.device import constant
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from torch import Tensor
 
 from . import abdomen, thorax

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.errors import RegistrationError
-from DeepLargeDeformRegLib.engine.files import check_output, read_volume, written_whole
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.errors import RegistrationError
+from DeepLargeDeformRegLib.core.files import check_output, read_volume, written_whole
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import as_tensor
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -52,7 +53,7 @@ def draw_real(path: Path, grid: ImageGrid, anatomy: str, axes: npt.NDArray) -> N
     size = [max(8, round(extent / s)) for extent, s in zip(volume.grid.extent, grid.spacing, strict=True)]
     corner = volume.grid.corners.min(axis=0)
     target = ImageGrid.axis_aligned(size, grid.spacing, corner.tolist())
-    image = fields.warp(volume.tensor(), volume.grid, fields.identity(target), fill=-1000.0)[0, 0]
+    image = fields.warp(as_tensor(volume), volume.grid, fields.identity(target), fill=-1000.0)[0, 0]
     middle = (target.shape[0] // 2, target.shape[1] // 2, target.shape[2] // 2)
     for axis, plane in zip(axes, range(3), strict=False):
         axis.imshow(_slice(image, plane, middle), cmap="gray", vmin=WINDOWS[anatomy][0], vmax=WINDOWS[anatomy][1])

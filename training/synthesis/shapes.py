@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files import read_label_map, read_volume
+from DeepLargeDeformRegLib.core.files.volumes import read_image
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.device import constant
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.files import read_label_map, read_volume
-from DeepLargeDeformRegLib.engine.files.volumes import read_image
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
@@ -203,7 +203,7 @@ class RealScan:
         matrix = np.eye(4)
         matrix[:3, 3] = corners.mean(axis=0) - grid.center
         place = fields.from_affine(matrix, grid, device)
-        image = fields.warp(volume.tensor(device), volume.grid, place, fill=-1000.0)[0, 0]
+        image = fields.warp(as_tensor(volume, device), volume.grid, place, fill=-1000.0)[0, 0]
         structures = np.zeros(labels.array.shape, np.float32)
         for value, target in self.structures.items():
             structures[labels.array == value] = target

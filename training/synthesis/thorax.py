@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 import torch
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from torch import Tensor
 
 from .draw import Draw, blur, smooth_noise, tube_distance, tube_share

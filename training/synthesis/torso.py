@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
 from torch import Tensor
 
 from .draw import Draw, blur, ends, grain, smooth_noise

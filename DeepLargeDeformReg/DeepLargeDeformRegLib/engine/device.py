@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .errors import BadInputError
+from ..core.errors import BadInputError
 
 
 def choose_device(name: str) -> torch.device:

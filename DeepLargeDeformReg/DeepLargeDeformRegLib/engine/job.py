@@ -12,19 +12,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import field as fields
-from . import files, metrics
-from .errors import BadInputError, OutputError
-from .field import DisplacementField
-from .files.common import write_text
-from .geometry import ImageGrid
-from .images import LandmarkPairs, Volume
-from .maps import TITLES, all_maps
-from .pipeline import RegistrationRequest, RegistrationResult, register
-from .presets import find_preset
-from .progress import Monitor
-from .settings import RegistrationSettings
-from .warping import warp_labels, warp_volume
+from ..core import files
+from ..core.errors import BadInputError, OutputError
+from ..core.files.common import write_text
+from ..core.geometry import ImageGrid
+from ..core.images import LandmarkPairs, Volume
+from ..core.presets import find_preset
+from ..core.progress import Monitor
+from ..core.settings import RegistrationSettings
+from . import fields, metrics
+from .fields import DisplacementField, warp_labels, warp_volume
+from .metrics.maps import TITLES, all_maps
+from .registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
 ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult, str | None, Monitor], None]
@@ -232,8 +231,8 @@ def _from_json(kind: type[JobT], entries: dict[str, Any]) -> JobT:
 
 def _check_outputs(job: RegistrationJob) -> None:
     checks: tuple[tuple[str | None, tuple[str, ...]], ...] = (
-        (job.output_transform, files.TRANSFORM_ENDINGS),
-        (job.output_inverse, files.TRANSFORM_ENDINGS),
+        (job.output_transform, fields.TRANSFORM_ENDINGS),
+        (job.output_inverse, fields.TRANSFORM_ENDINGS),
         (job.output_volume, files.VOLUME_ENDINGS),
         (job.output_segmentation, files.LABEL_ENDINGS),
         (job.output_jacobian, files.VOLUME_ENDINGS),
@@ -287,7 +286,7 @@ def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> Regist
         fixed_labels=labels(job.fixed_segmentation, fixed, "fixed"),
         moving_labels=labels(job.moving_segmentation, moving, "moving"),
         landmarks=_landmarks(job, fixed.grid, moving.grid),
-        initial_transform=files.read_transform(job.initial_transform) if job.initial_transform else None,
+        initial_transform=fields.read_transform(job.initial_transform) if job.initial_transform else None,
         region=files.read_label_map(job.region, what="region of interest") if job.region else None,
     )
 
@@ -306,19 +305,19 @@ def _landmarks(
 
 
 def _field(path: str, grid: ImageGrid) -> DisplacementField:
-    return files.to_field(files.read_transform(path), grid)
+    return fields.to_field(fields.read_transform(path), grid)
 
 
 def _write(
     job: RegistrationJob, request: RegistrationRequest, result: RegistrationResult, compress: bool, monitor: Monitor
 ) -> None:
     if job.output_transform:
-        files.write_transform(result.field, job.output_transform, compress)
+        fields.write_transform(result.field, job.output_transform, compress)
         monitor.check()
     if job.output_inverse:
         inverse = fields.invert(result.field, request.moving.grid, monitor=monitor)
         monitor.check()
-        files.write_transform(inverse.field, job.output_inverse, compress)
+        fields.write_transform(inverse.field, job.output_inverse, compress)
         monitor.check()
     if job.output_volume:
         files.write_volume(result.warped, job.output_volume, compress)

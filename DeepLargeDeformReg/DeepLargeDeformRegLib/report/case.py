@@ -11,12 +11,12 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from ..engine import field as fields
-from ..engine import metrics
-from ..engine.field import DisplacementField
-from ..engine.images import LabelMap, Volume
-from ..engine.pipeline import RegistrationRequest, RegistrationResult
-from ..engine.presets import PRESETS
+from ..core.images import LabelMap, Volume
+from ..core.labels import match_labels
+from ..core.presets import PRESETS
+from ..engine import fields
+from ..engine.fields import DisplacementField
+from ..engine.registration.pipeline import RegistrationRequest, RegistrationResult
 from .planes import Box, Plane2D, Points, sample
 
 FRAME_MM = 30.0  # what is shown around the structures
@@ -56,7 +56,7 @@ class Case:
         structures: tuple[Structure, ...] = ()
         if request.fixed_labels is not None and request.moving_labels is not None:
             names = {label.value: label.name for label in request.fixed_labels.labels}
-            pairs = metrics.match_labels(request.fixed_labels, request.moving_labels)
+            pairs = match_labels(request.fixed_labels, request.moving_labels)
             structures = tuple(Structure(names[fixed], fixed, moving) for fixed, moving in pairs)
         return cls(request, result, structures)
 

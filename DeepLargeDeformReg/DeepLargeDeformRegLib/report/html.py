@@ -13,11 +13,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from .. import __version__
+from ..core.files import written_whole
+from ..core.images import LabelMap, Volume
+from ..core.progress import Monitor
 from ..engine import metrics as measures
-from ..engine.files import written_whole
-from ..engine.images import LabelMap, Volume
-from ..engine.pipeline import RegistrationRequest, RegistrationResult
-from ..engine.progress import Monitor
+from ..engine.registration.pipeline import RegistrationRequest, RegistrationResult
 from . import charts, numbers
 from .case import Case
 from .pictures import Picture, PlanePictures, Scale, finest_mm, scale_of

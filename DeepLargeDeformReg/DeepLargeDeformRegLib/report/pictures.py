@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.images import Volume
+from ..core.images import Volume
 from . import png, vector
 from .case import Case
 from .colors import FIXED_COLOR, PROPAGATED_COLOR, jacobian_colors, millimeter_colors

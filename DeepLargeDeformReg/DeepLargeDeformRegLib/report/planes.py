@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..engine import field as fields
-from ..engine.images import Volume
+from ..core.images import Volume
+from ..engine import fields
+from ..engine.fields import as_tensor
 
 Points = npt.NDArray[np.float64]
 Plane2D = npt.NDArray[np.float32]
@@ -104,5 +105,5 @@ def sample(volume: Volume, points: Points, nearest: bool = False) -> Plane2D:
     """Values of a volume at LPS points ``(..., 3)``, trilinear or nearest; beyond its border the border's value."""
     index = torch.from_numpy(volume.grid.to_index(points.reshape(-1, 3)).T.copy()).to(torch.float32)
     mode = "nearest" if nearest else "bilinear"
-    found = fields.sample(volume.tensor(), index.reshape(1, 3, 1, 1, -1), mode, "border")
+    found = fields.sample(as_tensor(volume), index.reshape(1, 3, 1, 1, -1), mode, "border")
     return found.reshape(points.shape[:-1]).numpy()

@@ -31,7 +31,7 @@ MAP_STEPS = 5
 
 @dataclass(frozen=True)
 class MapStyle:
-    """How a quality map of ``engine/maps.py`` is shown.
+    """How a quality map of ``engine/metrics/maps.py`` is shown.
 
     Args:
         title: name for people, with the unit. legend: the same, short.

@@ -14,7 +14,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from ..raw_nrrd import RawFile, open_raw_nrrd
+from ..core.raw_nrrd import RawFile, open_raw_nrrd
 from .errors import SceneError
 from .lazy_sitk import sitk
 from .volumes import RAS_TO_LPS, array_to_matrix, remove_node

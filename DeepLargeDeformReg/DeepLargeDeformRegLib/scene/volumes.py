@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 
-from ..raw_nrrd import RawImage, read_raw_nrrd, write_raw_nrrd
+from ..core.raw_nrrd import RawImage, read_raw_nrrd, write_raw_nrrd
 from .errors import SceneError
 from .lazy_sitk import sitk
 

@@ -116,7 +116,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
                 over.
             initial_transform: transform node under which the moving volume is nearly right.
             region: ROI node in the fixed volume.
-            settings: settings of ``engine/settings.py``, such as ``{"preset": "lung-ct", "symmetric": True}``.
+            settings: settings of ``core/settings.py``, such as ``{"preset": "lung-ct", "symmetric": True}``.
             outputs: nodes to overwrite by role: transform, warped, segmentation, jacobian, table, landmarks.
             wanted: what is made beside the transform, of ``scene.exchange.OUTPUTS``; None makes all but ``"parts"``,
                 the linear and the deformable part as two further nodes.

@@ -14,14 +14,14 @@ HEADLINES = ("dice", "tre", "time")
 
 @dataclass(frozen=True)
 class PresetSummary:
-    """A preset of ``engine/presets.py`` for people; ``model`` is the name of its card."""
+    """A preset of ``core/presets.py`` for people; ``model`` is the name of its card."""
 
     title: str
     purpose: str
     model: str | None = None
 
 
-# As in engine/presets.py, which needs torch; a test compares them.
+# As in core/presets.py, which needs torch; a test compares them.
 PRESETS = {
     "lung-ct": PresetSummary(
         "Lung CT, inspiration-expiration",

@@ -11,7 +11,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
 class Preset(enum.Enum):
-    """Kind of scans: names of ``engine/presets.py``."""
+    """Kind of scans: names of ``core/presets.py``."""
 
     LUNG_CT = "lung-ct"
     LIVER_CT = "liver-ct"

@@ -36,7 +36,7 @@ class WorkerError:
     """Why a job ended without a result.
 
     Args:
-        kind: ``"cancelled"``, a kind of ``engine/errors.py``, ``"engine_broken"``, ``"version_mismatch"``, or, where
+        kind: ``"cancelled"``, a kind of ``core/errors.py``, ``"engine_broken"``, ``"version_mismatch"``, or, where
             the process itself is gone, ``"worker_not_started"``, ``"worker_killed"``, ``"worker_crashed"``,
             ``"worker_exited"`` or ``"worker_hung"``.
         message: a sentence for people.

@@ -3,8 +3,8 @@
 Beside each folder lies a lock file that its session holds locked. A lock ends with its process, whatever ended it, so
 a folder whose lock can be taken belongs to nobody any more; process identifiers, which systems reuse, decide nothing.
 
-**What lies in it.** Volumes pass as uncompressed NRRD, written and read by ``raw_nrrd.py`` as fast as memory-mapped
-``.npy``, which has no geometry; compression costs ten times what the whole way costs. ``python -m
+**What lies in it.** Volumes pass as uncompressed NRRD, written and read by ``core/raw_nrrd.py`` as fast as
+memory-mapped ``.npy``, which has no geometry; compression costs ten times what the whole way costs. ``python -m
 Testing.benchmarks.benchmark_worker`` measures the way, and with ``--exchange`` the formats.
 
 Standard library only: Slicer loads this file.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..engine.progress import Monitor
+from ..core.progress import Monitor
 
 Outcome = tuple[dict[str, Any], dict[str, str]]
 

@@ -210,7 +210,7 @@ class Failure(Message):
 
     Args:
         job: identifier of the job.
-        kind: kind of ``engine/errors.py``, or one of the worker: ``engine_broken``, ``unknown_job``, ``failed``.
+        kind: kind of ``core/errors.py``, or one of the worker: ``engine_broken``, ``unknown_job``, ``failed``.
         message: a sentence for people.
         detail: for the log; holds no path or name of the job's files.
     """

@@ -33,8 +33,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from .. import __version__
-from ..engine.errors import CancelledError, RegistrationError, is_out_of_memory
-from ..engine.progress import Monitor, ProgressEvent
+from ..core.errors import CancelledError, RegistrationError, is_out_of_memory
+from ..core.progress import Monitor, ProgressEvent
 from . import protocol, windows
 from .job_folder import remove_abandoned
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import losses
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from torch import Tensor
 
 from .conftest import OBLIQUE, noise

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import losses
-from DeepLargeDeformRegLib.engine.field import DisplacementField, from_affine
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, from_affine
 
 from .conftest import noise, smooth_field
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import losses
-from DeepLargeDeformRegLib.engine.field import DisplacementField, from_affine, jacobian_determinant
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, from_affine, jacobian_determinant
 
 from .conftest import OBLIQUE, noise, smooth_field
 

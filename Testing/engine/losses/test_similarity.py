@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import losses
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.losses.stencils import box_count, box_sum
 from torch import Tensor
 

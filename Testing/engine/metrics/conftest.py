@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.engine import files
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs, Volume
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult, register
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core import files
+from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 from training import benchmark_cases
 

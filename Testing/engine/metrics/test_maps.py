@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine import metrics
-from DeepLargeDeformRegLib.engine.maps import NOT_DEFINED, all_maps
+from DeepLargeDeformRegLib.engine import fields, metrics
+from DeepLargeDeformRegLib.engine.metrics.maps import NOT_DEFINED, all_maps
 
 from .conftest import Pair
 

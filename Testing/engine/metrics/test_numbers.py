@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine import metrics
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs, Volume
-from DeepLargeDeformRegLib.engine.warping import warp_labels
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.engine import fields, metrics
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_labels
 
 from .conftest import Pair
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine import metrics
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields, metrics
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.metrics import SITE_TABLE, MeasureInput, judge, load_limits
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationResult, register
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationResult, register
 
 from training import wrong_registrations as wrong
 

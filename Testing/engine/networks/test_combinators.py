@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.field import compose_voxels, warp_voxels
+from DeepLargeDeformRegLib.engine.fields import compose_voxels, warp_voxels
 from DeepLargeDeformRegLib.engine.networks import build
 from DeepLargeDeformRegLib.engine.networks.combinators import (
     AtResolution,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.field import DisplacementField, exponentiate, jacobian_determinant, warp_voxels
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, exponentiate, jacobian_determinant, warp_voxels
 from DeepLargeDeformRegLib.engine.networks import build
 from DeepLargeDeformRegLib.engine.networks.blocks import pool_average
 from DeepLargeDeformRegLib.engine.networks.lapirn import LevelNetwork, ResidualBlock

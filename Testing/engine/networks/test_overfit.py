@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.field import warp_voxels
+from DeepLargeDeformRegLib.engine.fields import warp_voxels
 from DeepLargeDeformRegLib.engine.losses import dice
 from DeepLargeDeformRegLib.engine.networks import build
 from torch import Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.field import warp_voxels
+from DeepLargeDeformRegLib.engine.fields import warp_voxels
 from DeepLargeDeformRegLib.engine.networks import build
 from DeepLargeDeformRegLib.engine.networks.blocks import pool_average, pool_gaussian
 from torch import nn

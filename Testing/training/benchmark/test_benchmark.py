@@ -13,13 +13,13 @@ import pytest
 import scipy.ndimage
 import SimpleITK as sitk
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.files import read_volume
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.images import Label, LabelMap, LandmarkPairs
-from DeepLargeDeformRegLib.engine.pipeline import RegistrationRequest, RegistrationResult, register
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files import read_volume
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 from training import benchmark
 from training.benchmark import COLUMNS, comma_separated, common_grid, markdown, measure, run
@@ -40,7 +40,7 @@ def case(sample_case: Path) -> Case:
 
 
 def _quarter(volume):  # type: ignore[no-untyped-def]
-    pooled = torch.nn.functional.avg_pool3d(volume.tensor(), 4)
+    pooled = torch.nn.functional.avg_pool3d(as_tensor(volume), 4)
     return dataclasses.replace(volume, array=pooled[0, 0].numpy(), grid=volume.grid.coarser(4))
 
 

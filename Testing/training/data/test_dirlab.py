@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.images import LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.images import LandmarkPairs, Volume
 
 from training.data import open_data_set
 from training.data.dirlab import CASES_4DCT, CASES_COPDGENE, Case

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files import read_landmark_pairs
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files import read_landmark_pairs
 
 from training.data import open_data_set
 

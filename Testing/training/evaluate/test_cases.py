@@ -6,7 +6,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from DeepLargeDeformRegLib.engine.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 
 from training.data import Pair, Subject, open_data_set
 from training.evaluate_cases import evaluate_pairs

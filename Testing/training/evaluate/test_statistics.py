@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 
 from training.evaluate_statistics import (
     compare,

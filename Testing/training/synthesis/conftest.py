@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 
 from training.synthesis.scanner import ScannerSettings
 from training.synthesis.shapes import Shape

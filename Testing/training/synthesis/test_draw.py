@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 
 from training.synthesis.draw import Draw, blur, cells, shell_distance, smooth_noise, tube_distance, tube_share
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.engine import fields
 from typer import Typer
 from typer.testing import CliRunner
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..field import DisplacementField, compose, warp
+from ..fields import DisplacementField, compose, warp
 from .stencils import full_precision, masked_mean
 
 

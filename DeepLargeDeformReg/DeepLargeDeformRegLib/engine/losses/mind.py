@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import ImageGrid
+from ...core.geometry import ImageGrid
 from .similarity import SimilarityLoss
 from .stencils import full_precision, require_same_shape
 

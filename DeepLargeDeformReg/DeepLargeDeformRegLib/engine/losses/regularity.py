@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..field import DisplacementField, jacobian_determinant
+from ..fields import DisplacementField, jacobian_determinant
 from .stencils import derivative, full_precision, laplacian, masked_mean, second_derivative, spatial_axes
 
 

@@ -12,17 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...core.geometry import ImageGrid
 from ..device import constant
-from ..geometry import ImageGrid
-from .stencils import (
-    box_count,
-    box_sum,
-    derivative,
-    full_precision,
-    masked_mean,
-    require_same_shape,
-    spatial_axes,
-)
+from .stencils import box_count, box_sum, derivative, full_precision, masked_mean, require_same_shape, spatial_axes
 
 FLAT_VARIANCE = 1e-5
 """Local variance, relative to the image's, below which a neighborhood counts as flat in :func:`local_ncc`."""

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from ..field import DisplacementField
+from ..fields import DisplacementField
 
 P = ParamSpec("P")
 T = TypeVar("T")

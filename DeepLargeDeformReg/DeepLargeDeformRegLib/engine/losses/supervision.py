@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..field import DisplacementField, transform_points
+from ..fields import DisplacementField, transform_points
 from .stencils import full_precision, require_same_shape
 
 

@@ -6,7 +6,7 @@ from .deformation import fold_regions, inverse_consistency, jacobian_statistics
 from .landmarks import landmark_errors, landmark_table, summarize_errors
 from .limits import SITE_TABLE, Limits, load_limits
 from .measure import Measured, MeasureInput, measure
-from .overlap import SurfaceDistances, dice, dice30, label_overlap, match_labels, surface_distances
+from .overlap import SurfaceDistances, dice, dice30, label_overlap, surface_distances
 from .similarity import Similarity, in_place_percent, scan_similarity
 from .verdict import judge
 
@@ -28,7 +28,6 @@ __all__ = [
     "landmark_errors",
     "landmark_table",
     "load_limits",
-    "match_labels",
     "measure",
     "scan_similarity",
     "summarize_errors",

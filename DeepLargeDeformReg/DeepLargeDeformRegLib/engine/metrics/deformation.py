@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from .. import field as fields
-from ..field import DisplacementField
-from ..geometry import ImageGrid
-from ..images import LabelMap, Volume
-from ..progress import Monitor
+from ...core.geometry import ImageGrid
+from ...core.images import LabelMap, Volume
+from ...core.progress import Monitor
+from .. import fields
+from ..fields import DisplacementField
 
 CONSISTENCY_VOXELS = 250_000  # inverse consistency is smooth; a coarser grid measures it in a second
 INVERSION_STEPS = 30

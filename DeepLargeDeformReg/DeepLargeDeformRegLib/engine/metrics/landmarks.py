@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .. import field as fields
-from ..field import DisplacementField
-from ..images import LandmarkPairs
+from ...core.images import LandmarkPairs
+from .. import fields
+from ..fields import DisplacementField
 
 
 def landmark_errors(field: DisplacementField, landmarks: LandmarkPairs) -> npt.NDArray[np.float64]:

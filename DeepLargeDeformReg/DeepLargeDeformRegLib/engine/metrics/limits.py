@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import BadInputError
 from ...resources import VERDICT_LIMITS
-from ..errors import BadInputError
 
 SITE_TABLE = "DEEPLARGEDEFORMREG_VERDICT_LIMITS"
 """Environment variable with the path of a site's own table; what it does not name keeps the limit that ships."""

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .. import field as fields
-from ..field import DisplacementField
-from ..images import LabelMap, LandmarkPairs, Volume
-from ..progress import Monitor
-from ..warping import warp_labels, warp_volume
+from ...core.images import LabelMap, LandmarkPairs, Volume
+from ...core.labels import match_labels
+from ...core.progress import Monitor
+from .. import fields
+from ..fields import DisplacementField, as_tensor, warp_labels, warp_volume
 from .deformation import consistency_map, fold_regions, jacobian_statistics, summarize_consistency
 from .landmarks import landmark_table
-from .overlap import label_overlap, match_labels
+from .overlap import label_overlap
 from .similarity import similarity_table
 from .verdict import judge
 
@@ -136,7 +136,7 @@ def _where_it_matters(given: MeasureInput) -> npt.NDArray[np.bool_]:
         return warp_labels(given.fixed_labels, fields.identity(grid), grid).mask()
     if given.moving is None:
         return np.ones(grid.shape, dtype=bool)
-    seen = torch.ones_like(given.moving.tensor())
+    seen = torch.ones_like(as_tensor(given.moving))
     covered = fields.warp(seen, given.moving.grid, fields.resample(given.field, grid))
     return (covered > 0.5)[0, 0].numpy()
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from ..geometry import ImageGrid
-from ..images import LabelMap
+from ...core.geometry import ImageGrid
+from ...core.images import LabelMap
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
@@ -118,18 +118,6 @@ def label_overlap(
 def volume_ml(labels: LabelMap, value: int) -> float:
     """Volume of a structure, ml: its voxels times the volume of one."""
     return int(np.count_nonzero(labels.array == value)) * labels.grid.voxel_volume / 1000.0
-
-
-def match_labels(fixed: LabelMap, moving: LabelMap) -> tuple[tuple[int, int], ...]:
-    """Pairs of label values (fixed, moving) of the structures that both have: by name, else by value."""
-    by_name = {label.name.casefold(): label.value for label in moving.labels}
-    pairs = [
-        (label.value, by_name[label.name.casefold()]) for label in fixed.labels if label.name.casefold() in by_name
-    ]
-    if not pairs:
-        values = {label.value for label in moving.labels}
-        pairs = [(label.value, label.value) for label in fixed.labels if label.value in values]
-    return tuple(pairs)
 
 
 def bounding_box(mask: Mask) -> Box:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import field as fields
-from ..field import DisplacementField
-from ..geometry import ImageGrid
-from ..images import Volume
+from ...core.geometry import ImageGrid
+from ...core.images import Volume
+from .. import fields
+from ..fields import DisplacementField, as_tensor
 from ..losses.stencils import box_sum
 
 SPACING_MM = 2.5  # finer voxels are averaged to about this: fine enough for organs' edges, and measured in a second
@@ -98,7 +98,7 @@ def _averaged(volume: Volume, spacing: float) -> Volume:
     low, high = np.percentile(volume.array[::2, ::2, ::2], (0.5, 99.5))
     if high <= low:
         low, high = float(volume.array.min()), float(volume.array.max())
-    clipped = volume.tensor().clamp(float(low), float(high))
+    clipped = as_tensor(volume).clamp(float(low), float(high))
     factors = [
         min(max(1, round(spacing / own)), size)
         for own, size in zip(volume.grid.spacing, volume.grid.size, strict=True)
@@ -109,7 +109,7 @@ def _averaged(volume: Volume, spacing: float) -> Volume:
 
 def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:
     warped, covered = _warped(moving, field)
-    local = _local_correlation(fixed.tensor(), warped, covered, _window(fixed.grid))
+    local = _local_correlation(as_tensor(fixed), warped, covered, _window(fixed.grid))
     counted = local[torch.isfinite(local)]
     first, second = fixed.array[covered[0, 0].numpy()], warped[covered].numpy()
     return Similarity(
@@ -122,7 +122,7 @@ def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similar
 
 def _in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) -> float | None:
     warped, covered = _warped(moving, field)
-    target, window = fixed.tensor(), _window(fixed.grid)
+    target, window = as_tensor(fixed), _window(fixed.grid)
     here = _local_correlation(target, warped, covered, window)
     counted = torch.isfinite(here)
     in_place = torch.ones_like(counted)
@@ -148,7 +148,7 @@ def _shifted(image: Tensor, step: int, dimension: int) -> Tensor:
 
 def _warped(moving: Volume, field: DisplacementField) -> tuple[Tensor, Tensor]:
     """The moving scan through a map, 0 where it has no data, and where it has."""
-    warped = fields.warp(moving.tensor(), moving.grid, field, fill=float("nan"))
+    warped = fields.warp(as_tensor(moving), moving.grid, field, fill=float("nan"))
     return warped.nan_to_num(0.0), torch.isfinite(warped)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ...core.errors import ModelInvalidError
+from ...core.images import Label
 from ..device import constant
-from ..errors import ModelInvalidError
-from ..images import Label
 from ..networks import network_names
 
 FORMAT_VERSION = 1

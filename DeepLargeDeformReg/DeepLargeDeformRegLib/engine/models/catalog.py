@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ... import resources
-from ..errors import ModelInvalidError, ModelMissingError, OutputError
+from ...core.errors import ModelInvalidError, ModelMissingError, OutputError
 from ..networks import RegistrationNetwork, build
 from .card import ModelCard
 from .registration import RegistrationModel

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from ...core.geometry import ImageGrid
+from ...core.progress import Monitor
 from ..device import constant
-from ..field import DisplacementField
-from ..geometry import ImageGrid
+from ..fields import DisplacementField
 from ..networks import RegistrationNetwork
-from ..progress import Monitor
 from .card import ModelCard
 from .memory import peak_bytes
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..device import constant
-from ..field import compose_voxels, exponentiate_voxels, warp_voxels
+from ..fields import compose_voxels, exponentiate_voxels, warp_voxels
 
 
 class LevelField(NamedTuple):

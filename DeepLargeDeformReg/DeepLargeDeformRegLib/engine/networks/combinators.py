@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..field import DisplacementField, invert
-from ..geometry import ImageGrid
+from ...core.geometry import ImageGrid
+from ..fields import DisplacementField, invert
 from .base import compose_float, crop_to, resize_displacement, warp_float
 from .blocks import pool_average
 

@@ -10,14 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..device import constant
-from .base import (
-    LevelField,
-    NetworkOutput,
-    RegistrationNetwork,
-    exponentiate_float,
-    resize_displacement,
-    warp_float,
-)
+from .base import LevelField, NetworkOutput, RegistrationNetwork, exponentiate_float, resize_displacement, warp_float
 from .blocks import ReceptiveField, pool_average, start_as_identity
 
 _SLOPE = 0.2

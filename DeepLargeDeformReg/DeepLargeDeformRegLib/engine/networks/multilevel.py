@@ -7,14 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .base import (
-    LevelField,
-    NetworkOutput,
-    RegistrationNetwork,
-    compose_float,
-    resize_displacement,
-    warp_float,
-)
+from .base import LevelField, NetworkOutput, RegistrationNetwork, compose_float, resize_displacement, warp_float
 from .blocks import ReceptiveField, UNet, pool_average, pool_gaussian
 
 

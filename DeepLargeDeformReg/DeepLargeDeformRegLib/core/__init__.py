@@ -1,0 +1,1 @@
+"""What every part may know: free of torch, Qt and Slicer."""

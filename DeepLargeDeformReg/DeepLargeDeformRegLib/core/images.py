@@ -1,0 +1,108 @@
+"""What goes into a registration and comes out of it: volumes, label maps and landmarks, each with its grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from .errors import BadInputError
+from .geometry import ImageGrid
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scalar 3D image.
+
+    Args:
+        array: intensities ``(D, H, W)``, float32.
+        grid: where the voxels are.
+    """
+
+    array: npt.NDArray[np.float32]
+    grid: ImageGrid
+
+    def __post_init__(self) -> None:
+        _check_shape(self.array, self.grid)
+        object.__setattr__(self, "array", np.ascontiguousarray(self.array, dtype=np.float32))
+
+    @classmethod
+    def from_image(cls, image: sitk.Image) -> Volume:
+        """Volume of a scalar SimpleITK image; the voxels are copied."""
+        return cls(sitk.GetArrayFromImage(image).astype(np.float32, copy=False), ImageGrid.from_image(image))
+
+    def to_image(self) -> sitk.Image:
+        """SimpleITK image, float32; the voxels are copied."""
+        return self.grid.to_image(self.array)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One structure of a label map: its voxel value, name, RGB color (0..1) and Slicer terminology entry."""
+
+    value: int
+    name: str
+    color: tuple[float, float, float] | None = None
+    terminology: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """A segmentation whose structures do not overlap.
+
+    Args:
+        array: label values ``(D, H, W)``, int16 or int32; 0 is background.
+        grid: where the voxels are.
+        labels: the structures; made from the values that occur when left empty.
+    """
+
+    array: npt.NDArray[np.integer]
+    grid: ImageGrid
+    labels: tuple[Label, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_shape(self.array, self.grid)
+        wide = np.issubdtype(self.array.dtype, np.integer) and self.array.dtype.itemsize > 2
+        array = np.ascontiguousarray(self.array, dtype=np.int32 if wide else np.int16)
+        object.__setattr__(self, "array", array)
+        if not self.labels:
+            values = np.unique(array)
+            found = tuple(Label(int(v), f"label {int(v)}") for v in values if v != 0)
+            object.__setattr__(self, "labels", found)
+
+    def mask(self, value: int | None = None) -> npt.NDArray[np.bool_]:
+        """Voxels of one label, or of any label."""
+        return self.array == value if value is not None else self.array != 0
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkPairs:
+    """Corresponding points in the fixed and the moving scan, LPS mm, each (n, 3)."""
+
+    fixed: npt.NDArray[np.float64]
+    moving: npt.NDArray[np.float64]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        fixed = np.asarray(self.fixed, dtype=np.float64).reshape(-1, 3)
+        moving = np.asarray(self.moving, dtype=np.float64).reshape(-1, 3)
+        if len(fixed) != len(moving):
+            raise BadInputError(
+                f"There are {len(fixed)} fixed but {len(moving)} moving landmarks; they must come in pairs."
+            )
+        if not (np.all(np.isfinite(fixed)) and np.all(np.isfinite(moving))):
+            raise BadInputError("A landmark has a coordinate that is not a finite number.")
+        object.__setattr__(self, "fixed", fixed)
+        object.__setattr__(self, "moving", moving)
+        if not self.names:
+            object.__setattr__(self, "names", tuple(str(i + 1) for i in range(len(fixed))))
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+
+def _check_shape(array: npt.NDArray, grid: ImageGrid) -> None:
+    if array.shape != grid.shape:
+        raise ValueError(f"array of shape {array.shape} does not fit a grid of shape {grid.shape}")

@@ -1,0 +1,259 @@
+"""Transforms: written so that SimpleITK and 3D Slicer read the same map, and read from either.
+
+A transform maps fixed to moving points (LPS, mm), the direction in which ITK resamples and which Slicer calls "from
+parent". Displacement fields are stored
+
+- as vector images (.nrrd, .mha, .nii.gz, .nii) in float32, compressed: a NIfTI field has intent 1006 and, as that
+  intent demands, its vectors in RAS;
+- as ITK transforms (.h5, .tfm) in float64 without compression, which is all that ITK can write: .h5 takes twice the
+  memory of the field, .tfm as text about five times.
+
+Outside of its grid a field continues here, as in Slicer, with the displacement at the nearest border voxel;
+``sitk.Resample`` takes zero displacement there. On the field's own grid all three agree.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+import torch
+
+from ...core.errors import BadInputError
+from ...core.files.common import PathLike, check_output, ending, quiet_itk, written_whole
+from ...core.files.headers import check_file
+from ...core.files.volumes import check_written, execute, open_image, write_image
+from ...core.geometry import ImageGrid
+from ...core.raw_nrrd import write_raw_nrrd
+from .field import DisplacementField, compose, from_affine, identity
+
+FIELD_ENDINGS = (".nrrd", ".mha", ".nii.gz", ".nii")
+TRANSFORM_ENDINGS = (".h5", ".tfm", *FIELD_ENDINGS)
+
+_READ_AS_IMAGE = (*FIELD_ENDINGS, ".mhd", ".nhdr")
+_READ_AS_TRANSFORM = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
+_DISPLACEMENT_INTENT = 1006
+_INTENT_OFFSET = 68  # of intent_code in a NIfTI-1 header
+
+
+def write_transform(transform: DisplacementField | sitk.Transform, path: PathLike, compress: bool = True) -> None:
+    """Write a transform, whole or not at all.
+
+    Args:
+        transform: a field (batch of one) or, for .h5 and .tfm, any SimpleITK transform; both map fixed to moving.
+        path: its ending chooses the format.
+        compress: False for a .nrrd or .mha file that is read once and removed, as in a job folder.
+
+    Raises:
+        BadInputError: if the ending is unknown, or an image format is asked for a transform that is no field.
+        OutputError: if it could not be written.
+    """
+    check_output(path, TRANSFORM_ENDINGS)
+    kind = ending(path)
+    if kind in FIELD_ENDINGS:
+        if not isinstance(transform, DisplacementField):
+            raise BadInputError(f"{Path(path).name}: an image file holds a displacement field only; use .h5 or .tfm.")
+        if kind in (".nii", ".nii.gz"):
+            _write_nifti(transform, path)
+        elif kind == ".nrrd" and not compress:
+            with written_whole(path) as temporary:
+                grid = transform.grid
+                write_raw_nrrd(_vectors(transform), grid.spacing, grid.origin, grid.direction, temporary)
+        else:
+            write_image(_field_image(transform), path, compress)
+        return
+    if isinstance(transform, DisplacementField):
+        transform = to_sitk(transform)
+    numbers = transform.GetNumberOfParameters()
+    with written_whole(path, size=numbers * (8 if kind == ".h5" else 2)) as temporary:
+        with quiet_itk():
+            sitk.WriteTransform(transform, str(temporary))
+        if kind == ".tfm":
+            _check_text(temporary)
+
+
+def read_transform(path: PathLike) -> sitk.Transform:
+    """Read a 3D transform from fixed to moving points: linear, B-spline, displacement field, or a composite of these.
+
+    Args:
+        path: .h5, .hdf5, .tfm, .txt, .mat or .xfm as ITK, ANTs and Slicer write them, or a displacement field as a
+            vector image (.nrrd, .nhdr, .nii, .nii.gz, .mha, .mhd; LPS, mm).
+
+    Raises:
+        BadInputError: if the file is missing, damaged, holds no 3D transform or numbers that are not finite.
+    """
+    path = Path(path)
+    check_file(path)
+    kind = ending(path)
+    if kind in _READ_AS_IMAGE:
+        return _read_field(path)
+    if kind not in _READ_AS_TRANSFORM:
+        known = ", ".join((*_READ_AS_TRANSFORM, *_READ_AS_IMAGE))
+        raise BadInputError(f"{path.name} is no transform file: its name must end in {known}.")
+    try:
+        with quiet_itk():
+            transform = sitk.ReadTransform(str(path)).Downcast()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if transform.GetDimension() != 3:
+        raise BadInputError(f"{path.name} is a {transform.GetDimension()}D transform; a 3D one is needed.")
+    if not all(_is_finite(part) for part in _parts(transform)):
+        raise BadInputError(f"{path.name} contains numbers that are not finite; the transform cannot be used.")
+    return transform
+
+
+def to_field(
+    transform: sitk.Transform, grid: ImageGrid, device: torch.device | str | None = None
+) -> DisplacementField:
+    """Displacements of any transform at the voxel centers of a grid, float32, batch of one.
+
+    Displacement fields in the transform continue beyond their own grids with the border's displacement.
+    """
+    field = identity(grid)
+    pending: list[sitk.Transform] = []
+    for part in reversed(_parts(transform)):  # ITK applies the last one first
+        if part.GetTransformEnum() == sitk.sitkDisplacementField:
+            outer = _field_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
+            field = compose(outer, _applied(pending, field))
+            pending = []
+        else:
+            pending.append(part)
+    field = _applied(pending, field)
+    return field if device is None else field.to(device)
+
+
+def to_sitk(field: DisplacementField) -> sitk.DisplacementFieldTransform:
+    """The field as a SimpleITK transform (float64, linear interpolation, zero displacement outside of its grid)."""
+    # The transform takes its image over, so it gets one of its own.
+    return sitk.DisplacementFieldTransform(sitk.Cast(_field_image(field), sitk.sitkVectorFloat64))
+
+
+def linear_transform(matrix: npt.ArrayLike) -> sitk.AffineTransform:
+    """The map ``x -> A x`` of a homogeneous matrix (4, 4), LPS mm, as a SimpleITK transform."""
+    values = np.asarray(matrix, dtype=np.float64)
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(values[:3, :3].ravel().tolist())
+    transform.SetTranslation(values[:3, 3].tolist())
+    return transform
+
+
+def linear_matrix(transform: sitk.Transform) -> npt.NDArray[np.float64] | None:
+    """Homogeneous matrix (4, 4), LPS mm, of a linear transform or of a composite of linear ones; None for others."""
+    if not all(part.IsLinear() for part in _parts(transform)):
+        return None
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([transform.TransformPoint(axis) for axis in np.eye(3).tolist()]).T - origin[:, None]
+    matrix[:3, 3] = origin
+    return matrix
+
+
+def _parts(transform: sitk.Transform) -> list[sitk.Transform]:
+    """A composite's transforms, nested ones unpacked; the last one is applied first."""
+    if transform.GetTransformEnum() != sitk.sitkComposite:
+        return [transform.Downcast()]
+    composite = sitk.CompositeTransform(transform)
+    return [part for i in range(composite.GetNumberOfTransforms()) for part in _parts(composite.GetNthTransform(i))]
+
+
+def _applied(pending: list[sitk.Transform], field: DisplacementField) -> DisplacementField:
+    """The field followed by transforms that are no fields, the first of the list applied first; exact on its grid."""
+    if not pending:
+        return field
+    composite = sitk.CompositeTransform([*reversed(pending), to_sitk(field)])
+    matrix = linear_matrix(sitk.CompositeTransform(list(reversed(pending))))
+    if matrix is not None and not field.displacement.any():
+        return from_affine(matrix, field.grid)
+    grid = field.grid
+    image = sitk.TransformToDisplacementField(
+        composite, sitk.sitkVectorFloat64, grid.size, grid.origin, grid.spacing, grid.direction
+    )
+    return _field_of(image)
+
+
+def _vectors(field: DisplacementField) -> npt.NDArray[np.float32]:
+    """View of a batch of one as ``(D, H, W, 3)``."""
+    if field.displacement.shape[0] != 1:
+        raise ValueError(f"one field can be written, not a batch of {field.displacement.shape[0]}")
+    return field.displacement[0].detach().to("cpu", torch.float32).permute(1, 2, 3, 0).numpy()
+
+
+def _field_image(field: DisplacementField) -> sitk.Image:
+    return field.grid.to_image(np.ascontiguousarray(_vectors(field)), is_vector=True)
+
+
+def _field_of(image: sitk.Image) -> DisplacementField:
+    array = sitk.GetArrayFromImage(image).astype(np.float32, copy=False)
+    displacement = torch.from_numpy(np.moveaxis(array, -1, 0)[None].copy())
+    return DisplacementField(displacement, ImageGrid.from_image(image))
+
+
+def _write_nifti(field: DisplacementField, path: PathLike) -> None:
+    """SimpleITK writes vectors with intent 1007 and as they are: intent and RAS signs are set here."""
+    image = _field_image(field)
+    ras = np.array([-1.0, -1.0, 1.0], dtype=np.float32)
+    flipped = field.grid.to_image(sitk.GetArrayViewFromImage(image) * ras, is_vector=True)
+    size = field.displacement.numel() * 4
+    with written_whole(path, size) as temporary:
+        plain = temporary.with_name(temporary.name[: -len(ending(path))] + ".nii")
+        try:
+            with quiet_itk():
+                sitk.WriteImage(flipped, str(plain))
+            check_written(plain)
+            with plain.open("r+b") as stream:
+                stream.seek(_INTENT_OFFSET)
+                stream.write(struct.pack("<h", _DISPLACEMENT_INTENT))
+            if plain != temporary:
+                with plain.open("rb") as source, gzip.open(temporary, "wb", compresslevel=4) as target:
+                    shutil.copyfileobj(source, target, 1 << 22)
+        finally:
+            if plain != temporary:
+                plain.unlink(missing_ok=True)
+
+
+def _check_text(path: Path) -> None:
+    """ITK does not notice a full disk when it writes text; the last line that it writes are the fixed parameters."""
+    with path.open("rb") as stream:
+        stream.seek(max(path.stat().st_size - 65536, 0))
+        end = stream.read()
+    if b"FixedParameters:" not in end or not end.endswith(b"\n"):
+        raise OSError(errno.ENOSPC, "the text ends early")
+
+
+def _read_field(path: Path) -> sitk.Transform:
+    reader = open_image(path)
+    if reader.GetNumberOfComponents() != 3:
+        raise BadInputError(
+            f"{path.name} is no displacement field: it has {reader.GetNumberOfComponents()} value(s) per voxel, not "
+            "3."
+        )
+    reader.SetOutputPixelType(sitk.sitkVectorFloat64)
+    image = execute(reader, path.name)
+    if not np.all(np.isfinite(sitk.GetArrayViewFromImage(image))):
+        raise BadInputError(f"{path.name} contains displacements that are not finite numbers.")
+    return sitk.DisplacementFieldTransform(image)
+
+
+def _is_finite(part: sitk.Transform) -> bool:
+    if part.GetTransformEnum() == sitk.sitkDisplacementField:
+        image = sitk.DisplacementFieldTransform(part).GetDisplacementField()
+        return bool(np.all(np.isfinite(sitk.GetArrayViewFromImage(image))))
+    return bool(np.all(np.isfinite(part.GetParameters())) and np.all(np.isfinite(part.GetFixedParameters())))
+
+
+def _unreadable(path: Path, error: RuntimeError) -> BadInputError:
+    with path.open("rb") as stream:
+        start = stream.read(4096)
+    if b"(Transform " in start:
+        return BadInputError(
+            f"{path.name} holds transform parameters of elastix; export the deformation field as an image instead "
+            "(transformix -def all).",
+            detail=str(error),
+        )
+    return BadInputError(f"{path.name} is damaged or holds no ITK transform.", detail=str(error))

@@ -1,0 +1,34 @@
+"""Scans and label maps through a displacement field."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ...core.geometry import ImageGrid
+from ...core.images import LabelMap, Volume
+from .field import DisplacementField, resample, warp
+
+
+def as_tensor(volume: Volume, device: torch.device | str | None = None) -> torch.Tensor:
+    """Intensities of a scan as ``(1, 1, D, H, W)`` float32; on the CPU it shares memory with the scan."""
+    return torch.from_numpy(volume.array)[None, None].to(device)
+
+
+def warp_volume(moving: Volume, field: DisplacementField, grid: ImageGrid) -> Volume:
+    """Moving scan on a grid through a field, trilinear; outside of the scan its smallest intensity."""
+    on_grid = resample(field, grid)
+    fill = float(moving.array.min())
+    warped = warp(as_tensor(moving), moving.grid, on_grid, fill=fill)
+    return Volume(warped[0, 0].numpy(), grid)
+
+
+def warp_labels(labels: LabelMap, field: DisplacementField, grid: ImageGrid) -> LabelMap:
+    """Label map on a grid through a field, nearest neighbor; names and colors are kept."""
+    on_grid = resample(field, grid)
+    # Label values above 2^24 would be rounded by float32; positions among the labels are small.
+    values = np.array(sorted({0, *(label.value for label in labels.labels)}))
+    positions = np.searchsorted(values, labels.array).clip(0, len(values) - 1).astype(np.float32)
+    warped = warp(torch.from_numpy(positions)[None, None], labels.grid, on_grid, mode="nearest")
+    array = values[warped[0, 0].numpy().astype(int)].astype(labels.array.dtype)
+    return LabelMap(array, grid, labels.labels)

@@ -1,0 +1,1 @@
+"""The registration: pre-alignment, prediction, search, refinement and what joins them."""

@@ -1,0 +1,337 @@
+"""Linear pre-alignment of two scans as they were loaded.
+
+Steps that need no starting guess. First a global search over all translations: the normalized correlation of the
+scans where they overlap, for every shift at once by FFT (Padfield, IEEE TIP 2012), in several intensity windows,
+since soft tissue finds the liver in a larger field of view where air and skin would match any slice of a trunk. The
+best shifts, and the best one at each height of the body, where slices of two trunks resemble each other most, are
+then refined to a rigid or affine map on MIND self-similarity, again counted in the overlap alone: all of them
+briefly, the few best to the end, and the one that explains most of both scans wins. Masks, where given, add their own
+candidate and a term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import torch
+from torch import Tensor
+
+from ...core.errors import BadInputError
+from ...core.geometry import ImageGrid
+from ...core.images import Volume
+from ...core.progress import Monitor
+from .. import fields
+from ..fields import as_tensor
+from ..losses.mind import mind_ssc
+
+Window = tuple[float, float]
+
+SEARCH_VOXELS = 56  # the longer scan axis in the translation search: an FFT of 128^3 at most
+MINIMAL_SEARCH_SPACING = 4.0  # mm; finer adds time, not capture range
+MINIMAL_OVERLAP = 0.25  # of the smaller scan; less is not evidence enough
+REFINEMENT_SPACING = 5.0  # mm
+REFINEMENT_POINTS, REFINEMENT_STEPS = 20_000, 50
+HEIGHT_STEP = 24.0  # mm between candidates along the body; a brief refinement moves them by half of it
+BRIEF_POINTS, BRIEF_STEPS = 4_000, 15
+FINALISTS = 4  # candidates that are refined to the end
+AFFINE_STIFFNESS = 0.05  # against log-scales and shears: a scale of 1.2 costs about as much as a MIND change of 0.002
+OVERLAP_WEIGHT = 0.1  # MIND difference that a candidate pays for losing all overlap
+MASK_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class LinearAlignment:
+    """A linear map from fixed to moving points.
+
+    Args:
+        matrix: homogeneous (4, 4), LPS mm.
+        similarity_loss: mean MIND difference in the overlap (0 = identical).
+        overlap: volume that both scans cover, as a fraction of the smaller one.
+        kind: ``"identity"``, ``"given"``, ``"translation"``, ``"rigid"`` or ``"affine"``.
+    """
+
+    matrix: npt.NDArray[np.float64]
+    similarity_loss: float
+    overlap: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Self-similarity of one scan on a coarse grid, with where it is defined, ready to be sampled."""
+
+    values: Tensor  # (1, C + 1, D, H, W): features, then validity
+    grid: ImageGrid
+    mask: Tensor | None  # (1, 1, D, H, W) structure mask
+
+
+def prealign(
+    fixed: Volume,
+    moving: Volume,
+    windows: Sequence[Window],
+    kind: str = "affine",
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    monitor: Monitor | None = None,
+) -> LinearAlignment:
+    """Find the linear map from fixed to moving points from the scans as loaded.
+
+    Args:
+        fixed: fixed scan.
+        moving: moving scan; position and field of view may differ by any amount.
+        windows: intensity windows (low, high); each proposes shifts, the first one is used for refinement.
+        kind: ``"translation"``, ``"rigid"`` or ``"affine"``.
+        fixed_mask: structure in the fixed scan (> 0 inside), with ``moving_mask`` or not at all.
+        moving_mask: the same structure in the moving scan.
+        monitor: progress and cancellation.
+
+    Returns:
+        The best map found.
+
+    Raises:
+        BadInputError: if no overlap of the scans could be found.
+    """
+    monitor = monitor or Monitor()
+    monitor.report("prealign", 0.0, "Searching for the position of the scans")
+    shifts = _mask_shift(fixed_mask, moving_mask)
+    for window in windows:
+        shifts += translation_candidates(fixed, moving, window, monitor=monitor)
+    if not shifts:
+        raise BadInputError("The two scans have nothing in common that could be aligned; check the selection.")
+    fixed_features = _features(fixed, windows[0], fixed_mask)
+    moving_features = _features(moving, windows[0], moving_mask)
+    monitor.report("prealign", 0.4, "Aligning position and size")
+
+    def refined(
+        candidates: list[npt.NDArray], brief: bool, span: Monitor
+    ) -> list[tuple[float, int, LinearAlignment]]:
+        """Cost, number and map of each candidate, best first."""
+        ranked = []
+        for number, shift in enumerate(candidates):
+            span.report("prealign", number / len(candidates), "Aligning position and size")
+            effort = (BRIEF_POINTS, BRIEF_STEPS) if brief else (REFINEMENT_POINTS, REFINEMENT_STEPS)
+            found, cost = _refine(fixed_features, moving_features, shift, kind, monitor, *effort)
+            ranked.append((cost, number, found))
+        return sorted(ranked, key=lambda one: one[:2])
+
+    candidates = _distinct(shifts)
+    if len(candidates) > FINALISTS:
+        ranked = refined(candidates, brief=True, span=monitor.span(0.4, 0.7))
+        candidates = [candidates[number] for _, number, _ in ranked[:FINALISTS]]
+    best = refined(candidates, brief=False, span=monitor.span(0.7, 1.0))[0][2]
+    monitor.report("prealign", 1.0, "Position found")
+    return best
+
+
+def translation_candidates(
+    fixed: Volume, moving: Volume, window: Window, count: int = 3, monitor: Monitor | None = None
+) -> list[npt.NDArray]:
+    """Shifts (LPS mm, fixed to moving) by overlap-aware correlation of all translations.
+
+    The correlation is normalized over each shift's own overlap; shifts that overlap in less than a quarter of the
+    smaller scan are left out, and the rest is weighted with the square root of the overlap.
+
+    Returns:
+        The ``count`` best ones, best first, and then the best one for each height, ``HEIGHT_STEP`` apart.
+    """
+    spacing = max(MINIMAL_SEARCH_SPACING, max(*fixed.grid.extent, *moving.grid.extent) / SEARCH_VOXELS)
+    fixed_grid, moving_grid = _box(fixed.grid, spacing), _box(moving.grid, spacing)
+    fixed_image, fixed_valid = _on_grid(fixed, fixed_grid, window)
+    moving_image, moving_valid = _on_grid(moving, moving_grid, window)
+    correlation, overlap = _masked_correlation(
+        fixed_image[0, 0].double(),
+        fixed_valid[0, 0].double(),
+        moving_image[0, 0].double(),
+        moving_valid[0, 0].double(),
+        monitor or Monitor(),
+    )
+    score = torch.where(overlap >= MINIMAL_OVERLAP, correlation * overlap.clamp(0, 1).sqrt(), -1.0).numpy()
+    offset = np.array(moving_grid.origin) - np.array(fixed_grid.origin)
+
+    def shift_of(peak: Sequence[int]) -> npt.NDArray:
+        lag = [i if i < n else i - length for i, n, length in zip(peak, fixed_grid.shape, score.shape, strict=True)]
+        return offset - spacing * np.array(lag[::-1])
+
+    heights = []
+    for height in range(0, score.shape[0], max(1, round(HEIGHT_STEP / spacing))):
+        row, column = divmod(int(score[height].argmax()), score.shape[2])
+        if score[height, row, column] > 0:
+            heights.append(shift_of((height, row, column)))
+    shifts = []
+    for _ in range(count):
+        peak = [int(i) for i in np.unravel_index(int(score.argmax()), score.shape)]
+        if score[tuple(peak)] <= 0:
+            break
+        shifts.append(shift_of(peak))
+        around = [np.arange(i - 3, i + 4) % length for i, length in zip(peak, score.shape, strict=True)]
+        score[np.ix_(*around)] = -1.0
+    return shifts + heights
+
+
+def _masked_correlation(
+    f: Tensor, f_valid: Tensor, g: Tensor, g_valid: Tensor, monitor: Monitor
+) -> tuple[Tensor, Tensor]:
+    """Normalized cross-correlation and overlap fraction for all lags; index i holds f(x + i) against g(x)."""
+    shape = [scipy.fft.next_fast_len(a + b - 1, real=True) for a, b in zip(f.shape, g.shape, strict=True)]
+
+    def forward(values: Tensor) -> Tensor:
+        monitor.check()
+        return torch.fft.rfftn(values, shape)
+
+    def backward(values: Tensor) -> Tensor:
+        monitor.check()
+        return torch.fft.irfftn(values, shape)
+
+    f, g = f * f_valid, g * g_valid
+    f_hat, f_valid_hat, f2_hat = forward(f), forward(f_valid), forward(f * f)
+    g_hat, g_valid_hat, g2_hat = forward(g).conj(), forward(g_valid).conj(), forward(g * g).conj()
+    count = backward(f_valid_hat * g_valid_hat).clamp(min=1.0)
+    f_sum, g_sum = backward(f_hat * g_valid_hat), backward(f_valid_hat * g_hat)
+    covariance = backward(f_hat * g_hat) - f_sum * g_sum / count
+    f_variance = (backward(f2_hat * g_valid_hat) - f_sum**2 / count).clamp(min=0)
+    g_variance = (backward(f_valid_hat * g2_hat) - g_sum**2 / count).clamp(min=0)
+    scale = (f_variance * g_variance).sqrt()
+    # Of scans that are the same everywhere only the transform's rounding varies.
+    rounding = 1e-9 * float((f * f).sum() * (g * g).sum()) ** 0.5
+    varies = scale > max(1e-5 * float(scale.max()), rounding)
+    correlation = torch.where(varies, covariance / scale.clamp(min=1e-12), 0.0)
+    smaller = min(float(f_valid.sum()), float(g_valid.sum()))
+    return correlation, count / max(smaller, 1.0)
+
+
+def _refine(
+    fixed: _Features, moving: _Features, shift: npt.NDArray, kind: str, monitor: Monitor, points: int, steps: int
+) -> tuple[LinearAlignment, float]:
+    """Refine one shift to a linear map by Adam; returns it with its cost (lower is better)."""
+    selected, fixed_values, fixed_inside = _points_of(fixed, points)
+    monitor.check()
+    center = selected.mean(dim=0)
+    radius = float((selected - center).norm(dim=1).mean())
+    parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
+    free = {"translation": 3, "rigid": 6, "affine": 12}[kind]
+    active = torch.zeros(12, dtype=torch.float64)
+    active[:free] = 1.0
+    optimizer = torch.optim.Adam([parameters], lr=0.02)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
+    start = torch.as_tensor(shift)
+    smaller = min(1.0, _volume(moving) / _volume(fixed))
+    for _ in range(steps + 1):
+        monitor.check()
+        linear, translation = _linear_map(parameters * active, radius)
+        mapped = (selected - center) @ linear.T + center + start + translation
+        loss, overlap, mask_loss = _compare(moving, mapped, fixed_values, fixed_inside)
+        overlap = (overlap / smaller).clamp(max=1.0)
+        stiffness = AFFINE_STIFFNESS * (parameters[6:] ** 2).sum()
+        cost = loss + OVERLAP_WEIGHT * (1.0 - overlap) ** 2 + MASK_WEIGHT * mask_loss + stiffness
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        schedule.step()
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear.detach().numpy()
+    matrix[:3, 3] = (center + start + translation - linear @ center).detach().numpy()
+    return LinearAlignment(matrix, loss.item(), overlap.item(), kind), cost.item()
+
+
+def _volume(features: _Features) -> float:
+    return float(features.values[:, -1].sum()) * features.grid.voxel_volume
+
+
+def _points_of(features: _Features, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A fixed random set of valid points (n, 3), their features (C, n) and mask values (n,)."""
+    valid = features.values[0, -1].reshape(-1)
+    candidates = torch.nonzero(valid > 0.5)[:, 0]
+    chosen = candidates[torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:count]]
+    positions = fields.points(features.grid, dtype=torch.float64)[0].reshape(3, -1)[:, chosen].T
+    values = features.values[0, :-1].reshape(features.values.shape[1] - 1, -1)[:, chosen]
+    inside = None if features.mask is None else features.mask.reshape(-1)[chosen]
+    return positions, values, inside
+
+
+def _compare(
+    moving: _Features, mapped: Tensor, fixed_values: Tensor, fixed_inside: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """MIND difference in the overlap, overlap fraction, and soft Dice loss of the masks at mapped points (n, 3)."""
+    to_index = torch.as_tensor(moving.grid.physical_to_index)
+    index = (mapped @ to_index[:3, :3].T + to_index[:3, 3]).T.reshape(1, 3, 1, 1, -1).float()
+    sampled = fields.sample(moving.values, index)[0, :, 0, 0]
+    weight = sampled[-1]
+    difference = ((sampled[:-1] - fixed_values * weight) ** 2).mean(dim=0)
+    loss = difference.sum() / weight.sum().clamp(min=1.0)
+    mask_loss = torch.zeros((), dtype=loss.dtype)
+    if fixed_inside is not None and moving.mask is not None:
+        moved_inside = fields.sample(moving.mask, index)[0, 0, 0, 0]
+        both = (fixed_inside * moved_inside).sum()
+        mask_loss = 1.0 - 2.0 * both / (fixed_inside.sum() + moved_inside.sum()).clamp(min=1.0)
+    return loss, weight.mean(), mask_loss
+
+
+def _linear_map(parameters: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Linear part (3, 3) and translation (3,) of translation, rotation vector, log-scales and shears."""
+    shift, rotation, scale, shear = parameters[:3], parameters[3:6], parameters[6:9], parameters[9:]
+    zero = torch.zeros((), dtype=parameters.dtype)
+    x, y, z = rotation
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    a, b, c = shear
+    stretch = torch.stack([scale[0], a, b, a, scale[1], c, b, c, scale[2]]).reshape(3, 3)
+    # Radius makes a step of each parameter move the points by about the same distance.
+    return torch.matrix_exp(skew) @ torch.matrix_exp(stretch), shift * radius
+
+
+def _features(volume: Volume, window: Window, mask: Volume | None) -> _Features:
+    grid = _box(volume.grid, max(REFINEMENT_SPACING, max(volume.grid.extent) / 96))
+    image, valid = _on_grid(volume, grid, window)
+    features = mind_ssc(image, radius=1, dilation=1)
+    structure = None if mask is None else fields.warp(as_tensor(mask), mask.grid, fields.identity(grid))
+    return _Features(torch.cat((features * valid, valid), dim=1), grid, structure)
+
+
+def _on_grid(volume: Volume, grid: ImageGrid, window: Window) -> tuple[Tensor, Tensor]:
+    """The windowed scan on a coarser grid, low-pass filtered before, and where it is defined, ``(1, 1, D, H, W)``."""
+    low, high = window
+    image = as_tensor(volume).clamp(low, high)
+    factors = [
+        min(n, max(1, round(g / s)))
+        for g, s, n in zip(grid.spacing, volume.grid.spacing, volume.grid.size, strict=True)
+    ]
+    source = volume.grid
+    if max(factors) > 1:
+        image = torch.nn.functional.avg_pool3d(image, tuple(factors[::-1]))
+        source = source.coarser(factors)
+    still = fields.identity(grid)
+    inside = (fields.warp(torch.ones_like(image), source, still) > 0.5).to(image.dtype)
+    return fields.warp(image, source, still, padding="border"), inside
+
+
+def _box(grid: ImageGrid, spacing: float) -> ImageGrid:
+    """Axis-aligned isotropic grid around all voxel centers."""
+    corners = grid.corners
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    size = np.ceil((high - low) / spacing).astype(int) + 1
+    return ImageGrid.axis_aligned(size.tolist(), (spacing,) * 3, low.tolist())
+
+
+def _mask_shift(fixed_mask: Volume | None, moving_mask: Volume | None) -> list[npt.NDArray]:
+    if fixed_mask is None or moving_mask is None:
+        return []
+    return [_centroid(moving_mask) - _centroid(fixed_mask)]
+
+
+def _centroid(mask: Volume) -> npt.NDArray:
+    inside = np.argwhere(mask.array > 0)
+    if not len(inside):
+        raise BadInputError("A segmentation is empty; choose another one or leave it out.")
+    return mask.grid.to_physical(inside.mean(axis=0)[::-1])
+
+
+def _distinct(shifts: list[npt.NDArray], distance_mm: float = 12.0) -> list[npt.NDArray]:
+    """Shifts without those that lie closer than the refinement reaches anyway."""
+    kept: list[npt.NDArray] = []
+    for shift in shifts:
+        if all(np.linalg.norm(shift - other) > distance_mm for other in kept):
+            kept.append(shift)
+    return kept

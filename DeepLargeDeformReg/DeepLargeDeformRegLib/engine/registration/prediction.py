@@ -1,0 +1,83 @@
+"""What a network sees of two scans, and its field between them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ...core.geometry import ImageGrid
+from ...core.images import Volume
+from ...core.progress import Monitor
+from .. import fields
+from ..fields import DisplacementField, as_tensor
+from ..models import ModelCard, RegistrationModel
+
+
+def predict(
+    fixed: Volume,
+    moving: Volume,
+    linear: npt.NDArray[np.float64],
+    region: ImageGrid,
+    model: RegistrationModel,
+    monitor: Monitor,
+    reverse: bool = False,
+) -> DisplacementField:
+    """The network's field on a grid of its own; where it sees nothing, its rim goes on.
+
+    Args:
+        fixed: the fixed scan in its own intensities.
+        moving: likewise the moving one.
+        linear: homogeneous matrix (4, 4), fixed to moving LPS mm, which the field comes before.
+        region: working grid.
+        model: the network.
+        monitor: progress and cancellation.
+        reverse: the field from the aligned moving to the fixed scan.
+    """
+    grid = network_grid(region, model.card, fixed.grid)
+    seen = linear if reverse else _onto_voxels(linear, grid, moving.grid)
+    outside = model.card.outside
+    first = fields.warp(as_tensor(fixed), fixed.grid, fields.identity(grid), fill=outside)
+    second = fields.warp(as_tensor(moving), moving.grid, fields.from_affine(seen, grid), fill=outside)
+    if reverse:
+        first, second = second, first
+    field = model.predict(first, second, grid, monitor)
+    return field if seen is linear else fields.compose_affine(np.linalg.inv(linear) @ seen, field)
+
+
+def network_grid(region: ImageGrid, card: ModelCard, voxels: ImageGrid) -> ImageGrid:
+    """The grid of a network's input: axis-aligned, at the card's spacing, on the fixed scan's voxels if they fit.
+
+    It covers the working region, or the middle of one beyond the card's largest grid: a network that predicts shares
+    of the extent is wrong on a larger one.
+    """
+    spacing = np.array(card.spacing_mm)
+    corners = region.corners
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    size = np.ceil((high - low) / spacing).astype(int) + 1
+    size = size.clip(card.minimum_size, card.maximum_size)
+    origin = (low + high) / 2 - (size - 1) / 2 * spacing
+    return ImageGrid.axis_aligned(size.tolist(), spacing.tolist(), origin.tolist()).laid_on(voxels)
+
+
+def warnings_of_sight(region: ImageGrid, card: ModelCard) -> list[str]:
+    """What a user must know of a working region that is larger than the network's grid; nothing if it is not."""
+    seen = np.array(network_grid(region, card, region).extent)
+    share = float(np.prod(np.minimum(seen / np.ptp(region.corners, axis=0).clip(1e-6), 1.0)))
+    if share > 0.98:
+        return []
+    return [
+        f"The network saw {share:.0%} of this region, its middle. Look twice at what lies farther out, or choose a "
+        "smaller region of interest around what matters."
+    ]
+
+
+def _onto_voxels(linear: npt.NDArray[np.float64], grid: ImageGrid, voxels: ImageGrid) -> npt.NDArray[np.float64]:
+    """A translation, changed by at most half a voxel so that the grid's points come upon the moving voxels."""
+    if not np.allclose(linear[:3, :3], np.eye(3), atol=1e-9):
+        return linear
+    moved = replace(grid, origin=tuple(np.add(grid.origin, linear[:3, 3]).tolist()))
+    shift = np.eye(4)
+    shift[:3, 3] = np.subtract(moved.laid_on(voxels).origin, grid.origin)
+    return shift

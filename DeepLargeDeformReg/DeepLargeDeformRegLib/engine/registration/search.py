@@ -1,0 +1,127 @@
+"""A global start without training: coupled-convex search over all displacements within a radius.
+
+After Siebert, Hansen and Heinrich, "Fast 3D registration with accurate optimisation and little learning for
+Learn2Reg 2021" (convexAdam), which follows Steinbruecker et al. (ICCV 2009): every displacement of a dense lattice
+of candidates is scored at every coarse voxel; then the best candidate near a smooth field and the smooth field near
+the best candidates are found in turn, with a coupling that closes. Searched again on finer cells, over
+what the coarser search left, as deeds does (Heinrich et al., IEEE TMI 2013).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...core.geometry import ImageGrid
+from ...core.plans import SearchLevel
+from ...core.progress import Monitor
+from .. import fields
+from ..fields import DisplacementField
+
+COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # times a typical cost, per squared voxel
+
+
+def global_search(
+    fixed: Tensor,
+    moving: Tensor,
+    grid: ImageGrid,
+    levels: Sequence[SearchLevel],
+    monitor: Monitor | None = None,
+) -> DisplacementField:
+    """Displacement field by coupled-convex searches, coarse to fine, each on the moving features warped so far.
+
+    Args:
+        fixed: features ``(1, C, D, H, W)`` on ``grid``.
+        moving: features of the linearly aligned moving scan on the same grid.
+        grid: working grid.
+        levels: coarse to fine.
+        monitor: progress and cancellation.
+
+    Returns:
+        Field in mm on the cells of the last level.
+    """
+    monitor = monitor or Monitor()
+    found: DisplacementField | None = None
+    for number, level in enumerate(levels):
+        factor = min(level.factor, *grid.size)
+        warped = moving
+        if found is not None:
+            warped = fields.warp(moving, grid, fields.resample(found, grid), padding="border")
+        pooled = F.avg_pool3d(fixed, factor), F.avg_pool3d(warped, factor)
+        span = monitor.span(number / len(levels), (number + 1) / len(levels))
+        step = coupled_convex(*pooled, grid.coarser(factor), level.radius, span)
+        found = step if found is None else fields.compose(found, step)
+    return found if found is not None else fields.identity(grid, device=fixed.device)
+
+
+def coupled_convex(
+    fixed: Tensor, moving: Tensor, grid: ImageGrid, radius: int, monitor: Monitor | None = None
+) -> DisplacementField:
+    """Displacement field by exhaustive search and coupled-convex smoothing.
+
+    Args:
+        fixed: features ``(1, C, D, H, W)`` on ``grid``.
+        moving: features of the moving scan on the same grid (after linear alignment).
+        grid: coarse grid; one of its voxels is the step of the search.
+        radius: search radius in voxels; ``(2 radius + 1)^3`` candidates a voxel.
+        monitor: progress and cancellation.
+
+    Returns:
+        Field in mm on ``grid``.
+    """
+    monitor = monitor or Monitor()
+    candidates = _candidates(radius, fixed)
+    cost = _costs(fixed, moving, radius, monitor)
+    field = _smooth(_best(cost, candidates))
+    typical = cost.mean()
+    for number, coupling in enumerate(COUPLING):
+        monitor.report("start", 0.6 + 0.4 * number / len(COUPLING), "Searching for large displacements")
+        near = torch.stack(
+            [_near(cost[z], candidates, field[0, :, z], coupling * typical) for z in range(cost.shape[0])]
+        )
+        field = _smooth(near.permute(3, 0, 1, 2)[None])
+    return fields.from_voxels(field, grid)
+
+
+def _candidates(radius: int, like: Tensor) -> Tensor:
+    """All displacements in voxels ``((2 radius + 1)^3, 3)``, components (x, y, z)."""
+    steps = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    z, y, x = torch.meshgrid(steps, steps, steps, indexing="ij")
+    return torch.stack((x, y, z), dim=-1).reshape(-1, 3)
+
+
+def _costs(fixed: Tensor, moving: Tensor, radius: int, monitor: Monitor) -> Tensor:
+    """Squared feature difference ``(D, K, H, W)`` of every candidate; plane by plane to stay in cache."""
+    depth, height, width = fixed.shape[2:]
+    side = 2 * radius + 1
+    padded = F.pad(moving, (radius,) * 6, mode="replicate")[0]
+    cost = fixed.new_empty((depth, side**3, height, width))
+    for z in range(depth):
+        monitor.report("start", 0.6 * z / depth, "Searching for large displacements")
+        reference = fixed[0, :, z, None]
+        for dy in range(side):
+            for dx in range(side):
+                window = padded[:, z : z + side, dy : dy + height, dx : dx + width]
+                difference = (window - reference).square().sum(dim=0)
+                cost[z, dy * side + dx :: side * side] = difference
+    return cost
+
+
+def _best(cost: Tensor, candidates: Tensor) -> Tensor:
+    return candidates[cost.argmin(dim=1)].permute(3, 0, 1, 2)[None]
+
+
+def _near(cost: Tensor, candidates: Tensor, field: Tensor, coupling: Tensor) -> Tensor:
+    """Best candidate near a field for one plane: cost (K, H, W), field (3, H, W) -> (H, W, 3)."""
+    # |c - u|^2 without |u|^2, which is the same for all candidates.
+    distance = candidates.square().sum(dim=1)[:, None, None] - 2 * torch.einsum("kc,chw->khw", candidates, field)
+    return candidates[(cost + coupling * distance).argmin(dim=0)]
+
+
+def _smooth(field: Tensor) -> Tensor:
+    """Two box filters of 3 voxels: about a Gaussian of 1.2 voxels."""
+    padded = F.pad(field, (2,) * 6, mode="replicate")
+    return F.avg_pool3d(F.avg_pool3d(padded, 3, 1), 3, 1)

@@ -1,0 +1,109 @@
+"""What speaks for and against a map: a symmetric map, where solutions disagree, and what error to expect where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...core.geometry import ImageGrid
+from ...core.progress import Monitor
+from .. import fields
+from ..fields import DisplacementField
+from ..losses.mind import mind_ssc
+from ..losses.stencils import derivative, spatial_axes
+
+# Of ``python -m training.measure_uncertainty``: log error of landmarks on log mismatch and log strain.
+ERROR_SCALE_MM = 25.7
+MISMATCH_EXPONENT = 0.54
+STRAIN_EXPONENT = 0.55
+SMALLEST_STRAIN = 0.02  # a map that hardly bends is not without error for that
+SMALLEST_MISMATCH = 1e-3
+
+
+def symmetrized(
+    forward: DisplacementField, backward: DisplacementField, monitor: Monitor | None = None
+) -> DisplacementField:
+    """The mean of the forward map and the inverse of the backward map, both ``(1, 3, D, H, W)`` on one grid.
+
+    Exchanging the scans then gives the inverse map, up to the error of a numerical inverse, where either run alone
+    may miss the other by millimeters (compare Christensen and Johnson, IEEE TMI 2001).
+    """
+    opposite = fields.invert(backward, forward.grid, monitor=monitor).field
+    return DisplacementField((forward.displacement + opposite.displacement) / 2, forward.grid)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What tells where a map errs, ``(1, 1, D, H, W)`` each.
+
+    Args:
+        grid: of all of them.
+        mismatch: mean squared difference of the self-similarities (MIND-SSC) of the fixed and the warped scan.
+        strain: Frobenius norm of the displacement's gradient, the linear alignment left out; dimensionless.
+        spread: root mean square distance of several solutions from their mean, mm; None where there is one solution.
+    """
+
+    grid: ImageGrid
+    mismatch: Tensor
+    strain: Tensor
+    spread: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, fixed: Tensor, warped: Tensor, field: DisplacementField, solutions: Sequence[DisplacementField] = ()
+    ) -> Evidence:
+        """Evidence on a map.
+
+        Args:
+            fixed: fixed scan ``(1, 1, D, H, W)`` on the field's grid.
+            warped: moving scan seen through the field, likewise.
+            field: the map, mm.
+            solutions: independent ones on the same grid, such as a run and the inverse of the one in the other
+                direction, if there are several.
+        """
+        first, second = (mind_ssc(image, 1, 2) for image in (fixed, warped))
+        mismatch = (first - second).square().mean(dim=1, keepdim=True)
+        squares = [
+            derivative(field.displacement, axis).square().sum(dim=1, keepdim=True)
+            for axis in spatial_axes(field.grid.spacing)
+        ]
+        strain = _around(torch.stack(squares).sum(dim=0), 5).sqrt()
+        return cls(field.grid, _around(mismatch, 3), strain, disagreement(solutions) if solutions else None)
+
+    def to(self, device: torch.device | str) -> Evidence:
+        """The same on another device."""
+        spread = None if self.spread is None else self.spread.to(device)
+        return Evidence(self.grid, self.mismatch.to(device), self.strain.to(device), spread)
+
+    def expected_error(self) -> Tensor:
+        """Expected distance from the truth, mm, ``(1, 1, D, H, W)``.
+
+        A power law of mismatch and strain, fitted to the errors of landmarks under good maps and bad ones: errors are
+        large where the warped scan does not look like the fixed one, and where the map had to bend most. Where
+        several solutions disagree, their distance is added in square.
+        """
+        mismatch = self.mismatch.clamp(min=SMALLEST_MISMATCH).pow(MISMATCH_EXPONENT)
+        error = ERROR_SCALE_MM * mismatch * self.strain.clamp(min=SMALLEST_STRAIN).pow(STRAIN_EXPONENT)
+        return error if self.spread is None else (error.square() + self.spread.square()).sqrt()
+
+
+def disagreement(solutions: Sequence[DisplacementField]) -> Tensor:
+    """How far solutions on one grid lie apart: root mean square distance from their mean, mm, ``(1, 1, D, H, W)``.
+
+    Where the images determine the map, runs with another direction, another start and other features end at the
+    same place; where they do not, each ends elsewhere.
+    """
+    stack = torch.cat([solution.displacement for solution in solutions])
+    deviation = stack - stack.mean(dim=0, keepdim=True)
+    return deviation.square().sum(dim=1, keepdim=True).mean(dim=0, keepdim=True).sqrt()
+
+
+def _around(values: Tensor, window: int) -> Tensor:
+    """Mean around each voxel, by two box filters; at the border of the voxels that there are."""
+    for _ in range(2):
+        values = F.avg_pool3d(values, window, 1, window // 2, count_include_pad=False)
+    return values

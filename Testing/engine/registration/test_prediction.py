@@ -1,0 +1,86 @@
+"""What a network is shown of two scans."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Volume
+from DeepLargeDeformRegLib.core.progress import Monitor
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.registration.prediction import predict, warnings_of_sight
+
+REGION = ImageGrid.axis_aligned((25, 11, 5), (1.0, 1.0, 1.0), (3.0, -2.0, 7.0))
+
+
+class Recorder:
+    """A model that remembers its input and moves nothing."""
+
+    card: Any = SimpleNamespace(
+        spacing_mm=(1.0, 1.0, 1.0), minimum_size=(8, 8, 8), maximum_size=(16, 12, 16), outside=-9.0
+    )
+
+    def predict(self, fixed: torch.Tensor, moving: torch.Tensor, grid: ImageGrid, monitor: Monitor) -> Any:
+        self.fixed, self.moving, self.grid = fixed, moving, grid
+        return fields.identity(grid)
+
+
+def scan(seed: int) -> Volume:
+    return Volume(np.random.default_rng(seed).normal(size=REGION.shape).astype(np.float32), REGION)
+
+
+def translation(*shift: float) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, 3] = shift
+    return matrix
+
+
+def test_a_network_sees_no_larger_grid_than_its_card_says_and_voxels_as_they_are() -> None:
+    fixed, moving, model = scan(0), scan(1), Recorder()
+    chosen: Any = model
+    predict(fixed, moving, translation(1.0, 0.0, 0.0), REGION, chosen, Monitor())
+    assert model.grid.size == (16, 11, 8)  # cut, as the region, filled up
+    assert np.abs(np.subtract(model.grid.center, REGION.center)).max() <= 0.5
+    # What lies outside of the scan is the card's; what lies within is the scan at the same place.
+    assert float(model.fixed[0, 0, 0, 0, 0]) == Recorder.card.outside
+    index = REGION.to_index(model.grid.to_physical([7, 5, 3]))
+    x, y, z = index.round().astype(int)
+    assert np.abs(index - (x, y, z)).max() < 1e-6
+    assert float(model.fixed[0, 0, 3, 5, 7]) == float(fixed.array[z, y, x])
+    assert float(model.moving[0, 0, 3, 5, 7]) == float(moving.array[z, y, x + 1])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_moving_scan_is_not_blurred_by_a_part_of_a_voxel_and_the_field_knows(reverse: bool) -> None:
+    """A network that moves nothing sees voxel on voxel; its field and the linear part are then that map."""
+    fixed, moving, model = scan(0), scan(1), Recorder()
+    chosen: Any = model
+    linear = translation(2.3, -0.4, 0.0)
+    field = predict(fixed, moving, linear, REGION, chosen, Monitor(), reverse)
+    whole = fields.compose_affine(linear, field).displacement[0, :, 4, 5, 7]
+    if reverse:  # to the fixed scan as it is aligned: left as it is
+        assert float(field.displacement.abs().max()) == 0
+        return
+    assert whole.tolist() == pytest.approx([2.0, 0.0, 0.0], abs=1e-5)
+    x, y, z = REGION.to_index(model.grid.to_physical([5, 5, 3])).round().astype(int)
+    assert float(model.moving[0, 0, 3, 5, 5]) == float(moving.array[z, y, x + 2])
+
+
+def test_a_turned_moving_scan_is_interpolated_and_the_field_left_alone() -> None:
+    model = Recorder()
+    chosen: Any = model
+    turn = translation(0.5, 0.0, 0.0)
+    turn[0, 0] = 1.1
+    assert float(predict(scan(0), scan(1), turn, REGION, chosen, Monitor()).displacement.abs().max()) == 0
+
+
+def test_what_a_network_does_not_see_is_told() -> None:
+    small, large = (ImageGrid.axis_aligned((n, 11, 5), (1.0, 1.0, 1.0)) for n in (16, 32))
+    assert not warnings_of_sight(small, Recorder.card)
+    (warning,) = warnings_of_sight(large, Recorder.card)
+    assert "saw 52% of this region" in warning
+    assert "region of interest" in warning
