@@ -1,8 +1,8 @@
-"""What goes into a registration and comes out of it: volumes, label maps and landmarks, each with its grid."""
+"""What goes into a registration and comes out of it: volumes, label maps, landmarks, and pairs of scans of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,17 @@ class LabelMap:
 
 
 @dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Points of one scan: LPS positions (n, 3) in mm and as many names (empty where there are none)."""
+
+    points: npt.NDArray[np.float64]
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@dataclass(frozen=True, eq=False)
 class LandmarkPairs:
     """Corresponding points in the fixed and the moving scan, LPS mm, each (n, 3)."""
 
@@ -101,6 +112,59 @@ class LandmarkPairs:
 
     def __len__(self) -> int:
         return len(self.fixed)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A scan with what is known of it.
+
+    Args:
+        volume: its intensities.
+        labels: its segmentation, on whatever grid; None if there is none.
+        landmarks: its points; those of a pair's two scans correspond in their order.
+    """
+
+    volume: Volume
+    labels: LabelMap | None = None
+    landmarks: Landmarks | None = None
+
+    @property
+    def grid(self) -> ImageGrid:
+        """The grid of the volume."""
+        return self.volume.grid
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two scans to align: the moving one is brought onto the fixed one.
+
+    Raises:
+        BadInputError: if the scans have different numbers of landmarks.
+    """
+
+    fixed: Scan
+    moving: Scan
+
+    def __post_init__(self) -> None:
+        _ = self.landmarks  # checks that they correspond
+
+    @property
+    def landmarks(self) -> LandmarkPairs | None:
+        """The corresponding landmarks, with the names of the fixed scan; None unless both scans have some."""
+        fixed, moving = self.fixed.landmarks, self.moving.landmarks
+        if fixed is None or moving is None:
+            return None
+        return LandmarkPairs(fixed.points, moving.points, fixed.names)
+
+    def with_landmarks(self, pairs: LandmarkPairs | None) -> Pair:
+        """The same scans with other landmarks, or without any."""
+        fixed = None if pairs is None else Landmarks(pairs.fixed, pairs.names)
+        moving = None if pairs is None else Landmarks(pairs.moving, pairs.names)
+        return Pair(replace(self.fixed, landmarks=fixed), replace(self.moving, landmarks=moving))
+
+    def swapped(self) -> Pair:
+        """The pair in the other direction."""
+        return Pair(self.moving, self.fixed)
 
 
 def _check_shape(array: npt.NDArray, grid: ImageGrid) -> None:

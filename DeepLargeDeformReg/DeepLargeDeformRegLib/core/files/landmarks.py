@@ -15,7 +15,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from ..errors import BadInputError
 from ..geometry import ImageGrid
-from ..images import LandmarkPairs
+from ..images import LandmarkPairs, Landmarks
 from .common import PathLike, check_output, ending, read_text, write_text
 
 LANDMARK_ENDINGS = (".mrk.json", ".fcsv", ".csv")
@@ -36,17 +35,6 @@ _MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Landmarks:
-    """Points of one scan: LPS positions (n, 3) in mm and as many names (empty where the file gives none)."""
-
-    points: npt.NDArray[np.float64]
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.points)
 
 
 def read_landmarks(path: PathLike, grid: ImageGrid | None = None) -> Landmarks:

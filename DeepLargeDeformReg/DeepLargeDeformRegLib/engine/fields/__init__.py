@@ -33,7 +33,7 @@ from .transform_files import (
     to_sitk,
     write_transform,
 )
-from .warping import as_tensor, warp_labels, warp_volume
+from .warping import as_tensor, warp_labels, warp_scan, warp_volume
 
 __all__ = [
     "TRANSFORM_ENDINGS",
@@ -65,6 +65,7 @@ __all__ = [
     "transform_points",
     "warp",
     "warp_labels",
+    "warp_scan",
     "warp_volume",
     "warp_voxels",
     "write_transform",

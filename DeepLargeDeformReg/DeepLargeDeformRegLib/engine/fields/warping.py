@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ...core.geometry import ImageGrid
-from ...core.images import LabelMap, Volume
+from ...core.images import LabelMap, Scan, Volume
 from .field import DisplacementField, resample, warp
 
 
@@ -32,3 +32,9 @@ def warp_labels(labels: LabelMap, field: DisplacementField, grid: ImageGrid) -> 
     warped = warp(torch.from_numpy(positions)[None, None], labels.grid, on_grid, mode="nearest")
     array = values[warped[0, 0].numpy().astype(int)].astype(labels.array.dtype)
     return LabelMap(array, grid, labels.labels)
+
+
+def warp_scan(scan: Scan, field: DisplacementField, grid: ImageGrid) -> Scan:
+    """A moving scan on a grid through a field, with its segmentation if it has one; its landmarks stay behind."""
+    labels = None if scan.labels is None else warp_labels(scan.labels, field, grid)
+    return Scan(warp_volume(scan.volume, field, grid), labels)
