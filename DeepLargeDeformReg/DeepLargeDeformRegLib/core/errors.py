@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from .text import printable
+
 
 class RegistrationError(Exception):
     """Base of all errors that the engine raises on purpose.
@@ -17,8 +19,9 @@ class RegistrationError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, detail: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        # Names of files and labels are part of messages: a terminal must not obey what they hold.
+        self.message = printable(message)
+        super().__init__(self.message)
         self.detail = detail
 
 

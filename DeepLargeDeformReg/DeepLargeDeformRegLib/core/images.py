@@ -50,31 +50,41 @@ class Label:
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """A segmentation whose structures do not overlap.
+    """A segmentation.
 
     Args:
-        array: label values ``(D, H, W)``, int16 or int32; 0 is background.
+        array: label values ``(D, H, W)``, int16 or int32; 0 is background. Where structures overlap, the smaller.
         grid: where the voxels are.
         labels: the structures; made from the values that occur when left empty.
+        layers: arrays as ``array`` that hold all structures whole between them; empty where none overlap.
     """
 
     array: npt.NDArray[np.integer]
     grid: ImageGrid
     labels: tuple[Label, ...] = ()
+    layers: tuple[npt.NDArray[np.integer], ...] = ()
 
     def __post_init__(self) -> None:
         _check_shape(self.array, self.grid)
         wide = np.issubdtype(self.array.dtype, np.integer) and self.array.dtype.itemsize > 2
         array = np.ascontiguousarray(self.array, dtype=np.int32 if wide else np.int16)
         object.__setattr__(self, "array", array)
+        for layer in self.layers:
+            _check_shape(layer, self.grid)
         if not self.labels:
             values = np.unique(array)
             found = tuple(Label(int(v), f"label {int(v)}") for v in values if v != 0)
             object.__setattr__(self, "labels", found)
 
     def mask(self, value: int | None = None) -> npt.NDArray[np.bool_]:
-        """Voxels of one label, or of any label."""
-        return self.array == value if value is not None else self.array != 0
+        """Voxels of one label, those shared with others among them, or of any label."""
+        if value is None:
+            return self.array != 0
+        first, *others = self.layers or (self.array,)
+        inside = first == value
+        for layer in others:
+            inside |= layer == value
+        return inside
 
 
 @dataclass(frozen=True, eq=False)

@@ -201,7 +201,7 @@ def _stride(voxels: int) -> int:
 
 def _cut(labels: LabelMap, value: int) -> Volume:
     """Mask of one structure, with a rim of one voxel so that it ends within its box where the scan goes on."""
-    mask = labels.array == value
+    mask = labels.mask(value)
     found = ndimage.find_objects(mask.astype(np.uint8))
     box = found[0] if found else (slice(0, 1),) * 3
     first = [max(part.start - 1, 0) for part in box]

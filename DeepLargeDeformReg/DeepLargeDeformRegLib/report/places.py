@@ -129,7 +129,7 @@ def _center(case: Case, structure: Structure) -> Place | None:
     labels = case.request.fixed_labels
     if labels is None:
         return None
-    index = np.argwhere(labels.array == structure.fixed_value)[:, ::-1]
+    index = np.argwhere(labels.mask(structure.fixed_value))[:, ::-1]
     if not len(index):
         return None
     points = labels.grid.to_physical(index)

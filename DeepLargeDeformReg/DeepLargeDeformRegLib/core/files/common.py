@@ -1,4 +1,4 @@
-"""What all readers and writers share: file endings, quiet ITK, outputs that appear whole or not at all."""
+"""What all readers and writers share: file endings, ITK's warnings, outputs that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from ..errors import BadInputError, OutputError, RegistrationError
 
 PathLike = str | os.PathLike[str]
 
 VOLUME_ENDINGS = (".nrrd", ".nii", ".nii.gz", ".mha")
+TEMPORARY_PREFIX = ".unfinished-"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_BYTES = 1 << 16
-_DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".mrk.json")
+_MOST_TEXT_BYTES = 64 << 20  # of landmarks and text transforms
+_DOUBLE_ENDINGS = (".nii.gz", ".img.gz", ".seg.nrrd", ".mrk.json")
 
 
 def ending(path: PathLike) -> str:
@@ -28,23 +28,62 @@ def ending(path: PathLike) -> str:
     return next((double for double in _DOUBLE_ENDINGS if name.endswith(double)), Path(name).suffix)
 
 
+def check_regular(path: PathLike) -> None:
+    """Refuse what is no regular file with content: a missing one, a folder, a pipe that would be waited for forever.
+
+    Raises:
+        BadInputError: one line that names the file.
+    """
+    path = Path(path)
+    try:
+        exists, regular = path.exists(), path.is_file()
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            f"{path.name[:80]} cannot be a file's name; check the path.", detail=str(error)
+        ) from error
+    if not exists:
+        raise BadInputError(f"There is no file {path.name}; check the path.")
+    if path.is_dir():
+        raise BadInputError(f"{path.name} is a folder; a file is needed here.")
+    if not regular:
+        raise BadInputError(f"{path.name} is a device or a pipe; only regular files are read: save it to one first.")
+    if path.stat().st_size == 0:
+        raise BadInputError(f"{path.name} is empty (0 bytes); copy or export it again.")
+
+
 def check_output(path: PathLike, endings: Sequence[str]) -> None:
     """Refuse an output before the work begins rather than after it.
 
     Raises:
-        BadInputError: if the ending is not one of ``endings`` or the path is a folder.
-        OutputError: if the folder does not exist or may not be written to.
+        BadInputError: if the ending is not one of ``endings``, or the path is a folder or a device.
+        OutputError: if the name is too long, or the folder does not exist or may not be written to.
     """
     path = Path(path)
-    if ending(path) not in endings:
+    kind = ending(path)
+    if kind not in endings:
         raise BadInputError(f"{path.name} cannot be written: its name must end in {', '.join(endings)}.")
-    if path.is_dir():
-        raise BadInputError(f"{path.name} cannot be written: a folder of this name exists.")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise OutputError(f"{path.name} cannot be written: its folder does not exist; create it first.")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"{path.name} cannot be written: its folder is read-only for you; choose another one.")
+    if not path.name.endswith(kind):
+        raise BadInputError(
+            f"{path.name} cannot be written: ITK and 3D Slicer know the ending in lower case only; end it in {kind}."
+        )
+    try:
+        exists, regular = os.path.lexists(path) and path.exists(), path.is_file()
+        folder = path.absolute().parent
+        if path.is_dir():
+            raise BadInputError(f"{path.name} cannot be written: a folder of this name exists.")
+        if exists and not regular:
+            raise BadInputError(f"{path.name} cannot be written: it is a device or a pipe; name a file.")
+        if not folder.is_dir():
+            raise OutputError(f"{path.name} cannot be written: its folder does not exist; create it first.")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"{path.name} cannot be written: its folder is read-only for you; choose another one.")
+        os.lstat(path)  # the system says here that a name is too long
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{path.name[:40]} cannot be written: {reason_of(error)}; choose another name.", str(error)
+        ) from error
 
 
 @contextmanager
@@ -59,7 +98,8 @@ def written_whole(path: PathLike, size: int = 0) -> Iterator[Path]:
         OutputError: if the file could not be written; then nothing is left behind and an older file is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(6)}-{path.name}")
+    # A short name: what is added to a long one would make it too long.
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{ending(path)}")
     try:
         if size:
             _reserve(temporary, size)
@@ -76,41 +116,48 @@ def written_whole(path: PathLike, size: int = 0) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def quiet_itk() -> Iterator[None]:
-    """ITK's warnings stay off the terminal: what matters in them is checked and said by this package."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.GlobalWarningDisplayOff()
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
-
-
 def read_text(path: PathLike) -> str:
     """Text of a small file in UTF-8 (with or without a byte order mark).
 
     Raises:
-        BadInputError: if it does not exist, is empty or is not text.
+        BadInputError: if it does not exist, is no regular file, is empty, is not text or is too large.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BadInputError(f"There is no file {path.name}; check the path.")
+    check_regular(path)
+    if path.stat().st_size > _MOST_TEXT_BYTES:
+        raise BadInputError(f"{path.name} is too large ({path.stat().st_size / 2**20:.0f} MB) for such a file.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInputError(f"{path.name} is not a text file.", detail=str(error)) from error
+        raise BadInputError(f"{path.name} is not a text file in UTF-8.", detail=str(error)) from error
     except OSError as error:
-        raise BadInputError(f"{path.name} could not be read: {_reason(error)}.", detail=str(error)) from error
+        raise BadInputError(f"{path.name} could not be read: {reason_of(error)}.", detail=str(error)) from error
     if not text.strip():
         raise BadInputError(f"{path.name} is empty.")
     return text
 
 
 def write_text(text: str, path: PathLike) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all; what UTF-8 cannot hold becomes a replacement sign."""
     with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        data = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        temporary.write_text(data, encoding="utf-8", newline="\n")
+
+
+def reason_of(error: Exception) -> str:
+    """Why the system refused a file, as far as it says so; no reason is invented."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EFBIG:
+        return "it is larger than the disk or your quota allows"
+    if number in _NO_ROOM:
+        return "the disk is full"
+    if number == errno.ENAMETOOLONG:
+        return "its name is too long for this disk"
+    if isinstance(error, PermissionError):
+        return "access is denied, or another program holds the file open"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "the system gives no reason; see whether the disk has room and the folder can be written to"
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -132,15 +179,4 @@ def _write_reason(error: Exception, path: Path) -> str:
     with suppress(OSError):
         if isinstance(error, RuntimeError) and shutil.disk_usage(path.absolute().parent).free < _FULL_BYTES:
             return "the disk is full"
-    return _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _NO_ROOM:
-        return "the disk is full"
-    if isinstance(error, PermissionError):
-        return "access is denied, or another program holds the file open"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "the disk may be full or the folder not writable"
+    return reason_of(error)

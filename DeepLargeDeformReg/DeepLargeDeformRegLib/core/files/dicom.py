@@ -1,4 +1,4 @@
-"""DICOM folders: which series they hold, and one series as a volume with evenly spaced slices.
+"""DICOM folders and files: which series they hold, and one series as a volume with evenly spaced slices.
 
 Nothing that names a patient is read into a message: series are listed by number, slices, size and modality.
 """
@@ -6,6 +6,7 @@ Nothing that names a patient is read into a message: series are listed by number
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +15,24 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from ..errors import BadInputError
-from .common import quiet_itk
+from .dicom_frames import DicomImage, Frame, check_kind, is_scan, read_image_header, regular_files, stored_values
+from .itk import heard_itk, itk_paths
+from .memory import check_memory
+
+Numbers = npt.NDArray[np.float64]
 
 _FEWEST_SLICES = 8  # shorter series (scouts, single captures) are no volumes to register
 _DEPTH = 4  # of sub-folders that are searched: patient, study, series and one more
 _SPACING_TOLERANCE = 0.05  # of the slice distance: positions in DICOM are rounded decimals
-_MODALITY_TAG = "0008|0060"
+_PIXEL_TOLERANCE = 1e-3  # of the pixel spacing, between slices
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series of images in a folder: UID, files in slice order, slices, columns x rows and modality."""
+    """One series of images in a folder: UID, its files, slices, columns x rows and modality."""
 
     uid: str
-    files: tuple[str, ...]
+    images: tuple[DicomImage, ...]
     slices: int
     size: tuple[int, int]
     modality: str
@@ -36,76 +41,71 @@ class Series:
 def split_series(path: Path, series: int | str | None) -> tuple[Path, int | str | None]:
     """``folder#2`` as folder and series 2; any other path as it is."""
     stem, mark, number = path.name.rpartition("#")
-    if mark and stem and number.isdigit() and not path.exists() and path.with_name(stem).is_dir():
+    if mark and stem and number.isdigit() and len(number) < 6 and not path.exists() and path.with_name(stem).is_dir():
         return path.with_name(stem), int(number)
     return path, series
 
 
 def list_series(folder: Path) -> list[Series]:
     """Image series in a folder, or in its sub-folders if it holds none itself; longest first."""
-    found = _series_in(folder)
+    found = _series_of(regular_files(folder))
     if not found:
         for current, children, _ in os.walk(folder):
             depth = len(Path(current).relative_to(folder).parts)
             children[:] = sorted(child for child in children if depth < _DEPTH and not child.startswith("."))
             if depth > 0:
-                found += _series_in(Path(current))
+                found += _series_of(regular_files(Path(current)))
     return sorted(found, key=lambda one: (-one.slices, one.uid))
 
 
-def read_series(folder: Path, series: int | str | None, pixel_type: int) -> sitk.Image:
-    """One series of a folder as a 3D image.
+def read_series(path: Path, series: int | str | None, pixel_type: int) -> sitk.Image:
+    """One series of a folder, or one file, as a 3D image with its slices in order.
 
     Raises:
         BadInputError: if there is no series, none can be chosen, or its slices are no evenly spaced volume.
+        MemoryExhaustedError: if it does not fit into this machine's memory.
     """
-    chosen = _choose(folder.name, list_series(folder), series)
+    name = path.name
+    chosen = _choose(name, list_series(path) if path.is_dir() else _series_of([path]), series)
+    images = list(chosen.images)
+    check_kind(name, images)
+    if chosen.slices == 1:
+        raise BadInputError(f"{name} is a single 2D slice; 3D volumes are registered (give the folder of the series).")
+    frames = _ordered(name, [frame for image in images for frame in image.frames])
+    columns, rows = images[0].size
+    check_memory(name, columns * rows * len(frames) * 4)
     try:
-        with quiet_itk():
-            if len(chosen.files) == 1:
-                return sitk.ReadImage(chosen.files[0], pixel_type)
-            _check_slices(folder.name, chosen.files)
-            reader = sitk.ImageSeriesReader()
-            reader.SetFileNames(chosen.files)
-            reader.SetOutputPixelType(pixel_type)
-            return reader.Execute()
+        if any(image.is_enhanced for image in images):
+            image = _enhanced_voxels(images, frames, pixel_type)
+        else:
+            image = _classic_voxels(name, frames, pixel_type)
     except RuntimeError as error:
         raise BadInputError(
-            f"{folder.name}: the DICOM series could not be read as one volume; some of its files are damaged or "
+            f"{name}: the DICOM series could not be read as one volume; some of its files are damaged or "
             "differ in size.",
             detail=str(error),
         ) from error
+    if image.GetSize() != (columns, rows, len(frames)):
+        raise BadInputError(f"{name}: a file of the DICOM series is damaged; export the series again.")
+    _place(image, frames)
+    return image
 
 
-def _series_in(folder: Path) -> list[Series]:
-    found = []
-    with quiet_itk():
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-            files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-            header = _header(files[0])
-            if header is None or not header.HasMetaDataKey(_MODALITY_TAG):
-                continue
-            size = header.GetSize()
-            slices = len(files) if len(files) > 1 or len(size) < 3 else size[2]
-            modality = header.GetMetaData(_MODALITY_TAG).strip()
-            found.append(Series(uid, tuple(files), slices, (size[0], size[1]), modality))
-    return found
-
-
-def _header(file: str) -> sitk.ImageFileReader | None:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.SetImageIO("GDCMImageIO")
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:  # structure sets, reports and the like hold no image
-        return None
-    return reader
+def _series_of(files: list[Path]) -> list[Series]:
+    groups: dict[str, list[DicomImage]] = {}
+    for file in files:
+        image = read_image_header(file)
+        if image is not None:
+            groups.setdefault(image.series, []).append(image)
+    return [
+        Series(uid, tuple(images), sum(len(image.frames) for image in images), images[0].size, images[0].modality)
+        for uid, images in groups.items()
+    ]
 
 
 def _choose(name: str, found: list[Series], series: int | str | None) -> Series:
     if not found:
-        raise BadInputError(f"The folder {name} contains no DICOM images.")
+        raise BadInputError(f"{name} contains no DICOM images.")
     if isinstance(series, int):
         if not 1 <= series <= len(found):
             raise BadInputError(f"The folder {name} has no DICOM series {series}; it has: {_table(found)}.")
@@ -115,7 +115,8 @@ def _choose(name: str, found: list[Series], series: int | str | None) -> Series:
         if not matching:
             raise BadInputError(f"The folder {name} has no DICOM series of that UID; it has: {_table(found)}.")
         return matching[0]
-    volumes = [one for one in found if one.slices >= _FEWEST_SLICES] or found
+    scans = [one for one in found if is_scan(one.images[0])] or found
+    volumes = [one for one in scans if one.slices >= _FEWEST_SLICES] or scans
     if len(volumes) > 1:
         raise BadInputError(
             f"The folder {name} contains {len(found)} DICOM series: {_table(found)}. Choose one by its number, such "
@@ -132,30 +133,83 @@ def _table(found: list[Series]) -> str:
     return "; ".join(rows)
 
 
-def _check_slices(name: str, files: tuple[str, ...]) -> None:
-    """Refuse slices that are no stack: other orientations, doubled, missing or uneven positions, tilted gantry."""
-    headers = [_header(file) for file in files]
-    if any(header is None for header in headers):
-        raise BadInputError(f"{name}: a file of the DICOM series is damaged; export the series again.")
-    directions = np.array([header.GetDirection() for header in headers if header is not None]).reshape(-1, 3, 3)
-    positions = np.array([header.GetOrigin() for header in headers if header is not None])
-    if np.abs(directions - directions[0]).max() > 1e-3:
+def _classic_voxels(name: str, frames: list[Frame], pixel_type: int) -> sitk.Image:
+    with itk_paths([frame.file for frame in frames]) as files, heard_itk(name):
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(files)
+        reader.SetOutputPixelType(pixel_type)
+        return reader.Execute()
+
+
+def _enhanced_voxels(images: list[DicomImage], frames: list[Frame], pixel_type: int) -> sitk.Image:
+    """Frames of one or several files in order, each with its own rescaling."""
+    stored: dict[Path, npt.NDArray[np.generic]] = {}
+    for image in images:
+        with tempfile.TemporaryDirectory(prefix="DeepLargeDeformReg-") as folder, heard_itk(image.path.name):
+            file = stored_values(image, Path(folder))
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+        columns, rows = image.size
+        if array.size != len(image.frames) * rows * columns:
+            raise BadInputError(f"{image.path.name} is damaged: frames are missing; export it again.")
+        stored[image.path] = array.reshape(len(image.frames), rows, columns)
+    if all(frame.slope == 1.0 and frame.intercept == 0.0 for frame in frames):
+        values = np.stack([stored[frame.file][frame.index] for frame in frames])
+    else:
+        values = np.stack(
+            [stored[frame.file][frame.index].astype(np.float64) * frame.slope + frame.intercept for frame in frames]
+        ).astype(np.float32)
+    result = sitk.GetImageFromArray(values)
+    return result if pixel_type == sitk.sitkUnknown else sitk.Cast(result, pixel_type)
+
+
+def _place(image: sitk.Image, frames: list[Frame]) -> None:
+    positions, rows, normal = _geometry(frames)
+    spacing = frames[0].spacing or (1.0, 1.0)
+    distance = float((positions[-1] - positions[0]) @ normal) / (len(frames) - 1)
+    column = np.cross(normal, rows)
+    image.SetSpacing((*spacing, distance))
+    image.SetOrigin(positions[0].tolist())
+    image.SetDirection(np.stack([rows, column, normal], axis=1).ravel().tolist())
+
+
+def _geometry(
+    frames: list[Frame],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Positions ``(n, 3)``, the direction along rows, and the normal of the first frame; unit vectors."""
+    axes = np.array(frames[0].orientation, dtype=np.float64).reshape(2, 3)
+    normal = np.cross(axes[0], axes[1])
+    along = axes[0] / max(np.linalg.norm(axes[0]), 1e-12)
+    return np.array([frame.position for frame in frames]), along, normal / max(np.linalg.norm(normal), 1e-12)
+
+
+def _ordered(name: str, frames: list[Frame]) -> list[Frame]:
+    """Frames along their normal; refused where they are no stack: several orientations or phases, gaps, a tilt."""
+    axes = np.array([frame.orientation for frame in frames]).reshape(-1, 2, 3)
+    lengths, angle = np.linalg.norm(axes[0], axis=1), abs(float(axes[0, 0] @ axes[0, 1]))
+    if np.abs(lengths - 1).max() > 1e-2 or angle > 1e-2:
+        raise BadInputError(f"{name}: the DICOM series has an impossible orientation; export it again.")
+    if np.abs(axes - axes[0]).max() > 1e-3:
         raise BadInputError(
-            f"{name}: the slices of the DICOM series have different orientations; they are no volume."
+            f"{name}: the slices of the DICOM series have different orientations (several stacks, or a localizer "
+            "among "
+            "them); they are no volume."
         )
-    normal = np.cross(directions[0][:, 0], directions[0][:, 1])
-    steps = np.diff(positions, axis=0)
+    spacings = np.array([frame.spacing for frame in frames])
+    if np.abs(spacings / spacings[0] - 1).max() > _PIXEL_TOLERANCE:
+        raise BadInputError(f"{name}: the slices of the DICOM series differ in pixel spacing; they are no volume.")
+    positions, _, normal = _geometry(frames)
+    order = np.argsort(positions @ normal, kind="stable")
+    steps = np.diff(positions[order], axis=0)
     along = steps @ normal
-    if along.sum() < 0:
-        along = -along
     _check_distances(name, along)
     # A tilted gantry moves each slice within its own plane as well.
-    drift = np.linalg.norm(steps - (steps @ normal)[:, None] * normal, axis=1).max()
+    drift = np.linalg.norm(steps - along[:, None] * normal, axis=1).max()
     if drift > _SPACING_TOLERANCE * float(np.median(along)):
         raise BadInputError(
             f"{name}: the slices are sheared against each other (tilted gantry); resample the scan to a rectangular "
             "grid first."
         )
+    return [frames[index] for index in order]
 
 
 def _check_distances(name: str, distances: npt.NDArray[np.float64]) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import colorsys
 import logging
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,26 +20,22 @@ from ..errors import BadInputError
 from ..geometry import ImageGrid
 from ..images import Label, LabelMap
 from .common import PathLike, check_output, ending
-from .volumes import check_same_space, execute, open_image, read_image, write_image
+from .dicom_frames import is_dicom
+from .memory import check_memory
+from .segments import Segment, read_segments
+from .volumes import check_same_space, execute, opened_image, read_image, write_image
 
 LABEL_ENDINGS = (".seg.nrrd", ".nrrd", ".nii", ".nii.gz", ".mha")
 
+_ROUNDING = 0.01
 _MOST_LABELS = 500  # a file with more distinct values is a scan that was taken for a label map
 _DEFAULT_TERMINOLOGY = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~"
     "Anatomic codes - DICOM master list~^^~^^"
 )
-_SEGMENT_KEY = re.compile(r"Segment(\d+)_(ID|Name|LabelValue)$")
 _logger = logging.getLogger(__name__)
 
 Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Segment:
-    layer: int
-    stored_value: int
-    label: Label
 
 
 def read_label_map(
@@ -56,8 +51,8 @@ def read_label_map(
         path: an image file with integer values (stored as floats or not), a .seg.nrrd, or a DICOM folder.
         grid: the scan's grid; the label map must be on it. A .seg.nrrd that Slicer has cropped to its segments is
             put back into it.
-        warn: told what the user should know: overlapping segments (each voxel goes to the smaller one) and segments
-            without voxels (left out).
+        warn: told what the user should know: overlapping segments (kept in layers) and segments without voxels (left
+            out).
         what: the label map's name in messages.
         of: the scan's name in messages.
 
@@ -68,19 +63,20 @@ def read_label_map(
         BadInputError: if the file is no label map, is empty, or is not on ``grid``.
     """
     path = Path(path)
-    segments: list[_Segment] = []
-    if path.is_dir() or not path.exists():
+    segments: list[Segment] = []
+    if path.is_file() and not is_dicom(path):
+        with opened_image(path) as reader:
+            segments = read_segments(path)
+            if segments:
+                image = execute(reader, path.name)
+    if not segments:
         image = read_image(path)
-    else:
-        reader = open_image(path)
-        segments = _segments(reader, path.name)
-        image = execute(reader, path.name) if segments else read_image(path)
     own_grid = ImageGrid.from_image(image)
     empty = BadInputError(f"The {what} {path.name} is empty: it has no voxel other than 0.")
     if not np.any(sitk.GetArrayViewFromImage(image)):
         raise empty
     if segments:
-        label_map = _merge(_layers(image, path.name), own_grid, segments, path.name, warn)
+        label_map = _merge(image, own_grid, segments, path.name, warn)
         if grid is not None:
             label_map = _uncropped(label_map, grid, path.name, warn)
     else:
@@ -96,66 +92,26 @@ def read_label_map(
 def write_label_map(label_map: LabelMap, path: PathLike) -> None:
     """Write a label map, compressed, whole or not at all.
 
-    A .seg.nrrd keeps names, colors and terminology for Slicer; .nrrd, .nii, .nii.gz and .mha keep the values alone.
+    A .seg.nrrd keeps names, colors, terminology and overlaps for Slicer; .nrrd, .nii, .nii.gz and .mha keep the
+    values alone, and a voxel that several segments share goes to the smallest.
 
     Raises:
         BadInputError: if the ending is none of these.
         OutputError: if it could not be written.
     """
     check_output(path, LABEL_ENDINGS)
-    array = label_map.array
-    small = array.size == 0 or (array.min() >= 0 and array.max() <= 255)
-    image = label_map.grid.to_image(array.astype(np.uint8) if small else array)
-    if ending(path) == ".seg.nrrd":
+    with_names = ending(path) == ".seg.nrrd"
+    layers = label_map.layers if with_names and label_map.layers else (label_map.array,)
+    small = all(array.size == 0 or (array.min() >= 0 and array.max() <= 255) for array in layers)
+    stored = [array.astype(np.uint8) if small else array for array in layers]
+    if len(stored) == 1:
+        image = label_map.grid.to_image(stored[0])
+    else:
+        image = label_map.grid.to_image(np.stack(stored, axis=-1), is_vector=True)
+    if with_names:
         for key, value in _segment_keys(label_map):
             image.SetMetaData(key, value)
     write_image(image, path)
-
-
-def _segments(reader: sitk.ImageFileReader, name: str) -> list[_Segment]:
-    """Segments that a Slicer segmentation lists; none for any other image."""
-    keys = set(reader.GetMetaDataKeys())
-    indices = sorted({int(match.group(1)) for match in map(_SEGMENT_KEY.match, keys) if match})
-
-    def get(key: str, default: str) -> str:
-        return reader.GetMetaData(key) if key in keys else default
-
-    if not indices:
-        return []
-    for key in ("Segmentation_MasterRepresentation", "Segmentation_SourceRepresentation"):
-        if get(key, "Binary labelmap") != "Binary labelmap":
-            raise BadInputError(
-                f"{name} holds a {get(key, '').lower()}; export it as a binary label map from Slicer."
-            )
-    components = reader.GetNumberOfComponents()
-    segments = []
-    for index in indices:
-        prefix = f"Segment{index}_"
-        # Slicer before 4.11 had one component per segment, and no key for layer and value.
-        layer = int(get(prefix + "Layer", str(index) if components > 1 else "0"))
-        value = int(get(prefix + "LabelValue", "1"))
-        if not 0 <= layer < components or value < 1:
-            raise BadInputError(f"{name}: the header of segment {index + 1} is damaged; save it again in Slicer.")
-        label_name = get(prefix + "Name", get(prefix + "ID", f"label {value}"))
-        tags = dict(tag.partition(":")[::2] for tag in get(prefix + "Tags", "").split("|"))
-        label = Label(value, label_name, _color(get(prefix + "Color", "")), tags.get("TerminologyEntry") or None)
-        segments.append(_Segment(layer, value, label))
-    return segments
-
-
-def _color(text: str) -> tuple[float, float, float] | None:
-    try:
-        red, green, blue = (min(max(float(part), 0.0), 1.0) for part in text.split())
-    except ValueError:
-        return None
-    return (red, green, blue)
-
-
-def _layers(image: sitk.Image, name: str) -> npt.NDArray[np.integer]:
-    """Voxels as ``(layer, D, H, W)``."""
-    array = sitk.GetArrayViewFromImage(image)
-    layers = array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0)
-    return _integers(layers, name, limit=None)
 
 
 def _integers(array: npt.NDArray, name: str, limit: int | None = _MOST_LABELS) -> npt.NDArray[np.integer]:
@@ -163,10 +119,13 @@ def _integers(array: npt.NDArray, name: str, limit: int | None = _MOST_LABELS) -
     if np.issubdtype(array.dtype, np.floating):
         if not np.all(np.isfinite(array)):
             raise BadInputError(f"{name} is no label map: it contains values that are not finite numbers.")
-        if np.any(array != np.rint(array)):
+        rounded = np.rint(array)
+        # Programs that store labels with a scale give them back a little off: 0.9961 for 1.
+        if np.abs(array - rounded).max() > _ROUNDING:
             raise BadInputError(
                 f"{name} is no label map: it contains fractions; give a mask or label map, not a scan."
             )
+        array = rounded
     if array.min() < 0:
         raise BadInputError(
             f"{name} is no label map: it contains negative values; give a mask or label map, not a scan."
@@ -179,31 +138,60 @@ def _integers(array: npt.NDArray, name: str, limit: int | None = _MOST_LABELS) -
     return values
 
 
-def _merge(
-    layers: npt.NDArray[np.integer], grid: ImageGrid, segments: list[_Segment], name: str, warn: Warn
-) -> LabelMap:
-    """One value per voxel; where segments overlap the smaller one wins, so that nested structures survive."""
+def _merge(image: sitk.Image, grid: ImageGrid, segments: list[Segment], name: str, warn: Warn) -> LabelMap:
+    """Segments with values of their own; layers are kept only where segments overlap."""
     labels = _distinct_values(segments)
-    merged = np.zeros(layers.shape[1:], dtype=np.int32 if max(one.value for one in labels) > 32767 else np.int16)
-    masks = [layers[one.layer] == one.stored_value for one in segments]
-    sizes = [int(np.count_nonzero(mask)) for mask in masks]
-    overlaps = []
-    for index in sorted(range(len(segments)), key=lambda i: -sizes[i]):
-        covered = merged[masks[index]]
-        for value in np.unique(covered[covered != 0]):
-            other = next(one.name for one in labels if one.value == value)
-            overlaps.append(f"{labels[index].name} and {other} ({np.count_nonzero(covered == value)} voxels)")
-        merged[masks[index]] = labels[index].value
-    if overlaps:
-        warn(f"Segments of {name} overlap: {', '.join(overlaps)}; the shared voxels were given to the smaller one.")
-    present = set(np.unique(merged).tolist())
-    empty = [one.name for one in labels if one.value not in present]
+    dtype = np.int32 if max(one.value for one in labels) > 32767 else np.int16
+    stored = sitk.GetArrayViewFromImage(image)
+    components = 1 if stored.ndim == 3 else stored.shape[-1]
+    check_memory(name, stored[..., 0].size * np.dtype(dtype).itemsize * components if stored.ndim == 4 else 0)
+    layers, sizes = [], {}
+    for layer in range(components):
+        members = [index for index, one in enumerate(segments) if one.layer == layer]
+        if not members:
+            continue
+        values = _integers(stored if stored.ndim == 3 else stored[..., layer], name, limit=None)
+        renamed = np.zeros(values.shape, dtype=dtype)
+        for index in members:
+            inside = values == segments[index].stored_value
+            sizes[index] = int(np.count_nonzero(inside))
+            renamed[inside] = labels[index].value
+        layers.append(renamed)
+    empty = [labels[index].name for index, size in sizes.items() if size == 0]
     if empty and len(empty) < len(labels):
-        warn(f"Segments of {name} without voxels of their own were left out: {', '.join(empty)}.")
-    return LabelMap(merged, grid, tuple(one for one in labels if one.value in present))
+        warn(f"Segments of {name} without voxels were left out: {', '.join(empty)}.")
+    present = tuple(labels[index] for index in range(len(labels)) if sizes[index])
+    if len(layers) == 1:
+        return LabelMap(layers[0], grid, present)
+    merged, overlaps = _merged(layers, sorted(sizes, key=lambda index: -sizes[index]), labels)
+    if not overlaps:
+        return LabelMap(merged, grid, present)
+    warn(
+        f"Segments of {name} overlap: {', '.join(overlaps)}. Each is measured and written whole; where a voxel can "
+        "belong to one alone (guidance, and files other than .seg.nrrd) the smaller has it."
+    )
+    return LabelMap(merged, grid, present, tuple(layers))
 
 
-def _distinct_values(segments: list[_Segment]) -> list[Label]:
+def _merged(
+    layers: list[npt.NDArray[np.integer]], order: list[int], labels: list[Label]
+) -> tuple[npt.NDArray[np.integer], list[str]]:
+    """One value per voxel, the labels of ``order`` laid over each other, and which of them overlap by how much."""
+    merged = np.zeros_like(layers[0])
+    names = {one.value: one.name for one in labels}
+    overlaps = []
+    for value in (labels[index].value for index in order):
+        for layer in layers:
+            inside = layer == value
+            covered = merged[inside]
+            for other in np.unique(covered[(covered != 0) & (covered != value)]):
+                count = np.count_nonzero(covered == other)
+                overlaps.append(f"{names[value]} and {names[int(other)]} ({count} voxels)")
+            merged[inside] = value
+    return merged, overlaps
+
+
+def _distinct_values(segments: list[Segment]) -> list[Label]:
     """Labels with values of their own: layers may use the same value for different segments."""
     labels: list[Label] = []
     used: set[int] = set()
@@ -230,14 +218,22 @@ def _uncropped(label_map: LabelMap, grid: ImageGrid, name: str, warn: Warn) -> L
     first, last = np.clip(start, 0, grid.size), np.clip(stop, 0, grid.size)
     if np.any(last <= first):
         raise BadInputError(f"The segments of {name} lie outside of the scan; it belongs to another one.")
-    whole = np.zeros(grid.shape, dtype=label_map.array.dtype)
     source = tuple(slice(a, b) for a, b in zip((first - start)[::-1], (last - start)[::-1], strict=True))
-    whole[tuple(slice(a, b) for a, b in zip(first[::-1], last[::-1], strict=True))] = label_map.array[source]
+    target = tuple(slice(a, b) for a, b in zip(first[::-1], last[::-1], strict=True))
+
+    def put_back(part: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+        whole = np.zeros(grid.shape, dtype=part.dtype)
+        whole[target] = part[source]
+        return whole
+
+    check_memory(name, grid.shape[0] * grid.shape[1] * grid.shape[2] * 2 * (1 + len(label_map.layers)))
+    whole = put_back(label_map.array)
+    layers = tuple(put_back(layer) for layer in label_map.layers)
     lost = np.count_nonzero(label_map.array) - np.count_nonzero(whole)
     if lost:
         warn(f"{lost} voxels of {name} lie outside of the scan and were left out.")
-    present = set(np.unique(whole).tolist())
-    return LabelMap(whole, grid, tuple(one for one in label_map.labels if one.value in present))
+    present = {value for one in layers or (whole,) for value in np.unique(one).tolist()}
+    return LabelMap(whole, grid, tuple(one for one in label_map.labels if one.value in present), layers)
 
 
 def _segment_keys(label_map: LabelMap) -> list[tuple[str, str]]:
@@ -247,6 +243,7 @@ def _segment_keys(label_map: LabelMap) -> list[tuple[str, str]]:
         ("Segmentation_MasterRepresentation", "Binary labelmap"),
         ("Segmentation_ReferenceImageExtentOffset", "0 0 0"),
     ]
+    layers = {int(value): number for number, layer in enumerate(label_map.layers) for value in np.unique(layer)}
     for index, label in enumerate(label_map.labels):
         color = label.color or _generic_color(label.value)
         values = {
@@ -257,7 +254,7 @@ def _segment_keys(label_map: LabelMap) -> list[tuple[str, str]]:
             "ColorAutoGenerated": "1" if label.color is None else "0",
             "Extent": extent,
             "LabelValue": str(label.value),
-            "Layer": "0",
+            "Layer": str(layers.get(label.value, 0)),
             "Tags": f"TerminologyEntry:{label.terminology or _DEFAULT_TERMINOLOGY}|",
         }
         keys += [(f"Segment{index}_{key}", value) for key, value in values.items()]

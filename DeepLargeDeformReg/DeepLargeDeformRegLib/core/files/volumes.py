@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,13 @@ from ..errors import BadInputError, MemoryExhaustedError
 from ..geometry import ImageGrid
 from ..images import Volume
 from ..raw_nrrd import RawFile, open_raw_nrrd, write_raw_nrrd
-from .common import VOLUME_ENDINGS, PathLike, check_output, ending, quiet_itk, written_whole
+from .child import read_in_child
+from .common import VOLUME_ENDINGS, PathLike, check_output, ending, written_whole
 from .dicom import read_series, split_series
-from .headers import check_file, not_finite
+from .dicom_frames import is_dicom
+from .headers import CHECKED_ENDINGS, NIFTI_ENDINGS, check_file
+from .itk import heard_itk, itk_output, itk_paths
+from .streams import damaged, not_finite
 
 MINIMUM_VOXELS = 8  # per axis; fewer hold no deformation that could be told from noise
 
@@ -23,7 +29,7 @@ _COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 
 
 def read_volume(path: PathLike, series: int | str | None = None) -> Volume:
-    """Read a scan: .nrrd, .nii, .nii.gz, .mha, .mhd, whatever else SimpleITK reads, or a folder of DICOM files.
+    """Read a scan: .nrrd, .nii, .nii.gz, .mha, .mhd, whatever else SimpleITK reads, or DICOM (a folder or a file).
 
     Args:
         path: file or DICOM folder; ``folder#2`` is short for the folder with ``series=2``.
@@ -89,61 +95,69 @@ def read_image(path: PathLike, series: int | str | None = None, pixel_type: int 
         BadInputError: if the file cannot be read or is no scalar 3D image.
     """
     path, series = split_series(Path(path).absolute(), series)
-    if path.is_dir():
+    if path.is_dir() or (path.is_file() and is_dicom(path)):
         image = read_series(path, series, pixel_type)
         _grid(path.name, image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
         return image
-    reader = open_image(path)
-    if reader.GetNumberOfComponents() > 1:
-        raise BadInputError(
-            f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (a color image, vector field or time "
-            "series); a scan with one value per voxel is needed."
-        )
-    is_vector = "vector" in sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    if not is_vector:
-        reader.SetOutputPixelType(pixel_type)
-    image = execute(reader, path.name)
-    if is_vector:
-        image = sitk.VectorIndexSelectionCast(image, 0, pixel_type)
-    return image
+    with opened_image(path) as reader:
+        if reader.GetNumberOfComponents() > 1:
+            raise BadInputError(
+                f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (a color image, vector field or "
+                "time series); a scan with one value per voxel is needed."
+            )
+        is_vector = "vector" in sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        if not is_vector:
+            reader.SetOutputPixelType(pixel_type)
+        image = execute(reader, path.name)
+    return sitk.VectorIndexSelectionCast(image, 0, pixel_type) if is_vector else image
 
 
-def open_image(path: Path) -> sitk.ImageFileReader:
-    """Reader of a 3D image (of any number of components) whose header has been read and checked.
+@contextmanager
+def opened_image(path: Path) -> Iterator[sitk.ImageFileReader]:
+    """Reader of a 3D image (of any number of components) whose file has been checked, for the time of the block.
 
     Raises:
-        BadInputError: if the header cannot be read, or is not that of a 3D image with real values and a valid grid.
+        BadInputError: if the file is damaged, or is not that of a 3D image with real values and a valid grid.
+        MemoryExhaustedError: if it does not fit into this machine's memory.
     """
     check_file(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        with quiet_itk():
-            reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _refusal(path.name, error) from error
+    with tempfile.TemporaryDirectory(prefix="DeepLargeDeformReg-") as folder, itk_paths([path]) as paths:
+        file = paths[0]
+        if ending(path) not in CHECKED_ENDINGS:
+            file = str(Path(folder) / "converted.nrrd")
+            read_in_child(paths[0], path.name, Path(file))
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(file)
+        try:
+            with heard_itk(path.name):
+                reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise _refusal(path.name, error) from error
+        _check_information(path.name, reader)
+        yield reader
+
+
+def _check_information(name: str, reader: sitk.ImageFileReader) -> None:
+    """Refuse what is no 3D image of real values; leave out further axes of length one."""
     size = reader.GetSize()
     if reader.GetPixelID() in _COMPLEX:
-        raise BadInputError(f"{path.name} has complex voxel values; export its magnitude as a scalar image.")
+        raise BadInputError(f"{name} has complex voxel values; export its magnitude as a scalar image.")
     if len(size) < 3 or (size[2] == 1 and max(size) > 1):  # an empty segmentation of Slicer is a single voxel
-        raise BadInputError(
-            f"{path.name} is a single 2D slice; 3D volumes are registered (for DICOM, give the folder)."
-        )
+        raise BadInputError(f"{name} is a single 2D slice; 3D volumes are registered (for DICOM, give the folder).")
     if any(n != 1 for n in size[3:]):
         raise BadInputError(
-            f"{path.name} is a 4D image with {size[3]} time points or channels; export the one to register as 3D."
+            f"{name} is a 4D image with {size[3]} time points or channels; export the one to register as 3D."
         )
     axes, direction = len(size), np.array(reader.GetDirection()).reshape(len(size), len(size))
-    _grid(path.name, size[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], direction[:3, :3].ravel())
+    _grid(name, size[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], direction[:3, :3].ravel())
     if axes > 3:
         reader.SetExtractSize([*size[:3], *[0] * (axes - 3)])
-    return reader
 
 
 def execute(reader: sitk.ImageFileReader, name: str) -> sitk.Image:
     """Read the voxels; what ITK throws becomes one clear line."""
     try:
-        with quiet_itk():
+        with heard_itk(name):
             return reader.Execute()
     except RuntimeError as error:
         raise _refusal(name, error) from error
@@ -153,8 +167,8 @@ def write_image(image: sitk.Image, path: PathLike, compress: bool = True) -> Non
     """Write an image as .nrrd (.seg.nrrd), .nii, .nii.gz or .mha, whole or not at all."""
     check_output(path, (*VOLUME_ENDINGS, ".seg.nrrd"))
     with written_whole(path) as temporary:
-        with quiet_itk():
-            sitk.WriteImage(image, str(temporary), useCompression=compress)
+        with itk_output(temporary) as file, heard_itk(Path(path).name):
+            sitk.WriteImage(image, file, useCompression=compress)
         check_written(temporary)
 
 
@@ -191,17 +205,19 @@ def check_same_space(grid: ImageGrid, reference: ImageGrid, what: str, of: str) 
 
 def check_written(path: Path) -> None:
     """Refuse an incomplete file: on a full disk ITK throws for .nrrd and .mha, but writes NIfTI without complaint."""
+    if ending(path) not in NIFTI_ENDINGS:
+        return
     try:
         check_file(path)
     except BadInputError as error:
-        raise OSError(errno.ENOSPC, error.message) from error
+        raise RuntimeError(f"the file came out incomplete: {error.message}") from error
 
 
 def _voxels(raw: RawFile, name: str) -> npt.NDArray[np.float32]:
     try:
         return raw.read(np.float32).astype(np.float32, copy=False)
     except OSError as error:
-        raise BadInputError(f"{name} could not be read to its end; copy it again.", str(error)) from error
+        raise damaged(name) from error
 
 
 def _grid(name: str, size, spacing, origin, direction) -> ImageGrid:  # type: ignore[no-untyped-def]

@@ -26,9 +26,12 @@ import SimpleITK as sitk
 import torch
 
 from ...core.errors import BadInputError
-from ...core.files.common import PathLike, check_output, ending, quiet_itk, written_whole
+from ...core.files.child import read_in_child
+from ...core.files.common import PathLike, check_output, check_regular, ending, written_whole
 from ...core.files.headers import check_file
-from ...core.files.volumes import check_written, execute, open_image, write_image
+from ...core.files.itk import heard_itk, itk_output, itk_paths
+from ...core.files.transform_headers import check_field_direction, check_text_transform, refuse_by_content, several
+from ...core.files.volumes import check_written, execute, opened_image, write_image
 from ...core.geometry import ImageGrid
 from ...core.raw_nrrd import write_raw_nrrd
 from .field import DisplacementField, compose, from_affine, identity
@@ -37,7 +40,10 @@ FIELD_ENDINGS = (".nrrd", ".mha", ".nii.gz", ".nii")
 TRANSFORM_ENDINGS = (".h5", ".tfm", *FIELD_ENDINGS)
 
 _READ_AS_IMAGE = (*FIELD_ENDINGS, ".mhd", ".nhdr")
-_READ_AS_TRANSFORM = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
+_READ_AS_TRANSFORM = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
+_MOST_NESTED = 8  # composites within composites
+_MOST_MM = 1e5  # 100 m
+_LEAST_SCALE = 1e-3  # of volumes: no two bodies differ by more
 _DISPLACEMENT_INTENT = 1006
 _INTENT_OFFSET = 68  # of intent_code in a NIfTI-1 header
 
@@ -72,8 +78,8 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
         transform = to_sitk(transform)
     numbers = transform.GetNumberOfParameters()
     with written_whole(path, size=numbers * (8 if kind == ".h5" else 2)) as temporary:
-        with quiet_itk():
-            sitk.WriteTransform(transform, str(temporary))
+        with itk_output(temporary) as file, heard_itk(Path(path).name):
+            sitk.WriteTransform(transform, file)
         if kind == ".tfm":
             _check_text(temporary)
 
@@ -82,29 +88,27 @@ def read_transform(path: PathLike) -> sitk.Transform:
     """Read a 3D transform from fixed to moving points: linear, B-spline, displacement field, or a composite of these.
 
     Args:
-        path: .h5, .hdf5, .tfm, .txt, .mat or .xfm as ITK, ANTs and Slicer write them, or a displacement field as a
+        path: .h5, .hdf5, .tfm, .txt or .mat as ITK, ANTs and Slicer write them, or a displacement field as a
             vector image (.nrrd, .nhdr, .nii, .nii.gz, .mha, .mhd; LPS, mm).
 
     Raises:
-        BadInputError: if the file is missing, damaged, holds no 3D transform or numbers that are not finite.
+        BadInputError: if the file is missing, damaged, holds no 3D transform or several, maps the other way, or has
+            numbers that cannot be.
     """
     path = Path(path)
-    check_file(path)
+    check_regular(path)
     kind = ending(path)
     if kind in _READ_AS_IMAGE:
         return _read_field(path)
     if kind not in _READ_AS_TRANSFORM:
         known = ", ".join((*_READ_AS_TRANSFORM, *_READ_AS_IMAGE))
         raise BadInputError(f"{path.name} is no transform file: its name must end in {known}.")
-    try:
-        with quiet_itk():
-            transform = sitk.ReadTransform(str(path)).Downcast()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
+    transform = _read_itk(path, is_text=_is_text(path))
     if transform.GetDimension() != 3:
         raise BadInputError(f"{path.name} is a {transform.GetDimension()}D transform; a 3D one is needed.")
-    if not all(_is_finite(part) for part in _parts(transform)):
-        raise BadInputError(f"{path.name} contains numbers that are not finite; the transform cannot be used.")
+    transform = _plain(transform, path.name)
+    for part in _parts(transform):
+        _check_part(part, path.name)
     return transform
 
 
@@ -147,6 +151,10 @@ def linear_matrix(transform: sitk.Transform) -> npt.NDArray[np.float64] | None:
     """Homogeneous matrix (4, 4), LPS mm, of a linear transform or of a composite of linear ones; None for others."""
     if not all(part.IsLinear() for part in _parts(transform)):
         return None
+    return _matrix_of(transform)
+
+
+def _matrix_of(transform: sitk.Transform) -> npt.NDArray[np.float64]:
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.eye(4)
     matrix[:3, :3] = np.array([transform.TransformPoint(axis) for axis in np.eye(3).tolist()]).T - origin[:, None]
@@ -160,6 +168,23 @@ def _parts(transform: sitk.Transform) -> list[sitk.Transform]:
         return [transform.Downcast()]
     composite = sitk.CompositeTransform(transform)
     return [part for i in range(composite.GetNumberOfTransforms()) for part in _parts(composite.GetNthTransform(i))]
+
+
+def _plain(transform: sitk.Transform, name: str, depth: int = 0) -> sitk.Transform:
+    """The same map with classes that SimpleITK knows: it shows others as composites of themselves, without an end."""
+    if transform.GetTransformEnum() != sitk.sitkComposite:
+        return transform.Downcast()
+    if depth == _MOST_NESTED:
+        if not transform.IsLinear():
+            raise BadInputError(
+                f"{name} holds a transform of a kind that is not known; save it as a displacement field."
+            )
+        return linear_transform(_matrix_of(transform))
+    composite = sitk.CompositeTransform(transform)
+    parts = [_plain(composite.GetNthTransform(i), name, depth + 1) for i in range(composite.GetNumberOfTransforms())]
+    if not parts:
+        return sitk.CompositeTransform(3)
+    return parts[0] if len(parts) == 1 else sitk.CompositeTransform(parts)
 
 
 def _applied(pending: list[sitk.Transform], field: DisplacementField) -> DisplacementField:
@@ -203,14 +228,19 @@ def _write_nifti(field: DisplacementField, path: PathLike) -> None:
     with written_whole(path, size) as temporary:
         plain = temporary.with_name(temporary.name[: -len(ending(path))] + ".nii")
         try:
-            with quiet_itk():
-                sitk.WriteImage(flipped, str(plain))
+            with itk_output(plain) as file, heard_itk(Path(path).name):
+                sitk.WriteImage(flipped, file)
             check_written(plain)
             with plain.open("r+b") as stream:
                 stream.seek(_INTENT_OFFSET)
                 stream.write(struct.pack("<h", _DISPLACEMENT_INTENT))
             if plain != temporary:
-                with plain.open("rb") as source, gzip.open(temporary, "wb", compresslevel=4) as target:
+                # No name and no time: the same field gives the same bytes.
+                with (
+                    plain.open("rb") as source,
+                    temporary.open("wb") as packed,
+                    gzip.GzipFile("", "wb", compresslevel=4, fileobj=packed, mtime=0) as target,
+                ):
                     shutil.copyfileobj(source, target, 1 << 22)
         finally:
             if plain != temporary:
@@ -226,34 +256,100 @@ def _check_text(path: Path) -> None:
         raise OSError(errno.ENOSPC, "the text ends early")
 
 
-def _read_field(path: Path) -> sitk.Transform:
-    reader = open_image(path)
-    if reader.GetNumberOfComponents() != 3:
-        raise BadInputError(
-            f"{path.name} is no displacement field: it has {reader.GetNumberOfComponents()} value(s) per voxel, not "
-            "3."
-        )
-    reader.SetOutputPixelType(sitk.sitkVectorFloat64)
-    image = execute(reader, path.name)
-    if not np.all(np.isfinite(sitk.GetArrayViewFromImage(image))):
-        raise BadInputError(f"{path.name} contains displacements that are not finite numbers.")
-    return sitk.DisplacementFieldTransform(image)
-
-
-def _is_finite(part: sitk.Transform) -> bool:
-    if part.GetTransformEnum() == sitk.sitkDisplacementField:
-        image = sitk.DisplacementFieldTransform(part).GetDisplacementField()
-        return bool(np.all(np.isfinite(sitk.GetArrayViewFromImage(image))))
-    return bool(np.all(np.isfinite(part.GetParameters())) and np.all(np.isfinite(part.GetFixedParameters())))
-
-
-def _unreadable(path: Path, error: RuntimeError) -> BadInputError:
+def _is_text(path: Path) -> bool:
     with path.open("rb") as stream:
-        start = stream.read(4096)
-    if b"(Transform " in start:
-        return BadInputError(
-            f"{path.name} holds transform parameters of elastix; export the deformation field as an image instead "
-            "(transformix -def all).",
-            detail=str(error),
+        return b"\0" not in stream.read(4096)
+
+
+def _read_itk(path: Path, is_text: bool) -> sitk.Transform:
+    with itk_paths([path]) as files:
+        if not is_text or check_text_transform(path):
+            try:
+                read_in_child(files[0], path.name)
+            except BadInputError as error:
+                raise refuse_by_content(path, error.detail) from error
+        try:
+            with heard_itk(path.name) as warnings:
+                transform = sitk.ReadTransform(files[0])
+                if any("more than one transform" in text for text in warnings):
+                    raise several(path.name)
+        except RuntimeError as error:
+            raise refuse_by_content(path, str(error)) from error
+    return transform
+
+
+def _read_field(path: Path) -> sitk.Transform:
+    check_file(path)
+    niftyreg = check_field_direction(path)
+    with opened_image(path) as reader:
+        if reader.GetNumberOfComponents() != 3:
+            raise BadInputError(
+                f"{path.name} is no displacement field: it has {reader.GetNumberOfComponents()} value(s) per "
+                "voxel, not "
+                "3."
+            )
+        reader.SetOutputPixelType(sitk.sitkVectorFloat64)
+        image = execute(reader, path.name)
+    if niftyreg is not None:
+        image = _from_niftyreg(image, is_position=niftyreg == 0)
+    vectors = sitk.GetArrayViewFromImage(image)
+    if not np.all(np.isfinite(vectors)):
+        raise BadInputError(f"{path.name} contains displacements that are not finite numbers.")
+    if _holds_positions(vectors, ImageGrid.from_image(image)):
+        raise BadInputError(
+            f"{path.name} seems to hold positions where displacements are needed (each vector grows with its own "
+            "place); "
+            "subtract the positions of the voxels first."
         )
-    return BadInputError(f"{path.name} is damaged or holds no ITK transform.", detail=str(error))
+    transform = sitk.DisplacementFieldTransform(image)
+    _check_part(transform, path.name)
+    return transform
+
+
+def _from_niftyreg(image: sitk.Image, is_position: bool) -> sitk.Image:
+    """NiftyReg's vectors are in RAS, which ITK takes as they are, and positions or displacements."""
+    grid = ImageGrid.from_image(image)
+    vectors = sitk.GetArrayFromImage(image) * (-1.0, -1.0, 1.0)
+    if is_position:
+        vectors -= _positions(grid)
+    return grid.to_image(vectors, is_vector=True)
+
+
+def _positions(grid: ImageGrid) -> npt.NDArray[np.float64]:
+    """LPS positions of the voxel centers, ``(D, H, W, 3)``, mm."""
+    z, y, x = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in grid.shape), indexing="ij")
+    return grid.to_physical(np.stack([x, y, z], axis=-1).reshape(-1, 3)).reshape(*grid.shape, 3)
+
+
+def _holds_positions(vectors: npt.NDArray[np.float64], grid: ImageGrid) -> bool:
+    """True if the vectors are about the voxels' own positions, in LPS or RAS: no deformation doubles or flips a body.
+
+    The linear part of the vectors is compared with that of positions: the identity, or diag(-1, -1, 1).
+    """
+    step = tuple(max(1, n // 16) for n in grid.shape)
+    sample = (slice(None, None, step[0]), slice(None, None, step[1]), slice(None, None, step[2]))
+    positions = _positions(grid)[sample].reshape(-1, 3)
+    centered = positions - positions.mean(axis=0)
+    linear = np.linalg.lstsq(centered, vectors[sample].reshape(-1, 3), rcond=None)[0]
+    return any(np.abs(linear - np.diag(signs)).max() < 0.3 for signs in ((1, 1, 1), (-1, -1, 1)))
+
+
+def _check_part(part: sitk.Transform, name: str) -> None:
+    """Refuse numbers that no body has: not finite, meters away, or a linear map without volume."""
+    if part.GetTransformEnum() == sitk.sitkDisplacementField:
+        numbers = sitk.GetArrayViewFromImage(sitk.DisplacementFieldTransform(part).GetDisplacementField())
+    else:
+        numbers = np.array([*part.GetParameters(), *part.GetFixedParameters()])
+    if not np.all(np.isfinite(numbers)):
+        raise BadInputError(f"{name} contains numbers that are not finite; the transform cannot be used.")
+    if numbers.size and np.abs(numbers).max() > _MOST_MM:
+        raise BadInputError(
+            f"{name} moves points by {np.abs(numbers).max():.3g} mm; it is damaged, or its unit is not the "
+            "millimeter."
+        )
+    if part.IsLinear():
+        volume = float(np.linalg.det(_matrix_of(part)[:3, :3]))
+        if not _LEAST_SCALE < abs(volume) < 1 / _LEAST_SCALE:
+            raise BadInputError(
+                f"{name} has an impossible linear map (it changes volumes by the factor {volume:.3g}); make it anew."
+            )

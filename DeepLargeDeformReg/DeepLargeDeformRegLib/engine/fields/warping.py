@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ...core.geometry import ImageGrid
@@ -24,14 +25,17 @@ def warp_volume(moving: Volume, field: DisplacementField, grid: ImageGrid) -> Vo
 
 
 def warp_labels(labels: LabelMap, field: DisplacementField, grid: ImageGrid) -> LabelMap:
-    """Label map on a grid through a field, nearest neighbor; names and colors are kept."""
+    """Label map on a grid through a field, nearest neighbor; names, colors and overlaps are kept."""
     on_grid = resample(field, grid)
-    # Label values above 2^24 would be rounded by float32; positions among the labels are small.
     values = np.array(sorted({0, *(label.value for label in labels.labels)}))
-    positions = np.searchsorted(values, labels.array).clip(0, len(values) - 1).astype(np.float32)
-    warped = warp(torch.from_numpy(positions)[None, None], labels.grid, on_grid, mode="nearest")
-    array = values[warped[0, 0].numpy().astype(int)].astype(labels.array.dtype)
-    return LabelMap(array, grid, labels.labels)
+
+    def warped(array: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+        # Label values above 2^24 would be rounded by float32; positions among the labels are small.
+        positions = np.searchsorted(values, array).clip(0, len(values) - 1).astype(np.float32)
+        moved = warp(torch.from_numpy(positions)[None, None], labels.grid, on_grid, mode="nearest")
+        return values[moved[0, 0].numpy().astype(int)].astype(array.dtype)
+
+    return LabelMap(warped(labels.array), grid, labels.labels, tuple(warped(layer) for layer in labels.layers))
 
 
 def warp_scan(scan: Scan, field: DisplacementField, grid: ImageGrid) -> Scan:

@@ -89,12 +89,12 @@ def label_overlap(
     table: dict[str, dict[str, Any]] = {
         key: {} for key in ("dice", "asd_mm", "hd_mm", "hd95_mm", "volume_ml", "volume_change_percent")
     }
-    boxes = [_boxes(labels.array) for labels in (fixed, before, after)]
+    boxes = [_boxes(labels) for labels in (fixed, before, after)]
     for fixed_value, moving_value in shared:
         name = names.get(fixed_value, f"label {fixed_value}")
         for when, labels, places in (("before", before, boxes[1]), ("after", after, boxes[2])):
             region = _around(boxes[0].get(fixed_value), places.get(moving_value))
-            target, moved = fixed.array[region] == fixed_value, labels.array[region] == moving_value
+            target, moved = (_part(one, region, v) for one, v in ((fixed, fixed_value), (labels, moving_value)))
             distances = surface_distances(target, moved, fixed.grid)
             table["dice"].setdefault(name, {})[when] = dice(target, moved)
             table["asd_mm"].setdefault(name, {})[when] = distances.average if distances else None
@@ -117,7 +117,7 @@ def label_overlap(
 
 def volume_ml(labels: LabelMap, value: int) -> float:
     """Volume of a structure, ml: its voxels times the volume of one."""
-    return int(np.count_nonzero(labels.array == value)) * labels.grid.voxel_volume / 1000.0
+    return int(np.count_nonzero(labels.mask(value))) * labels.grid.voxel_volume / 1000.0
 
 
 def bounding_box(mask: Mask) -> Box:
@@ -129,16 +129,22 @@ def bounding_box(mask: Mask) -> Box:
     return ends[0], ends[1], ends[2]
 
 
-def _boxes(array: npt.NDArray[np.integer]) -> dict[int, Box]:
-    """Bounding box of each label, all in one pass."""
-    image = sitk.GetImageFromArray(array)
-    statistics = sitk.LabelShapeStatisticsImageFilter()
-    statistics.ComputePerimeterOff()
-    statistics.Execute(image)
+def _part(labels: LabelMap, region: Box, value: int) -> Mask:
+    """Voxels of a structure within a box, those that it shares with others among them."""
+    inside = [layer[region] == value for layer in labels.layers or (labels.array,)]
+    return np.logical_or.reduce(inside)
+
+
+def _boxes(labels: LabelMap) -> dict[int, Box]:
+    """Bounding box of each label, all of a layer in one pass."""
     boxes: dict[int, Box] = {}
-    for value in statistics.GetLabels():
-        x, y, z, width, height, depth = statistics.GetBoundingBox(value)
-        boxes[int(value)] = (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
+    for layer in labels.layers or (labels.array,):
+        statistics = sitk.LabelShapeStatisticsImageFilter()
+        statistics.ComputePerimeterOff()
+        statistics.Execute(sitk.GetImageFromArray(layer))
+        for value in statistics.GetLabels():
+            x, y, z, width, height, depth = statistics.GetBoundingBox(value)
+            boxes[int(value)] = (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
     return boxes
 
 

@@ -251,6 +251,6 @@ def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) ->
     """One channel a structure, ``(1, K, D, H, W)``, resampled with linear weights so that rims are soft."""
     channels = []
     for value in values:
-        mask = torch.from_numpy((labels.array == value).astype(np.float32))[None, None].to(field.displacement.device)
+        mask = torch.from_numpy(labels.mask(value).astype(np.float32))[None, None].to(field.displacement.device)
         channels.append(fields.warp(mask, labels.grid, field))
     return torch.cat(channels, dim=1)
