@@ -12,7 +12,7 @@ import numpy as np
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.files import VOLUME_ENDINGS, check_same_space, read_label_map, read_volume
 from DeepLargeDeformRegLib.core.files.common import ending
-from DeepLargeDeformRegLib.core.files.volumes import open_image
+from DeepLargeDeformRegLib.core.files.volumes import opened_image
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 
@@ -213,11 +213,11 @@ def volume_files(folder: Path) -> dict[str, Path]:
 
 def header_grid(path: Path) -> ImageGrid:
     """Grid of an image file; its voxels are not read."""
-    reader = open_image(path)
-    direction = tuple(reader.GetDirection())
-    axes = len(reader.GetSize())
-    matrix = tuple(direction[row * axes + column] for row in range(3) for column in range(3))
-    return ImageGrid(reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], matrix)
+    with opened_image(path, decode=False) as reader:
+        direction = tuple(reader.GetDirection())
+        axes = len(reader.GetSize())
+        matrix = tuple(direction[row * axes + column] for row in range(3) for column in range(3))
+        return ImageGrid(reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], matrix)
 
 
 def _read_on_grid(path: Path, image: Path | None, what: str) -> LabelMap:

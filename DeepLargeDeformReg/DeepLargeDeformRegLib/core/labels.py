@@ -23,7 +23,8 @@ def match_labels(fixed: LabelMap, moving: LabelMap) -> Matches:
         double = next((name for name in own if own.count(name) > 1 and name in other), None)
         if double is not None:
             raise BadInputError(
-                f"{own.count(double)} structures of a segmentation are called '{double}', so that it is unclear which "
+                f"{own.count(double)} structures of a segmentation are called '{double}', so that it is unclear "
+                "which "
                 "belong together; give each its own name."
             )
     by_name = {name: label.value for name, label in zip(names[1], moving.labels, strict=True)}

@@ -142,7 +142,6 @@ def test_folder_without_images_is_refused(tmp_path: Path, capfd: pytest.CaptureF
 
 def test_one_slice_is_no_volume(tmp_path: Path, slices: npt.NDArray[np.int16]) -> None:
     write_series(tmp_path, slices[:1], places()[:1])
-    with pytest.raises(BadInputError, match="2D"):
-        read_volume(next(tmp_path.iterdir()))
-    with pytest.raises(BadInputError, match="20 x 16 x 1 voxels"):
-        read_volume(tmp_path)
+    for path in (next(tmp_path.iterdir()), tmp_path):
+        with pytest.raises(BadInputError, match="2D"):
+            read_volume(path)

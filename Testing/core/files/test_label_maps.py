@@ -140,7 +140,7 @@ def layered(path: Path, layers: list[npt.NDArray[np.uint8]], header: str) -> Non
     write_nrrd(path, data.tobytes(), sizes, "none (1,0,0) (0,1,0) (0,0,2)", kinds, header, "unsigned char")
 
 
-def test_overlapping_segments_go_to_the_smaller_one(tmp_path: Path) -> None:
+def test_overlapping_segments_are_kept_whole(tmp_path: Path) -> None:
     liver, tumor, cyst = cube((12, 12, 12), 1, 11), cube((12, 12, 12), 4, 7), cube((12, 12, 12), 11, 12)
     header = (
         "Segment0_ID:=a\nSegment0_Name:=tumor\nSegment0_LabelValue:=1\nSegment0_Layer:=1\n"
@@ -154,10 +154,19 @@ def test_overlapping_segments_go_to_the_smaller_one(tmp_path: Path) -> None:
     masks = {one.name: found.mask(one.value) for one in found.labels}
     assert list(masks) == ["tumor", "liver", "cyst"]
     np.testing.assert_array_equal(masks["tumor"], tumor == 1)
-    np.testing.assert_array_equal(masks["liver"], (liver == 1) & (tumor == 0))
+    np.testing.assert_array_equal(masks["liver"], liver == 1)
+    by_name = {one.name: one.value for one in found.labels}
+    np.testing.assert_array_equal(found.array == by_name["liver"], (liver == 1) & (tumor == 0))
+    np.testing.assert_array_equal(found.array == by_name["tumor"], tumor == 1)
     np.testing.assert_array_equal(masks["cyst"], cyst == 1)
-    assert "tumor and liver (27 voxels)" in notes[0]
-    assert "nothing" in notes[1]
+    assert "nothing" in notes[0]
+    assert "tumor and liver (27 voxels)" in notes[1]
+
+    write_label_map(found, tmp_path / "b.seg.nrrd")
+    again = read_label_map(tmp_path / "b.seg.nrrd", warn=notes.append)
+    assert [one.name for one in again.labels] == ["tumor", "liver", "cyst"]
+    for one in again.labels:
+        np.testing.assert_array_equal(again.mask(one.value), masks[one.name])
 
 
 def test_layers_of_old_files_are_segments(tmp_path: Path) -> None:

@@ -131,11 +131,66 @@ def test_pairing_by_name_and_by_order() -> None:
     by_name = pair_landmarks(fixed, Landmarks(LPS[::-1], ("b", "a")))
     np.testing.assert_array_equal(by_name.moving, LPS)
     assert by_name.names == ("a", "b")
-    for names in (("c", "d"), ("b", "b"), ("", "")):
+    for names in (("c", "d"), ("d", "d"), ("", "")):
         by_order = pair_landmarks(fixed, Landmarks(LPS[::-1], names))
         np.testing.assert_array_equal(by_order.moving, LPS[::-1])
     with pytest.raises(BadInputError, match="2 fixed but 1 moving"):
         pair_landmarks(fixed, Landmarks(LPS[:1], ("a",)))
+
+
+@pytest.mark.parametrize("names", [("B", "A"), ("b ", " a"), ("b", "A  ")])
+def test_names_pair_whatever_their_case_and_blanks(names: tuple[str, str]) -> None:
+    pairs = pair_landmarks(Landmarks(LPS, ("a", "b")), Landmarks(LPS[::-1], names))
+    np.testing.assert_array_equal(pairs.moving, LPS)
+    assert pairs.names == ("a", "b")
+
+
+@pytest.mark.parametrize("names", [("b", "c"), ("b", "b"), ("b", ""), ("A", "a")])
+def test_names_that_are_partly_the_same_are_refused(names: tuple[str, str]) -> None:
+    with pytest.raises(BadInputError, match="Only some of the landmarks have the same names"):
+        pair_landmarks(Landmarks(LPS, ("a", "b")), Landmarks(LPS[::-1], names))
+
+
+def test_order_counts_where_both_scans_name_their_points_alike_in_order() -> None:
+    pairs = pair_landmarks(Landmarks(LPS, ("a", "a")), Landmarks(LPS[::-1], ("A", "a ")))
+    np.testing.assert_array_equal(pairs.moving, LPS[::-1])
+
+
+@pytest.mark.parametrize("defined", ["0", "", "false"])
+def test_point_that_was_not_placed_is_refused_in_tables(tmp_path: Path, defined: str) -> None:
+    header = "label,l,p,s,defined,selected,visible,locked,description\n"
+    (tmp_path / "a.csv").write_text(f"{header}apex,1,2,3,1,1,1,0,\nbase,0,0,0,{defined},1,1,0,\n")
+    with pytest.raises(BadInputError, match=r"1 landmark\(s\) were not placed \(base\)"):
+        read_landmarks(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text(f"{header}apex,1,2,3,1,1,1,0,\n")
+    np.testing.assert_array_equal(read_landmarks(tmp_path / "b.csv").points, [[1, 2, 3]])
+
+
+def test_decimal_commas(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x;y;z;name\n1,5;-2,25;1e1;a\n")
+    np.testing.assert_array_equal(read_landmarks(tmp_path / "a.csv").points, [[1.5, -2.25, 10]])
+    (tmp_path / "b.csv").write_text("x,y,z,name\n1,5,-2,25,10,0,a\n")
+    with pytest.raises(BadInputError, match="line 2 has more values"):
+        read_landmarks(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text("x;y;z\n1,000.5;2;3\n")
+    with pytest.raises(BadInputError, match="no numbers"):
+        read_landmarks(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "x,y,z\n1e30,0,0\n", "1e\\+30 mm from"),
+        ("a.csv", f"x,y,z\n{'9' * 100000},0,0\n", "no numbers"),
+        ("a.mrk.json", '{"markups":' * 100000, "damaged"),
+        ("a.mrk.json", '{"markups": [{"controlPoints": [{"position": [' + "9" * 100000 + ", 0, 0]}]}]}", "damaged"),
+        ("a.pts", "point\n1\n1e300 0 0\n", "mm from"),
+    ],
+)
+def test_numbers_that_no_body_has_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadInputError, match=words):
+        read_landmarks(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,11 @@ def test_temporary_file_keeps_the_ending(tmp_path: Path) -> None:
 
 
 def test_output_is_checked_before_the_work(tmp_path: Path) -> None:
-    check_output(tmp_path / "A.NII.GZ", (".nii.gz",))
+    check_output(tmp_path / "A.nii.gz", (".nii.gz",))
+    with pytest.raises(BadInputError, match="lower case"):  # ITK writes no NIfTI under this name
+        check_output(tmp_path / "A.NII.GZ", (".nii.gz",))
+    with pytest.raises(OutputError, match="name is too long"):
+        check_output(tmp_path / ("a" * 300 + ".nrrd"), (".nrrd",))
     (tmp_path / "folder.nrrd").mkdir()
     with pytest.raises(BadInputError, match="a folder of this name"):
         check_output(tmp_path / "folder.nrrd", (".nrrd",))

@@ -70,7 +70,9 @@ def read_series(path: Path, series: int | str | None, pixel_type: int) -> sitk.I
     images = list(chosen.images)
     check_kind(name, images)
     if chosen.slices == 1:
-        raise BadInputError(f"{name} is a single 2D slice; 3D volumes are registered (give the folder of the series).")
+        raise BadInputError(
+            f"{name} is a single 2D slice; 3D volumes are registered (give the folder of the series)."
+        )
     frames = _ordered(name, [frame for image in images for frame in image.frames])
     columns, rows = images[0].size
     check_memory(name, columns * rows * len(frames) * 4)

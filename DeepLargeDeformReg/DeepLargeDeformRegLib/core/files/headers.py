@@ -19,8 +19,12 @@ NRRD_ENDINGS = (".nrrd", ".nhdr", ".seg.nrrd")
 CHECKED_ENDINGS = (*NIFTI_ENDINGS, *META_ENDINGS, *NRRD_ENDINGS)
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, decode: bool = True) -> None:
     """Refuse a file that is missing, no regular file, empty, incomplete, damaged, or has an impossible header.
+
+    Args:
+        path: the file.
+        decode: False asks its header alone.
 
     Raises:
         BadInputError: one line that names the file and what to do.
@@ -28,8 +32,9 @@ def check_file(path: Path) -> None:
     """
     check_regular(path)
     data = voxel_data(path)
-    if data is not None:
-        check_voxels(path.name, data)
+    if data is not None or not decode:
+        if data is not None and decode:
+            check_voxels(path.name, data)
         return
     with path.open("rb") as stream:
         if stream.read(2) != GZIP_MAGIC:

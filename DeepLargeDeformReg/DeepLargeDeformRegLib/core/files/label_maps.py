@@ -145,7 +145,8 @@ def _merge(image: sitk.Image, grid: ImageGrid, segments: list[Segment], name: st
     stored = sitk.GetArrayViewFromImage(image)
     components = 1 if stored.ndim == 3 else stored.shape[-1]
     check_memory(name, stored[..., 0].size * np.dtype(dtype).itemsize * components if stored.ndim == 4 else 0)
-    layers, sizes = [], {}
+    layers: list[npt.NDArray[np.integer]] = []
+    sizes: dict[int, int] = {}
     for layer in range(components):
         members = [index for index, one in enumerate(segments) if one.layer == layer]
         if not members:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,10 +32,19 @@ _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _SIGNS = {"LPS": np.ones(3), "1": np.ones(3), "RAS": _RAS_TO_LPS, "0": _RAS_TO_LPS}
 _AXES = {"xyz": "LPS", "lps": "LPS", "ras": "RAS"}
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+_FCSV_STATUS_COLUMNS = 2  # that Slicer adds after those that it names
 _MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
+
+
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError, csv.Error)
+_MOST_MM = 1e5  # from the scanner's origin: 100 m
+_MOST_DIGITS = 60
+_MOST_NAMED = 6
+_DEFINED = ("defined", "fixed_defined", "moving_defined", "positionstatus")
+_NUMBER = re.compile(r"[-+]?[0-9]*[.,]?[0-9]*([eE][-+]?[0-9]{1,4})?")
 
 
 def read_landmarks(path: PathLike, grid: ImageGrid | None = None) -> Landmarks:
@@ -62,12 +72,9 @@ def read_landmarks(path: PathLike, grid: ImageGrid | None = None) -> Landmarks:
             landmarks = _from_elastix(text, name, grid)
         else:
             raise BadInputError(f"{name} is no landmark file: .mrk.json, .fcsv, .csv, .pts and .txt can be read.")
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except _DAMAGE as error:
         raise BadInputError(f"{name} is damaged: its landmarks could not be read.", detail=repr(error)) from error
-    if len(landmarks) == 0:
-        raise BadInputError(f"{name} contains no landmarks.")
-    if not np.all(np.isfinite(landmarks.points)):
-        raise BadInputError(f"{name} has a landmark with a coordinate that is not a finite number.")
+    _check_points(landmarks.points, name)
     return landmarks
 
 
@@ -78,37 +85,52 @@ def read_landmark_pairs(path: PathLike) -> LandmarkPairs:
         BadInputError: if the file is missing, damaged or has no such columns.
     """
     name = Path(path).name
-    columns, rows = _table(read_text(path), name)
+    try:
+        columns, rows = _table(read_text(path), name)
+    except _DAMAGE as error:
+        raise BadInputError(f"{name} is damaged: its landmarks could not be read.", detail=repr(error)) from error
     fixed, moving = (_axes(columns, prefix) for prefix in ("fixed_", "moving_"))
     if fixed is None or moving is None:
         raise BadInputError(
             f"{name} is no table of landmark pairs: its first line must name the columns fixed_x, fixed_y, fixed_z, "
             "moving_x, moving_y, moving_z (LPS, mm)."
         )
-    if not rows:
-        raise BadInputError(f"{name} contains no landmarks.")
-    return LandmarkPairs(
+    names = _names(columns, rows)
+    _check_placed(_not_placed(columns, rows, names), name)
+    pairs = LandmarkPairs(
         _positions(rows, fixed[0], name) * _SIGNS[fixed[1]],
         _positions(rows, moving[0], name) * _SIGNS[moving[1]],
-        _unique(_names(columns, rows)),
+        _unique(names),
     )
+    _check_points(np.concatenate([pairs.fixed, pairs.moving]), name)
+    return pairs
 
 
 def pair_landmarks(fixed: Landmarks, moving: Landmarks) -> LandmarkPairs:
-    """Pair the landmarks of two scans by name if both have the same unique names, otherwise by order.
+    """Pair the landmarks of two scans by name, or by order where no name of one scan is known in the other.
+
+    Names are compared without case and surplus blanks.
 
     Raises:
-        BadInputError: if their numbers differ.
+        BadInputError: if their numbers differ, or only some of the names are the same: then neither names nor order
+            say which belong together.
     """
     if len(fixed) != len(moving):
         raise BadInputError(
             f"There are {len(fixed)} fixed but {len(moving)} moving landmarks; they must come in pairs."
         )
-    names = _unique(fixed.names)
-    if names and set(names) == set(moving.names):
-        order = [moving.names.index(name) for name in names]
-        return LandmarkPairs(fixed.points, moving.points[order], names)
-    return LandmarkPairs(fixed.points, moving.points, names)
+    names, others = (tuple(" ".join(name.casefold().split()) for name in one.names) for one in (fixed, moving))
+    shared = (set(names) & set(others)) - {""}
+    if not shared or names == others:
+        return LandmarkPairs(fixed.points, moving.points, _unique(fixed.names))
+    if _unique(names) and sorted(names) == sorted(others):
+        order = [others.index(name) for name in names]
+        return LandmarkPairs(fixed.points, moving.points[order], fixed.names)
+    unlike = sorted({name for name in (*names, *others) if name not in shared or max(names.count(name), 1) > 1})
+    raise BadInputError(
+        "Only some of the landmarks have the same names in both scans, so that it is unclear which belong together "
+        f"(see {', '.join(unlike[:_MOST_NAMED]) or 'those without a name'}); name them alike, each name once."
+    )
 
 
 def write_landmarks(points: npt.ArrayLike, path: PathLike, names: Sequence[str] = ()) -> None:
@@ -161,10 +183,34 @@ def _from_markups(text: str, name: str) -> Landmarks:
     return Landmarks(positions * _sign(system, name), tuple(str(one.get("label", "")) for one in points))
 
 
+def _check_points(points: npt.NDArray[np.float64], name: str) -> None:
+    if len(points) == 0:
+        raise BadInputError(f"{name} contains no landmarks.")
+    if not np.all(np.isfinite(points)):
+        raise BadInputError(f"{name} has a landmark with a coordinate that is not a finite number.")
+    if (farthest := float(np.abs(points).max())) > _MOST_MM:
+        raise BadInputError(
+            f"{name} has a landmark that lies {farthest:.3g} mm from the scanner's origin; correct its position "
+            "or unit."
+        )
+
+
+def _not_placed(columns: list[str], rows: list[list[str]], names: Sequence[str]) -> list[str]:
+    """Names of the points that a table of Slicer, in its column ``defined``, says were not placed."""
+    where = [index for index, column in enumerate(columns) if column in _DEFINED]
+    return [
+        one
+        for one, row in zip(names, rows, strict=True)
+        if any(row[index].strip().lower() not in ("1", "true", "yes", "defined") for index in where)
+    ]
+
+
 def _check_placed(missing: list[str], name: str) -> None:
     if missing:
         raise BadInputError(
-            f"{name}: {len(missing)} landmark(s) were not placed ({', '.join(missing)}); place or delete them."
+            f"{name}: {len(missing)} landmark(s) were not placed ({', '.join(missing[:_MOST_NAMED])}); place or "
+            "delete "
+            "them."
         )
 
 
@@ -184,6 +230,8 @@ def _from_fcsv(text: str, name: str) -> Landmarks:
     names = _names(columns, rows)
     # Slicer adds the position status after the columns that it names; 2 is "defined".
     status = len(_FCSV_COLUMNS.split(","))
+    if any(len(row) > status + _FCSV_STATUS_COLUMNS for row in rows):
+        raise BadInputError(f"{name} has a line with more values than columns; are there commas within its numbers?")
     _check_placed(
         [one for one, row in zip(names, rows, strict=True) if row[status : status + 1] not in ([], ["2"])], name
     )
@@ -195,7 +243,9 @@ def _from_table(text: str, name: str) -> Landmarks:
     found = _axes(columns, "")
     if found is not None:
         where, system = found
-        return Landmarks(_positions(rows, where, name) * _SIGNS[system], _names(columns, rows))
+        names = _names(columns, rows)
+        _check_placed(_not_placed(columns, rows, names), name)
+        return Landmarks(_positions(rows, where, name) * _SIGNS[system], names)
     if _axes(columns, "fixed_") is not None:
         raise BadInputError(f"{name} is a table of landmark pairs; the landmarks of one scan are needed here.")
     raise BadInputError(
@@ -209,7 +259,7 @@ def _from_elastix(text: str, name: str, grid: ImageGrid | None) -> Landmarks:
     kind = words[0].lower()
     if kind not in ("point", "index"):
         raise BadInputError(f"{name} is no point file of elastix: its first line must be 'point' or 'index'.")
-    count, numbers = int(words[1]), [float(word) for word in words[2:]]
+    count, numbers = int(words[1]), [_number(word) for word in words[2:]]
     if count < 0 or len(numbers) != 3 * count:
         raise BadInputError(f"{name} states {count} points but holds {len(numbers)} numbers; 3 per point are needed.")
     positions = np.array(numbers).reshape(-1, 3)
@@ -227,9 +277,15 @@ def _table(text: str, name: str) -> tuple[list[str], list[list[str]]]:
     lines = [line for line in text.splitlines() if line.strip()]
     delimiter = max(",;\t", key=lines[0].count)
     columns, *rows = csv.reader(lines, delimiter=delimiter)
-    short = next((number for number, row in enumerate(rows, start=2) if len(row) < len(columns)), None)
-    if short is not None:
-        raise BadInputError(f"{name}: line {short} has fewer values than the first line has columns.")
+    for number, row in enumerate(rows, start=2):
+        if len(row) < len(columns):
+            raise BadInputError(f"{name}: line {number} has fewer values than the first line has columns.")
+        if len(row) > len(columns) and any(value.strip() for value in row[len(columns) :]):
+            raise BadInputError(
+                f"{name}: line {number} has more values than the first line has columns; numbers with a decimal "
+                "comma "
+                "need a semicolon or a tab between them."
+            )
     return [column.strip().lower() for column in columns], rows
 
 
@@ -242,9 +298,17 @@ def _axes(columns: list[str], prefix: str) -> tuple[list[int], str] | None:
 
 def _positions(rows: list[list[str]], where: Sequence[int], name: str) -> npt.NDArray[np.float64]:
     try:
-        return np.array([[float(row[column]) for column in where] for row in rows], dtype=np.float64).reshape(-1, 3)
+        return np.array([[_number(row[column]) for column in where] for row in rows], dtype=np.float64).reshape(-1, 3)
     except (ValueError, IndexError) as error:
         raise BadInputError(f"{name} has a landmark whose coordinates are no numbers.", detail=str(error)) from error
+
+
+def _number(text: str) -> float:
+    """A number with a decimal point or comma; ValueError for one with both, or of hundreds of digits."""
+    text = text.strip()
+    if len(text) > _MOST_DIGITS:
+        raise ValueError("a number of too many digits")
+    return float(text.replace(",", ".") if _NUMBER.fullmatch(text) else text)
 
 
 def _names(columns: list[str], rows: list[list[str]]) -> tuple[str, ...]:

@@ -87,16 +87,11 @@ def nifti_voxels(path: Path) -> tuple[Path, VoxelData]:
     with voxels_path.open("rb") as stream:
         compressed = stream.read(2) == GZIP_MAGIC
     size = math.ceil(math.prod(header.size) * header.bytes_per_voxel)
-    encoding = "gzip" if compressed else "raw"
-    skip, offset = (header.offset, 0) if compressed else (0, header.offset)
-    return header_path, VoxelData(
-        voxels_path,
-        offset,
-        cast("object", encoding),
-        size,
-        skip,
-        float_type=header.float_type,  # type: ignore[arg-type]
-    )
+    if compressed:
+        data = VoxelData(voxels_path, 0, "gzip", size, header.offset, float_type=header.float_type)
+    else:
+        data = VoxelData(voxels_path, header.offset, "raw", size, float_type=header.float_type)
+    return header_path, data
 
 
 def _header_of(path: Path) -> Path:

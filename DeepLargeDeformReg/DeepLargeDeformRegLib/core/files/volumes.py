@@ -113,14 +113,18 @@ def read_image(path: PathLike, series: int | str | None = None, pixel_type: int 
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[sitk.ImageFileReader]:
+def opened_image(path: Path, decode: bool = True) -> Iterator[sitk.ImageFileReader]:
     """Reader of a 3D image (of any number of components) whose file has been checked, for the time of the block.
+
+    Args:
+        path: the file.
+        decode: False checks the header alone, for callers that read no voxel.
 
     Raises:
         BadInputError: if the file is damaged, or is not that of a 3D image with real values and a valid grid.
         MemoryExhaustedError: if it does not fit into this machine's memory.
     """
-    check_file(path)
+    check_file(path, decode)
     with tempfile.TemporaryDirectory(prefix="DeepLargeDeformReg-") as folder, itk_paths([path]) as paths:
         file = paths[0]
         if ending(path) not in CHECKED_ENDINGS:
