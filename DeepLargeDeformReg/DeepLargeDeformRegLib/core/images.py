@@ -40,12 +40,21 @@ class Volume:
 
 @dataclass(frozen=True)
 class Label:
-    """One structure of a label map: its voxel value, name, RGB color (0..1) and Slicer terminology entry."""
+    """One structure of a label map.
+
+    Args:
+        value: of its voxels.
+        name: for people, and to match structures by.
+        color: RGB, 0..1.
+        terminology: Slicer's entry.
+        counterpart: value of the fixed structure that the user says a moving one is; see :mod:`.labels`.
+    """
 
     value: int
     name: str
     color: tuple[float, float, float] | None = None
     terminology: str | None = None
+    counterpart: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

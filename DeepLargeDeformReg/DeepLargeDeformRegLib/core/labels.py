@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from .errors import BadInputError
-from .images import LabelMap, Pair
+from .images import Label, LabelMap, Pair
 
 Matches = tuple[tuple[int, int], ...]
 """Pairs of label values (fixed, moving), one for each structure that two segmentations share."""
 
 
 def match_labels(fixed: LabelMap, moving: LabelMap) -> Matches:
-    """Pairs of label values (fixed, moving) of the structures that both have: by name, else by value.
+    """Pairs of label values (fixed, moving) of the structures that both have.
 
-    Names are compared without case and surplus blanks.
+    Those that the user matched (:func:`with_matches`); else those of the same name, without case and surplus blanks;
+    else those of the same value.
 
     Raises:
         BadInputError: if several structures of a scan have one name that the other scan has too: which of them belong
             together cannot be known.
     """
-    names = [[" ".join(label.name.casefold().split()) for label in one.labels] for one in (fixed, moving)]
-    for own, other in (names, names[::-1]):
-        double = next((name for name in own if own.count(name) > 1 and name in other), None)
-        if double is not None:
-            raise BadInputError(
-                f"{own.count(double)} structures of a segmentation are called '{double}', so that it is unclear "
-                "which "
-                "belong together; give each its own name."
-            )
-    by_name = {name: label.value for name, label in zip(names[1], moving.labels, strict=True)}
-    pairs = [
-        (label.value, by_name[name]) for name, label in zip(names[0], fixed.labels, strict=True) if name in by_name
-    ]
-    if not pairs:
-        values = {label.value for label in moving.labels}
-        pairs = [(label.value, label.value) for label in fixed.labels if label.value in values]
-    return tuple(pairs)
+    return _matched(fixed, moving) or _of_same_value(fixed, moving)
 
 
 def shared_structures(pair: Pair) -> Matches:
@@ -42,3 +30,94 @@ def shared_structures(pair: Pair) -> Matches:
     if pair.fixed.labels is None or pair.moving.labels is None:
         return ()
     return match_labels(pair.fixed.labels, pair.moving.labels)
+
+
+def with_matches(fixed: LabelMap, moving: LabelMap, matches: Sequence[str]) -> LabelMap:
+    """The moving structures, knowing which fixed structures the user says they are; all others match nothing.
+
+    Args:
+        fixed: fixed structures.
+        moving: moving structures.
+        matches: ``FIXED=MOVING`` each, by name (in any case) or value.
+
+    Raises:
+        BadInputError: for text of another form, a structure that is not there, or one that is matched twice.
+    """
+    counterparts: dict[int, int] = {}
+    for text in matches:
+        first, equals, second = text.partition("=")
+        if not equals or not first.strip() or not second.strip():
+            raise BadInputError(f"The match '{text}' must be FIXED=MOVING, liver=5 for example.")
+        ours, theirs = _find(fixed, first, "fixed"), _find(moving, second, "moving")
+        if theirs in counterparts or ours in counterparts.values():
+            raise BadInputError(
+                f"The match '{text}' names a structure that another match has; each can have one only."
+            )
+        counterparts[theirs] = ours
+    labels = tuple(replace(label, counterpart=counterparts.get(label.value)) for label in moving.labels)
+    return replace(moving, labels=labels)
+
+
+def notice_of_values(fixed: LabelMap, moving: LabelMap) -> str | None:
+    """A sentence for the user if structures were matched by their values alone, which may mean different organs."""
+    if _matched(fixed, moving):
+        return None
+    pairs = _of_same_value(fixed, moving)
+    if not pairs:
+        return None
+    names = [{label.value: label.name for label in labels.labels} for labels in (fixed, moving)]
+    listed = ", ".join(
+        f"{ours} ({names[0][ours]} = {names[1][theirs]})" if names[0][ours] != names[1][theirs] else f"{ours}"
+        for ours, theirs in pairs[:5]
+    )
+    more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
+    return (
+        f"Structures were matched by value alone: {listed}{more}. Check that each value means the same organ in both "
+        "segmentations; if not, say which belong together."
+    )
+
+
+def _matched(fixed: LabelMap, moving: LabelMap) -> Matches:
+    """What the user matched, else what has the same name."""
+    chosen = [(label.counterpart, label.value) for label in moving.labels if label.counterpart is not None]
+    # Of a pair that was swapped, the fixed structures know.
+    chosen += [(label.value, label.counterpart) for label in fixed.labels if label.counterpart is not None]
+    if chosen:
+        return tuple(chosen)
+    names = [[_plain(label.name) for label in one.labels if not _is_nameless(label)] for one in (fixed, moving)]
+    for own, other in (names, names[::-1]):
+        double = next((name for name in own if own.count(name) > 1 and name in other), None)
+        if double is not None:
+            raise BadInputError(
+                f"{own.count(double)} structures of a segmentation are called '{double}', so that it is unclear "
+                "which belong together; give each its own name."
+            )
+    by_name = {_plain(label.name): label.value for label in moving.labels if not _is_nameless(label)}
+    found = [label for label in fixed.labels if _plain(label.name) in by_name]
+    return tuple((label.value, by_name[_plain(label.name)]) for label in found)
+
+
+def _of_same_value(fixed: LabelMap, moving: LabelMap) -> Matches:
+    values = {label.value for label in moving.labels}
+    return tuple((label.value, label.value) for label in fixed.labels if label.value in values)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _is_nameless(label: Label) -> bool:
+    """True if the name was made from the value, as that of a file that has no names."""
+    return _plain(label.name) == f"label {label.value}"
+
+
+def _find(labels: LabelMap, text: str, side: str) -> int:
+    """Value of the structure of that name, else of that value."""
+    for label in labels.labels:
+        if _plain(label.name) == _plain(text):
+            return label.value
+    for label in labels.labels:
+        if str(label.value) == text.strip():
+            return label.value
+    there = ", ".join(f"{label.name} ({label.value})" for label in labels.labels[:10])
+    raise BadInputError(f"The {side} segmentation has no structure '{text.strip()}'; it has {there}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,8 @@ from ..core import files
 from ..core.errors import BadInputError, OutputError
 from ..core.files.common import write_text
 from ..core.geometry import ImageGrid
-from ..core.images import LandmarkPairs, Volume
+from ..core.images import LabelMap, LandmarkPairs, Volume
+from ..core.labels import notice_of_values, with_matches
 from ..core.presets import find_preset
 from ..core.progress import Monitor
 from ..core.settings import RegistrationSettings
@@ -52,6 +53,7 @@ class RegistrationJob:
     output_jacobian: str | None = None
     output_maps: str | None = None  # folder for the maps of maps.TITLES, each NAME.nrrd; made if it is not there
     output_uncertainty: str | None = None
+    match: tuple[str, ...] = ()  # FIXED=MOVING each: structures that belong together, by name or value
     metrics: str | None = None
     report: str | None = None
     report_title: str | None = None  # what the user calls the case; by itself the report names nobody
@@ -100,6 +102,7 @@ class EvaluateJob:
     moving: str | None = None
     report: str | None = None
     report_title: str | None = None
+    match: tuple[str, ...] = ()
     backward_transform: str | None = None  # from moving to fixed points, of a registration of its own
 
     @classmethod
@@ -201,12 +204,14 @@ def run_evaluate(
     moving_labels = None
     if job.moving_segmentation:
         moving_labels = files.read_label_map(job.moving_segmentation, moving.grid if moving else None)
+    notices: list[str] = []
+    moving_labels = _matched(fixed_labels, moving_labels, job.match, notices.append)
     landmarks = _landmarks(job, grid, moving.grid if moving else None)
     backward = _field(job.backward_transform, moving.grid) if job.backward_transform and moving else None
     measured = metrics.measure(
         metrics.MeasureInput(deformation, fixed, moving, fixed_labels, moving_labels, landmarks, backward), monitor
     )
-    numbers = measured.numbers
+    numbers = measured.numbers | {"warnings": notices}
     if job.report is not None and moving is not None and measured.warped is not None and write_report is not None:
         request = RegistrationRequest(
             fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, landmarks=landmarks
@@ -226,6 +231,8 @@ def _from_json(kind: type[JobT], entries: dict[str, Any]) -> JobT:
     unknown = sorted(set(entries) - names)
     if unknown:
         raise BadInputError(f"Unknown entry of the job: {', '.join(unknown)}.")
+    if "match" in entries:
+        entries["match"] = tuple(entries["match"])
     return kind(**entries)
 
 
@@ -279,16 +286,35 @@ def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> Regist
             return None
         return files.read_label_map(path, volume.grid, warnings.append, f"{name} segmentation", f"{name} scan")
 
+    fixed_labels = labels(job.fixed_segmentation, fixed, "fixed")
+    moving_labels = labels(job.moving_segmentation, moving, "moving")
     return RegistrationRequest(
         fixed=fixed,
         moving=moving,
         settings=job.settings,
-        fixed_labels=labels(job.fixed_segmentation, fixed, "fixed"),
-        moving_labels=labels(job.moving_segmentation, moving, "moving"),
+        fixed_labels=fixed_labels,
+        moving_labels=_matched(fixed_labels, moving_labels, job.match, warnings.append),
         landmarks=_landmarks(job, fixed.grid, moving.grid),
         initial_transform=fields.read_transform(job.initial_transform) if job.initial_transform else None,
         region=files.read_label_map(job.region, what="region of interest") if job.region else None,
     )
+
+
+def _matched(
+    fixed: LabelMap | None, moving: LabelMap | None, match: Sequence[str], notify: Callable[[str], None]
+) -> LabelMap | None:
+    """The moving structures with the user's matches; tells of those that were matched by value alone."""
+    if fixed is None or moving is None:
+        if match:
+            raise BadInputError(
+                "Structures are matched between two segmentations; give both, or leave the match out."
+            )
+        return moving
+    moving = with_matches(fixed, moving, match) if match else moving
+    notice = notice_of_values(fixed, moving)
+    if notice is not None:
+        notify(notice)
+    return moving
 
 
 def _landmarks(

@@ -1,0 +1,5 @@
+"""``python -m DeepLargeDeformRegLib.cli``."""
+
+from .app import main
+
+main()

@@ -1,0 +1,112 @@
+"""``deeplargedeformreg register``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options as o
+
+if TYPE_CHECKING:
+    from ..core.settings import RegistrationSettings
+
+# Names of settings that the command line calls by shorter names, those of Slicer's panel.
+_SETTINGS = {
+    "guide": "guide_with_segmentations",
+    "smoothness": "regularity",
+    "steps": "iterations",
+    "grid_spacing": "output_spacing_mm",
+    "memory_limit": "memory_limit_mb",
+}
+
+
+def register(
+    context: typer.Context,
+    fixed: o.Fixed,
+    moving: o.Moving,
+    output_transform: Annotated[str | None, o.option(f"Write the transform here: {o.TRANSFORMS}.")] = None,
+    output_inverse: Annotated[str | None, o.option("Write its inverse here, on the moving grid.")] = None,
+    output_volume: Annotated[str | None, o.option("Write the moving scan on the fixed grid here.")] = None,
+    output_segmentation: Annotated[
+        str | None, o.option("Write the moving structures on the fixed grid here.")
+    ] = None,
+    output_jacobian: Annotated[str | None, o.option("Write det J, the local volume change, here.")] = None,
+    output_maps: Annotated[str | None, o.option("Folder for maps: displacement, similarity ...")] = None,
+    output_uncertainty: Annotated[str | None, o.option("Write the error to expect, mm, here.")] = None,
+    metrics: o.Metrics = None,
+    report: o.Report = None,
+    report_title: o.ReportTitle = None,
+    fixed_segmentation: o.FixedSegmentation = None,
+    moving_segmentation: o.MovingSegmentation = None,
+    match: o.Match = None,
+    landmarks: o.Landmarks = None,
+    fixed_landmarks: o.FixedLandmarks = None,
+    moving_landmarks: o.MovingLandmarks = None,
+    initial_transform: Annotated[
+        str | None, o.option("Start from this transform (fixed to moving points) instead of pre-aligning.")
+    ] = None,
+    region: Annotated[str | None, o.option("Label map of the part of the fixed scan that matters.")] = None,
+    preset: o.Preset = "any",
+    model: o.Model = None,
+    refine: o.Refine = None,
+    fold_free: o.FoldFree = True,
+    symmetric: o.Symmetric = False,
+    prealign: o.Prealign = "auto",
+    guide: o.Guide = True,
+    guide_with_landmarks: o.GuideWithLandmarks = False,
+    smoothness: o.Smoothness = 1.0,
+    steps: o.Steps = None,
+    grid_spacing: o.GridSpacing = None,
+    memory_limit: o.MemoryLimit = None,
+    uncertainty: o.Uncertainty = True,
+    device: o.Device = "auto",
+    json_progress: o.JsonProgress = False,
+    quiet: o.Quiet = False,
+    log_file: o.LogFile = None,
+    verbose: o.Verbose = False,
+) -> None:
+    """Register a moving scan to a fixed one.
+
+    The transform maps points of FIXED to points of MOVING.
+    """
+    from .terminal import session
+
+    with session(quiet, verbose, log_file) as terminal:
+        from ..core.errors import BadInputError
+
+        values = context.params
+        names = [name for name in values if name.startswith("output_") or name in ("metrics", "report")]
+        if not any(values[name] for name in names):
+            raise BadInputError(
+                "Name at least one output, --output-volume warped.nii.gz for example; nothing was computed."
+            )
+        from ..engine.job import RegistrationJob, run_job
+        from ..report import write_report
+        from .summary import summarize
+
+        job = RegistrationJob(settings=settings_from(values), **_files(values))
+        with terminal.progress(json_progress) as monitor:
+            numbers = run_job(job, monitor, compress=True, write_report=write_report)
+        summarize(numbers, terminal, table=not json_progress)
+
+
+def settings_from(values: dict[str, Any]) -> RegistrationSettings:
+    """Settings from the options of a command, by their names."""
+    import dataclasses
+
+    from ..core.settings import RegistrationSettings
+
+    known = {field.name for field in dataclasses.fields(RegistrationSettings)}
+    renamed = {_SETTINGS.get(name, name): value for name, value in values.items()}
+    return RegistrationSettings(**{name: value for name, value in renamed.items() if name in known})
+
+
+def _files(values: dict[str, Any]) -> dict[str, Any]:
+    import dataclasses
+
+    from ..engine.job import RegistrationJob
+
+    names = {field.name for field in dataclasses.fields(RegistrationJob)} - {"settings"}
+    files = {name: value for name, value in values.items() if name in names}
+    return files | {"match": tuple(values["match"] or ())}
