@@ -14,6 +14,8 @@ from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, Limits, WorkerClient, WorkerError, WorkerState
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+"""Seconds for what must come: a test that waits in vain fails; one that waits long on a busy machine does not."""
 
 
 class ListeningTransport(process.SubprocessTransport):
@@ -69,30 +71,30 @@ class Desk:
     def submit(self, kind: str, folder: str = "", **payload: Any) -> str:
         return self.client.submit(JobRequest(kind, payload, folder))
 
-    def do(self, kind: str, timeout: float = 15.0, **payload: Any) -> dict[str, Any]:
+    def do(self, kind: str, timeout: float = PATIENCE, **payload: Any) -> dict[str, Any]:
         """Metrics of a job that succeeds."""
         job = self.submit(kind, **payload)
         self.wait(lambda: job in self.results or job in self.errors, timeout)
         assert job not in self.errors, self.errors[job]
         return self.results.pop(job).metrics
 
-    def error(self, job: str, timeout: float = 15.0) -> WorkerError:
+    def error(self, job: str, timeout: float = PATIENCE) -> WorkerError:
         """Why a job failed."""
         self.wait(lambda: job in self.results or job in self.errors, timeout)
         assert job not in self.results, "the job succeeded"
         return self.errors.pop(job)
 
-    def wait(self, condition: Callable[[], object], timeout: float = 15.0) -> None:
+    def wait(self, condition: Callable[[], object], timeout: float = PATIENCE) -> None:
         end = time.monotonic() + timeout
         with self._changed:
             while not condition():
                 assert time.monotonic() < end, (self.client.state, self.states, self.log[-20:])
                 self._changed.wait(0.02)
 
-    def wait_state(self, state: WorkerState, timeout: float = 15.0) -> None:
+    def wait_state(self, state: WorkerState, timeout: float = PATIENCE) -> None:
         self.wait(lambda: self.client.state is state, timeout)
 
-    def wait_progress(self, job: str, stage: str, timeout: float = 15.0) -> protocol.Progress:
+    def wait_progress(self, job: str, stage: str, timeout: float = PATIENCE) -> protocol.Progress:
         def found() -> list[protocol.Progress]:
             return [event for event in self.progress if event.job == job and event.stage == stage]
 

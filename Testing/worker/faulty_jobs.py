@@ -22,9 +22,12 @@ from DeepLargeDeformRegLib.core.progress import Monitor
 Outcome = tuple[dict[str, Any], dict[str, str]]
 STAGES = ("read", "prealign", "network", "start", "refine", "repair", "measure", "write")
 released = 0
+loaded = 0
 
 
 def load() -> dict[str, Any]:
+    global loaded
+    loaded += 1
     how = os.environ.get("DLDR_TEST_LOAD", "")
     if how == "broken":
         raise ImportError("libtorch_cpu.so: cannot open shared object file")
@@ -43,14 +46,15 @@ def release() -> None:
 
 def echo(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     monitor.report("read", 0.5)
-    return {"payload": payload, "process": os.getpid(), "released": released}, {}
+    return {"payload": payload, "process": os.getpid(), "released": released, "loaded": loaded}, {}
 
 
 def stages(payload: dict[str, Any], monitor: Monitor) -> Outcome:
-    """Every stage takes ``seconds`` in small steps; ``deaf`` names one that never looks at the monitor."""
+    """Every stage takes ``seconds`` in small steps; ``long`` names one that takes a minute, ``deaf`` one that never
+    looks at the monitor."""
     for number, stage in enumerate(STAGES):
         monitor.report(stage, number / len(STAGES), f"Stage {stage}")
-        end = time.monotonic() + payload.get("seconds", 0.05)
+        end = time.monotonic() + (60.0 if payload.get("long") == stage else payload.get("seconds", 0.05))
         while time.monotonic() < end:
             time.sleep(0.01)
             if payload.get("deaf") != stage:

@@ -14,6 +14,8 @@ import pytest
 from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, Limits, WorkerClient, WorkerError, WorkerState
 
+from Testing.patience import allowed
+
 from .conftest import Desk, process_lives
 from .faulty_jobs import STAGES
 
@@ -28,9 +30,14 @@ def worker_of(one: Desk) -> int:
 def test_killed_at_a_random_moment_50_times_and_the_next_job_succeeds(desk: MakeDesk) -> None:
     one = desk()
     moments = random.Random(5)
-    for _ in range(50):
-        job = one.submit("stages", seconds=0.02)
+    for number in range(50):
+        # Every tenth kill meets a job that does not end by itself, every tenth an idle worker, however fast it is.
+        job = one.submit("stages", seconds=0.02, long="refine" if number % 10 == 0 else None)
         one.wait(lambda: one.client.hello is not None and one.client.state is not WorkerState.STARTING)
+        if number % 10 == 0:
+            one.wait_progress(job, "refine")
+        elif number % 10 == 1:
+            one.wait(lambda job=job: job in one.results)
         victim = worker_of(one)
         time.sleep(moments.uniform(0.0, 0.22))  # sometimes before the job, sometimes after it
         os.kill(victim, signal.SIGKILL)
@@ -38,10 +45,10 @@ def test_killed_at_a_random_moment_50_times_and_the_next_job_succeeds(desk: Make
         one.wait(lambda job=job: job in one.results or job in one.errors)
         if job in one.errors:
             assert one.errors[job].kind == "worker_killed"
-            assert time.monotonic() - killed < 2.0
+            assert time.monotonic() - killed < allowed(2.0)
         assert one.do("stages", seconds=0.0) == {"stages": len(STAGES)}
         assert not process_lives(victim)
-    assert 0 < sum(error.worker_died for error in one.errors.values()) < 50
+    assert 5 <= sum(error.worker_died for error in one.errors.values()) <= 45
 
 
 @pytest.mark.parametrize(
@@ -54,7 +61,7 @@ def test_death_is_noticed_and_told_as_what_it_is(desk: MakeDesk, kind: str, expe
     one.wait_progress(job, "refine")
     started = time.monotonic()
     error = one.error(job)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < allowed(2.0)
     assert error.kind == expected
     assert word in error.message
     if kind == "segfault":
@@ -95,7 +102,7 @@ def test_the_out_of_memory_killer_is_told_as_what_it_is(desk: MakeDesk, small_me
     (small_memory / "cgroup.procs").write_text(str(victim))
     started = time.monotonic()
     error = one.error(one.submit("fill", bytes=2**30, output_volume=str(tmp_path / "out.bin")))
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < allowed(2.0)
     assert error.kind == "worker_killed"
     assert "memory" in error.message
     one.do("echo")
@@ -109,10 +116,10 @@ def test_a_hang_is_noticed_within_two_seconds_and_then_ended(desk: MakeDesk) -> 
     one.wait_progress(job, "refine")
     started = time.monotonic()
     one.wait_state(WorkerState.UNRESPONSIVE)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < allowed(2.0)
     error = one.error(job)
     assert error.kind == "worker_hung"
-    assert time.monotonic() - started < 4.0
+    assert time.monotonic() - started < 3.0 + allowed(1.0)
     one.do("echo")
     assert len(one.transports) == 2
 
@@ -126,14 +133,14 @@ def test_a_native_call_that_holds_the_lock_is_not_ended(desk: MakeDesk) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_cancel_at_every_stage(desk: MakeDesk, stage: str) -> None:
-    one = desk()
-    job = one.submit("stages", seconds=0.1)
+    one = desk(limits=Limits(cancel=60.0))  # long: the worker ends the job by itself and is not killed
+    job = one.submit("stages", seconds=0.02, long=stage)
     one.wait_progress(job, stage)
     started = time.monotonic()
     one.client.cancel(job)
-    assert one.client.state is WorkerState.CANCELLING
     assert one.error(job).kind == "cancelled"
-    assert time.monotonic() - started < 1.0
+    assert WorkerState.CANCELLING in [state for state, _, _ in one.states]
+    assert time.monotonic() - started < allowed(1.0)
     one.do("echo")
     assert len(one.transports) == 1  # the worker stays warm
 
@@ -141,7 +148,7 @@ def test_cancel_at_every_stage(desk: MakeDesk, stage: str) -> None:
 @pytest.mark.parametrize("stage", ["read", "write"])
 def test_a_deaf_worker_is_killed_and_the_next_job_has_a_fresh_one(desk: MakeDesk, stage: str) -> None:
     one = desk()
-    job = one.submit("stages", seconds=8.0 if stage == "read" else 0.05, deaf=stage)
+    job = one.submit("stages", seconds=0.02, long="read" if stage == "read" else None, deaf=stage)
     if stage == "write":
         job = one.submit("with_child")
     one.wait(lambda: any(event.job == job for event in one.progress))
@@ -149,7 +156,7 @@ def test_a_deaf_worker_is_killed_and_the_next_job_has_a_fresh_one(desk: MakeDesk
     started = time.monotonic()
     one.client.cancel(job)
     assert one.error(job).kind == "cancelled"
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < allowed(3.0)
     one.do("echo")
     assert worker_of(one) != victim
     assert not process_lives(victim)
@@ -162,7 +169,7 @@ def test_the_whole_tree_is_killed(desk: MakeDesk) -> None:
     assert process_lives(child)
     one.client.cancel(job)
     one.error(job)
-    one.wait(lambda: not process_lives(child), timeout=2.0)
+    one.wait(lambda: not process_lives(child), timeout=allowed(2.0))
 
 
 def test_the_children_of_a_dead_worker_die_too(desk: MakeDesk) -> None:
@@ -171,7 +178,7 @@ def test_the_children_of_a_dead_worker_die_too(desk: MakeDesk) -> None:
     child = int(one.wait_progress(job, "refine").message)
     os.kill(worker_of(one), signal.SIGKILL)
     assert one.error(job).kind == "worker_killed"
-    one.wait(lambda: not process_lives(child), timeout=2.0)
+    one.wait(lambda: not process_lives(child), timeout=allowed(2.0))
 
 
 def test_a_waiting_job_can_be_cancelled_and_the_others_go_on(desk: MakeDesk) -> None:
@@ -208,7 +215,7 @@ def test_a_broken_import_of_torch_is_told_as_what_it_is(desk: MakeDesk, how: str
     started = time.monotonic()
     jobs = [one.submit("echo"), one.submit("echo")]
     errors = [one.error(job) for job in jobs]
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < allowed(2.0)
     assert errors[0].kind == kind
     assert word in errors[0].detail
     assert len(one.transports) <= 2
@@ -224,7 +231,7 @@ def test_a_worker_that_cannot_start_is_told_at_once() -> None:
         )
         started = time.monotonic()
         client.submit(JobRequest("echo", {}))
-        while not errors and time.monotonic() - started < 2.0:
+        while not errors and time.monotonic() - started < allowed(2.0):
             time.sleep(0.01)
         assert [error.kind for error in errors] == ["worker_not_started"]
         assert client.state is WorkerState.STOPPED
@@ -457,8 +464,8 @@ def test_orderly_shutdown(desk: MakeDesk, tmp_path: Path) -> None:
     one.do("echo")
     worker = worker_of(one)
     one.client.shutdown()
-    assert one.transports[0].wait(2.0)
-    one.wait_state(WorkerState.STOPPED, 1.0)
+    assert one.transports[0].wait(allowed(2.0))
+    one.wait_state(WorkerState.STOPPED)
     assert not process_lives(worker)
     assert one.states[-1][1] == ""
     one.do("echo")

@@ -16,6 +16,8 @@ import pytest
 from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import WorkerState
 
+from Testing.patience import allowed
+
 from .conftest import REPOSITORY, Desk, process_lives
 
 MakeDesk = Callable[..., Desk]
@@ -42,14 +44,10 @@ def test_says_hello_before_the_engine_is_there(desk: MakeDesk) -> None:
 
 
 def test_a_job_waits_for_the_engine_and_the_second_finds_it_warm(desk: MakeDesk) -> None:
-    one = desk(DLDR_TEST_LOAD="1.0")
-    started = time.monotonic()
-    first = one.do("echo")
-    cold = time.monotonic() - started
-    started = time.monotonic()
-    second = one.do("echo")
+    one = desk(DLDR_TEST_LOAD="0.3")
+    first, second = one.do("echo"), one.do("echo")
     assert second["process"] == first["process"]
-    assert time.monotonic() - started < cold / 4
+    assert first["loaded"] == second["loaded"] == 1
 
 
 def test_200_jobs_in_a_row_without_growth(desk: MakeDesk, tmp_path: Path) -> None:
@@ -64,7 +62,8 @@ def test_200_jobs_in_a_row_without_growth(desk: MakeDesk, tmp_path: Path) -> Non
     assert one.client.hello is not None
     memory, handles = memory_and_handles(one.client.hello.process)
     assert len(one.transports) == 1
-    assert memory < after_20[0] + 2 * 2**20
+    # The volume of each job, left behind, would be 720 MB; the allocator itself may keep two blocks more or less.
+    assert memory < after_20[0] + 10 * 2**20
     assert handles == after_20[1]
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == own_handles
 
@@ -97,7 +96,8 @@ def test_progress_tells_stage_message_and_seconds_to_go(desk: MakeDesk) -> None:
     assert one.progress[0].message == "Stage read"
     known = [(event.fraction, event.eta_seconds) for event in one.progress if event.eta_seconds is not None]
     assert known[0][1] > known[-1][1] > 0
-    assert known[-1][1] == pytest.approx(0.2, abs=0.2)
+    # One of eight stages is left of what were seven or more; the server's pace is told by test_remaining_time.
+    assert known[-1][1] < 0.5 * known[0][1]
 
 
 def test_what_libraries_print_does_not_reach_the_protocol(desk: MakeDesk) -> None:
@@ -164,10 +164,10 @@ def test_an_unknown_kind_of_job_is_refused(desk: MakeDesk) -> None:
 
 def test_memory_is_released_after_idling_and_the_next_job_works(desk: MakeDesk) -> None:
     one = desk("--idle-seconds", "0.3")
-    assert one.do("echo")["released"] == 0
-    one.wait(lambda: any("released" in line for line in one.log))
+    before = one.do("echo")["released"]  # not 0 where the first job was late
+    one.wait(lambda: sum("released" in line for line in one.log) > before)
     one.wait(lambda: one.client.state is WorkerState.READY)
-    assert one.do("echo")["released"] == 1
+    assert one.do("echo")["released"] > before
 
 
 def start_server() -> subprocess.Popen[bytes]:
@@ -192,7 +192,7 @@ def test_survives_rubbish_and_ends_at_a_truncated_message() -> None:
         server.stdin.flush()
         answers = [protocol.Message.from_json(json.loads(line)) for line in read_until(server.stdout, b'"result"')]
         assert [answer.job for answer in answers if isinstance(answer, protocol.Result)] == ["1"]
-        _, log = server.communicate(request[:20], timeout=20)
+        _, log = server.communicate(request[:20], timeout=60)
     assert server.returncode == -signal.SIGKILL  # itself and what it started: no client is there to do so
     assert log.count(b"not a message") == 5
 
@@ -222,7 +222,7 @@ told = []
 while not told:
     told = [m for m in decoder.feed(server.stdout.readline()) if isinstance(m, protocol.Progress)]
 held = [server.stdin.fileno()] if {pipe == "stays open"} else []
-keeper = subprocess.Popen(["sleep", "20"], pass_fds=held, stdin=subprocess.DEVNULL,
+keeper = subprocess.Popen(["sleep", "60"], pass_fds=held, stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 print(server.pid, told[0].message, keeper.pid, folder.path, flush=True)
 time.sleep(60)
@@ -235,7 +235,7 @@ time.sleep(60)
     assert Path(folder.strip()).is_dir()
     parent.kill()
     parent.communicate()
-    end = time.monotonic() + 5.0
+    end = time.monotonic() + allowed(2.0)
     while (process_lives(int(worker)) or process_lives(int(child))) and time.monotonic() < end:
         time.sleep(0.05)
     try:
