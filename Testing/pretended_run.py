@@ -25,10 +25,10 @@ from lightning_fabric.strategies import SingleDeviceStrategy
 from training import sources
 from training.config import Config, find_config, load_config, smaller
 from training.keypoints import MINIMUM, KeypointSettings, match
-from training.objective import Objective
-from training.phantom import PhantomPairs
-from training.samples import PairSource
-from training.trainer import Trainer
+from training.loop.objective import Objective
+from training.loop.trainer import Trainer
+from training.pairs.phantom import PhantomPairs
+from training.pairs.samples import PairSource
 
 from .pretended_device import DEVICE, Pretended, pretended_device
 

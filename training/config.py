@@ -232,7 +232,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class MeasureConfig:
-    """On what ``training.measure`` and ``training.build`` measure a model of the run.
+    """On what ``training.release figures`` and ``build`` measure a model of the run.
 
     Args:
         pairs: as ``data.validation``, pairs of neither training nor validation.

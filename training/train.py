@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from . import sources
-from .checkpoint import latest, load_checkpoint
 from .config import ROOT, Config, find_config, load_config, smaller, with_batch
-from .phantom import PhantomPairs
-from .samples import PairSource, Sample
+from .loop.checkpoint import latest, load_checkpoint
+from .loop.trainer import Step, Trainer
+from .pairs import sources
+from .pairs.phantom import PhantomPairs
+from .pairs.samples import PairSource, Sample
 from .schema import build
-from .trainer import Step, Trainer
 
 _log = logging.getLogger("training")
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal to draw a bar on
@@ -56,10 +56,7 @@ def main(
     started = time.monotonic()
     rank = int(os.environ.get("RANK", "0"))
     console = Console(stderr=True)
-    handler = RichHandler(console=console, show_path=False)
-    logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s", handlers=[handler]
-    )
+    _log_to(console, rank)
     try:
         settings = load_config(find_config(config))
         settings = smaller(settings) if smoke else settings
@@ -93,6 +90,12 @@ def main(
         trainer.progress.seconds / 60,
         folder,
     )
+
+
+def _log_to(console: Console, rank: int) -> None:
+    handler = RichHandler(console=console, show_path=False)
+    level = logging.INFO if rank == 0 else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
 
 
 def make_fabric(accelerator: str = "auto", logs: Path | None = None) -> Fabric:

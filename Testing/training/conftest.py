@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from training.config import ROOT, Config, LossConfig, NetworkConfig, PhaseConfig, load_config, smaller
-from training.phantom import PhantomPairs
+from training.loop.trainer import Trainer
+from training.pairs.phantom import PhantomPairs
 from training.train import make_fabric
-from training.trainer import Trainer
 
 CONFIGS = sorted((ROOT / "training" / "configs").glob("*.yaml"))
 

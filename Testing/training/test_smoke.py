@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.checkpoint import load_checkpoint
 from training.config import ROOT, load_config, smaller
+from training.loop.checkpoint import load_checkpoint
 from training.train import _prepare, make_fabric
 from training.train import main as train
 

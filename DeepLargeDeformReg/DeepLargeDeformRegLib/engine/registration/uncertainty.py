@@ -16,7 +16,7 @@ from ..fields import DisplacementField
 from ..losses.mind import mind_ssc
 from ..losses.stencils import derivative, spatial_axes
 
-# Of ``python -m training.measure_uncertainty``: log error of landmarks on log mismatch and log strain.
+# Of ``python -m training.evaluation uncertainty``: log error of landmarks on log mismatch and log strain.
 ERROR_SCALE_MM = 25.7
 MISMATCH_EXPONENT = 0.54
 STRAIN_EXPONENT = 0.55

@@ -1,0 +1,55 @@
+"""Averages, tests and curves of a cohort against values computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+from DeepLargeDeformRegLib.core.errors import BadInputError
+
+from training.evaluation.statistics import (
+    compare,
+    comparison_table,
+    cumulative_curve,
+    summarize,
+    summary_table,
+)
+from training.evaluation.tables import comma_separated, markdown
+
+
+def test_summary_of_known_values() -> None:
+    table = summarize([{"dice": value / 10, "tre_mm": value} for value in range(10)] + [{"dice": 1.0}])
+    assert table["dice"]["n"] == 11
+    assert table["tre_mm"]["n"] == 10
+    assert table["dice"]["mean"] == pytest.approx(0.5)
+    assert table["tre_mm"]["std"] == pytest.approx(8.25**0.5)
+    assert table["tre_mm"]["p75"] == pytest.approx(6.75)
+    assert table["dice"]["dice30"] == pytest.approx((0.0 + 0.1 + 0.2 + 0.3) / 4)
+    assert "dice30" not in table["tre_mm"]
+
+
+def test_wilcoxon_and_bonferroni() -> None:
+    # All six differences have one sign: of the 2^6 signs two are as extreme, so p = 2/64.
+    ours = {str(n): {"dice": 0.8 + 0.01 * n, "tre_mm": 1.0, "hd95_mm": 2.0} for n in range(6)}
+    other = {str(n): {"dice": 0.7, "tre_mm": 1.0} for n in range(6)} | {"more": {"dice": 0.1}}
+    tests = compare(ours, other)
+    assert set(tests) == {"dice", "tre_mm"}
+    assert tests["dice"] == pytest.approx({"n": 6, "difference": 0.125, "p": 2 / 64, "p_bonferroni": 4 / 64})
+    assert tests["tre_mm"]["p"] == 1.0
+    assert tests["tre_mm"]["p_bonferroni"] == 1.0
+    assert "0.0625" in markdown(comparison_table(tests))
+
+
+def test_runs_without_a_common_pair_are_refused() -> None:
+    with pytest.raises(BadInputError, match="no pair of scans in common"):
+        compare({"a": {"dice": 1.0}}, {"b": {"dice": 1.0}})
+
+
+def test_curve_counts_landmarks_up_to_each_limit() -> None:
+    assert cumulative_curve([3.0, 1.0, 1.0, 8.0], [0.5, 1.0, 3.0, 10.0]) == [0.0, 0.5, 0.75, 1.0]
+    assert cumulative_curve([], [1.0]) == []
+
+
+def test_tables_have_a_cell_for_each_column() -> None:
+    rows = summary_table(summarize([{"dice: left|right": 0.5, "tre_mm": 1.0}]))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert "left\\|right" in markdown(rows)
+    assert comma_separated([["a", "b"], [None, "1,5"]]) == 'a,b\n,"1,5"\n'

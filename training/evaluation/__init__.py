@@ -1,0 +1,1 @@
+"""Evaluation of registrations: cohorts, comparison with other programs, calibration of the verdict."""

@@ -1,0 +1,152 @@
+"""``python -m training.evaluation uncertainty``: does the map rank the true errors, and are its mm true?
+
+Registers the pairs of the benchmark that have landmarks, as loaded and without guidance, and compares the expected
+error at each landmark with the true one: Spearman's rank correlation within each pair, and the medians. Each pair is
+registered to the end and, for maps that are wrong, without a search and with a few steps of refinement (``--early``):
+a map that is as near the truth as the observers who set the landmarks has no errors left to rank, and a law that has
+seen good maps alone says nothing of bad ones. The law of ``engine/registration/uncertainty.py`` is fitted anew
+on all other pairs for each pair (leave one out), which tells how well it carries over, and on all pairs, which gives
+the constants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+from unittest import mock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from DeepLargeDeformRegLib.core.errors import RegistrationError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.presets import find_preset
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine import fields, metrics
+from DeepLargeDeformRegLib.engine.fields import as_tensor
+from DeepLargeDeformRegLib.engine.registration import pipeline
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
+from DeepLargeDeformRegLib.engine.registration.uncertainty import SMALLEST_MISMATCH, SMALLEST_STRAIN
+from rich.console import Console
+from rich.progress import track
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from ..cases import DATA, Case, load_cases
+from ..tables import print_table
+
+SMALLEST_ERROR_MM = 0.3  # of a landmark: below, the observer's own error is all that is seen
+COLUMNS = (
+    "pair",
+    "steps",
+    "landmarks",
+    "rank correlation",
+    "p",
+    "median expected",
+    "median true",
+    "left out: rank",
+)
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """True and expected errors (mm) of the landmarks of one pair, and mismatch and strain there.
+
+    ``early`` is the number of refinement steps after which the registration was stopped, 0 if it was not.
+    """
+
+    name: str
+    early: int
+    true: Array
+    expected: Array
+    mismatch: Array
+    strain: Array
+
+
+def main(
+    cases: Annotated[str, typer.Option(help="Groups of pairs with landmarks.")] = "lung,liver-mr",
+    symmetric: Annotated[bool, typer.Option("--symmetric", help="Register in both directions.")] = False,
+    early: Annotated[
+        list[int], typer.Option(help="Steps of each level after which refinement is stopped; 0 lets it end.")
+    ] = [0, 6, 15],  # noqa: B006  (typer wants a list, and does not change it)
+    data: Annotated[Path, typer.Option(help="Folder of the data.")] = DATA,
+) -> None:
+    """Compare expected with true errors at landmarks, and fit the law anew."""
+    console = Console(width=140)
+    try:
+        chosen = [case for case in load_cases(cases.split(","), data) if not case.guides]
+        runs = [(case, steps) for steps in early for case in chosen]
+        progress = track(runs, "Registering", console=Console(stderr=True))
+        found = [errors_of(case, symmetric, steps) for case, steps in progress]
+    except RegistrationError as error:
+        console.print(f"[red]{error}")
+        raise typer.Exit(error.exit_code) from error
+    table = [COLUMNS]
+    for one in found:
+        rank, p = spearmanr(one.expected, one.true)
+        others = [other for other in found if other.name != one.name]
+        left_out = f"{spearmanr(expected_by(fit(others), one), one.true)[0]:.2f}" if others else ""
+        medians = (f"{np.median(values):.2f}" for values in (one.expected, one.true))
+        table.append(
+            (one.name, str(one.early or "all"), str(len(one.true)), f"{rank:.2f}", f"{p:.3f}", *medians, left_out)
+        )
+    print_table(table, console)
+    for steps in early:
+        same = [one for one in found if one.early == steps]
+        together = [np.concatenate([getattr(one, name) for one in same]) for name in ("expected", "true")]
+        rank, p = spearmanr(*together)
+        number = f"{len(together[0])} landmarks, {steps or 'all'} steps"
+        console.print(f"{number}: rank correlation {rank:.2f}, p {p:.1e}")
+    scale, mismatch, strain = fit(found)
+    console.print(f"Fit on all: {scale:.1f} mm * mismatch^{mismatch:.2f} * strain^{strain:.2f}")
+
+
+def errors_of(case: Case, symmetric: bool = False, early: int = 0) -> Errors:
+    """Register a case, to the end or to ``early`` steps of refinement, and read all maps at its landmarks."""
+    assert case.landmarks is not None
+    settings = RegistrationSettings(
+        preset=case.preset, uncertainty=True, symmetric=symmetric, iterations=early or None
+    )
+    preset = find_preset(case.preset)
+    if early:
+        preset = replace(preset, search=())
+    with mock.patch.object(pipeline, "find_preset", return_value=preset):
+        result = register(RegistrationRequest(case.fixed, case.moving, settings))
+    assert result.uncertainty is not None
+    assert result.evidence is not None
+    points = case.landmarks.fixed
+    return Errors(
+        case.name,
+        early,
+        metrics.landmark_errors(result.field, case.landmarks).astype(np.float64),
+        _at(as_tensor(result.uncertainty), result.uncertainty.grid, points),
+        _at(result.evidence.mismatch, result.evidence.grid, points),
+        _at(result.evidence.strain, result.evidence.grid, points),
+    )
+
+
+def fit(found: list[Errors]) -> tuple[float, float, float]:
+    """Scale (mm) and exponents of mismatch and strain: least squares of the logarithms."""
+    logs = np.concatenate([_logs(one) for one in found])
+    target = np.log(np.concatenate([one.true for one in found]).clip(min=SMALLEST_ERROR_MM))
+    offset, mismatch, strain = np.linalg.lstsq(logs, target, rcond=None)[0]
+    return float(np.exp(offset)), float(mismatch), float(strain)
+
+
+def expected_by(law: tuple[float, float, float], one: Errors) -> Array:
+    """Expected errors (mm) of a pair's landmarks by a fit."""
+    return law[0] * np.exp(_logs(one)[:, 1:] @ np.array(law[1:]))
+
+
+def _logs(one: Errors) -> Array:
+    mismatch = np.log(one.mismatch.clip(min=SMALLEST_MISMATCH))
+    strain = np.log(one.strain.clip(min=SMALLEST_STRAIN))
+    return np.stack((np.ones_like(mismatch), mismatch, strain), axis=1)
+
+
+def _at(values: Tensor, grid: ImageGrid, points: npt.NDArray) -> Array:
+    index = torch.as_tensor(grid.to_index(points), dtype=torch.float32).T.reshape(1, 3, 1, 1, -1)
+    return fields.sample(values, index, padding="border")[0, 0, 0, 0].numpy().astype(np.float64)

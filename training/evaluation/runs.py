@@ -1,0 +1,158 @@
+"""Registers and measures the pairs of a cohort, one after the other or several at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from DeepLargeDeformRegLib.core.errors import CancelledError, RegistrationError
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
+
+from ..data import Pair
+from .learn2reg import file_name, voxel_field, write_field
+
+Row = dict[str, Any]
+STRUCTURE_MEASURES = ("dice", "asd_mm", "hd_mm", "hd95_mm")
+_log = logging.getLogger(__name__)
+
+
+def evaluate_pairs(
+    pairs: Sequence[Pair],
+    settings: RegistrationSettings,
+    fields_folder: Path | None = None,
+    workers: int = 1,
+    threads: int | None = None,
+) -> Iterator[tuple[int, Row]]:
+    """Number and row (see :func:`evaluate_pair`) of each pair, as they are done.
+
+    Rows do not depend on ``workers``: each pair is registered by itself, by as many threads as before. (With another
+    number of threads sums are rounded in another order, which optimization carries into the fourth digit or so.)
+
+    Args:
+        pairs: of the cohort.
+        settings: of all registrations.
+        fields_folder: where fields for Learn2Reg are written, if anywhere.
+        workers: processes that register at a time. One that dies, of too little memory say, costs its pair alone.
+        threads: of the processor for a pair; its cores divided by the workers by default.
+    """
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    if workers == 1:
+        torch.set_num_threads(threads)
+        for number, pair in enumerate(pairs):
+            yield number, evaluate_pair(pair, settings, fields_folder)
+        return
+    # Imported here: a cohort that is registered by one process needs no Dask.
+    import dask
+    from distributed import Client, KilledWorker, LocalCluster, as_completed
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(
+            n_workers=min(workers, len(pairs)),
+            threads_per_worker=1,
+            memory_limit=None,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        submit = partial(client.submit, _in_worker, pure=False)
+        futures = [submit(pair, settings, fields_folder, threads) for pair in pairs]
+        numbers = {future.key: number for number, future in enumerate(futures)}
+        waiting = as_completed(futures)
+        del futures
+        lost = []
+        for future in waiting:
+            number = numbers[future.key]
+            if isinstance(future.exception(), KilledWorker):
+                lost.append(number)
+            else:
+                yield number, future.result()
+            future.release()  # else it would be computed anew if the worker that keeps it were lost
+        # A process takes the pairs that wait for it along; alone, only the pair that ended it does so again.
+        for number in sorted(lost):
+            future = submit(pairs[number], settings, fields_folder, threads)
+            yield number, _lost(pairs[number]) if isinstance(future.exception(), KilledWorker) else future.result()
+
+
+def evaluate_pair(pair: Pair, settings: RegistrationSettings, fields_folder: Path | None = None) -> Row:
+    """Register one pair: ``fixed``, ``moving``, ``values`` by measure, ``errors_mm`` of its landmarks.
+
+    A pair that cannot be registered gives a row with ``error`` instead: one bad scan does not end a cohort.
+
+    Args:
+        pair: with structures, landmarks or both; without them only the field is measured.
+        settings: of the registration. Landmarks measure, they never guide.
+        fields_folder: where a field for Learn2Reg is written, if anywhere.
+
+    Raises:
+        CancelledError: if it was cancelled.
+    """
+    row = _names(pair)
+    try:
+        fixed, moving = pair.fixed.image(), pair.moving.image()
+        request = RegistrationRequest(
+            fixed, moving, settings, pair.fixed.labels(), pair.moving.labels(), pair.landmarks()
+        )
+        result = register(request)
+        if fields_folder is not None:
+            fields_folder.mkdir(parents=True, exist_ok=True)
+            values = voxel_field(result.field, fixed.grid, moving.grid)
+            write_field(values, fields_folder / file_name(pair.fixed.name, pair.moving.name))
+    except CancelledError:
+        raise
+    except RegistrationError as error:
+        return row | {"error": error.message}
+    except Exception as error:
+        # A defect, not bad data: told in full, but no reason to lose the hours that the other pairs took.
+        _log.exception("A pair ended with an unexpected error")
+        return row | {"error": f"{type(error).__name__}: {error}"}
+    return row | {"values": case_values(result), "errors_mm": _landmark_errors(result)}
+
+
+def case_values(result: RegistrationResult) -> dict[str, float]:
+    """Measures of one registration; ``before: ...`` as loaded, ``dice: liver`` of one structure, ``dice`` the mean.
+
+    A structure that left the fixed scan's view altogether has Dice 0 and no distances.
+    """
+    numbers = result.metrics
+    values: dict[str, float] = {}
+    for when, prefix in (("after", ""), ("before", "before: ")):
+        for key in STRUCTURE_MEASURES:
+            found = {name: entry[when] for name, entry in numbers.get(key, {}).items() if entry[when] is not None}
+            values |= {f"{prefix}{key}": fmean(found.values())} if found else {}
+            values |= {f"{prefix}{key}: {name}": value for name, value in found.items()}
+        errors = numbers.get("tre_mm", {}).get(when, {})
+        values |= {f"{prefix}tre_mm" if key == "mean" else f"{prefix}tre_{key}_mm": v for key, v in errors.items()}
+    jacobian = numbers["jacobian"]
+    names = {"fold_percent": "fold_percent", "sdlogj": "sdlogj", "sdlogj_learn2reg": "sdlogj_learn2reg"}
+    names |= {"std": "jacobian_std", "min": "jacobian_min", "max": "jacobian_max"}
+    values |= {name: jacobian[key] for key, name in names.items() if jacobian[key] is not None}
+    seconds: Mapping[str, float] = numbers["seconds"]
+    return values | {"seconds": sum(seconds.values()) - seconds.get("measure", 0.0)}
+
+
+def _names(pair: Pair) -> Row:
+    return {"fixed": pair.fixed.name, "moving": pair.moving.name}
+
+
+def _in_worker(pair: Pair, settings: RegistrationSettings, fields_folder: Path | None, threads: int) -> Row:
+    torch.set_num_threads(threads)
+    return evaluate_pair(pair, settings, fields_folder)
+
+
+def _lost(pair: Pair) -> Row:
+    _log.error("A worker was lost, again")
+    return _names(pair) | {"error": "Its process ended unexpectedly; most likely the memory was too small."}
+
+
+def _landmark_errors(result: RegistrationResult) -> dict[str, list[float]]:
+    points = result.metrics.get("tre_mm", {}).get("landmarks", [])
+    return {when: [point[when] for point in points] for when in ("before", "after")}

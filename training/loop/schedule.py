@@ -1,0 +1,46 @@
+"""How fast and how finely a run computes: learning rate, precision, speed."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..config import PhaseConfig
+
+_FEWEST_SLICES = 3  # of features whose convolutions have right gradients in bfloat16 on a processor
+
+
+class Speed:
+    """Seconds per step, smoothed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Take in the time of one more step."""
+        self.seconds = seconds if self.seconds == 0 else 0.95 * self.seconds + 0.05 * seconds
+
+
+def learning_rate(phase: PhaseConfig, step: int, steps: int) -> float:
+    """Learning rate of a step of a phase: linear rise, then constant or a quarter wave of cosine down to zero."""
+    rate = phase.learning_rate * min(1.0, (step + 1) / (phase.warmup + 1))
+    if phase.decay == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
+    return rate
+
+
+def uses_bfloat16(precision: str, device_type: str, coarsest: int) -> bool:
+    """Whether a network computes in bfloat16: as asked, or where the hardware does so itself, and rightly.
+
+    Args:
+        precision: of the configuration.
+        device_type: torch's.
+        coarsest: slices of the network's coarsest features. On processors, oneDNN's bfloat16 gradients of 3x3x3
+            convolutions are wrong below three slices, by all of their size or infinitely (torch 2.13.0).
+    """
+    if device_type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = coarsest >= _FEWEST_SLICES and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    return able if precision == "auto" else precision == "bf16"

@@ -1,0 +1,1 @@
+"""Pairs of scans as the network sees them."""
