@@ -15,7 +15,7 @@ from unittest import mock
 
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.core.images import LabelMap, Volume
+from DeepLargeDeformRegLib.core.images import LabelMap, Pair, Scan, Volume
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from lightning_fabric import Fabric
@@ -84,8 +84,8 @@ def registrations(presets: list[str]) -> Iterator[tuple[str, Pretended]]:
             Volume(100 * values.numpy(), grid) for values in (smooth[0, 0], smooth[0, 0] + 0.1 * smooth[1, 0])
         )
         labels = LabelMap((smooth[0, 0] > 0.5).to(torch.uint8).numpy(), grid)
-        settings = RegistrationSettings(name, iterations=2, symmetric=True, uncertainty=True)
-        request = RegistrationRequest(fixed, moving, settings, labels, labels)
+        settings = RegistrationSettings(preset=name, iterations=2, symmetric=True, uncertainty=True)
+        request = RegistrationRequest(pair=Pair(Scan(fixed, labels), Scan(moving, labels)), settings=settings)
         with (
             pretended_device() as seen,
             mock.patch("DeepLargeDeformRegLib.engine.registration.pipeline.choose_device", return_value=DEVICE),

@@ -13,19 +13,18 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from DeepLargeDeformRegLib.core import files
-from DeepLargeDeformRegLib.core.images import Volume
-from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core.images import Pair, Scan, Volume
+from DeepLargeDeformRegLib.core.presets import find_preset
 from DeepLargeDeformRegLib.engine import fields
-from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_labels, warp_volume
-from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult
+from DeepLargeDeformRegLib.engine.evaluation import Evaluation
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_scan
 from DeepLargeDeformRegLib.report import write_report
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
 
-def sample_registration() -> tuple[RegistrationRequest, RegistrationResult]:
+def sample_registration() -> Evaluation:
     """The sample case with a made-up map: shifted as a whole, swirled in the middle."""
     fixed, moving = (files.read_volume(SAMPLE_CASE / f"{name}.nii.gz") for name in ("fixed", "moving"))
     labels = [files.read_label_map(SAMPLE_CASE / f"{name}_mask.nii.gz") for name in ("fixed", "moving")]
@@ -38,12 +37,10 @@ def sample_registration() -> tuple[RegistrationRequest, RegistrationResult]:
     field = DisplacementField(
         shift + swirl.float() * torch.tensor([1.0, 0.0, 0.5]).reshape(1, 3, 1, 1, 1), fixed.grid
     )
-    request = RegistrationRequest(
-        fixed, moving, RegistrationSettings(preset="lung-ct"), labels[0], labels[1], landmarks
-    )
+    pair = Pair(Scan(fixed, labels[0]), Scan(moving, labels[1])).with_landmarks(landmarks)
     jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), fixed.grid)
-    warped = warp_volume(moving, field, fixed.grid), warp_labels(labels[1], field, fixed.grid)
-    return request, RegistrationResult(field, np.eye(4), *warped, jacobian, {})
+    warped = warp_scan(pair.moving, field, fixed.grid)
+    return Evaluation(pair=pair, field=field, warped=warped, jacobian=jacobian, maps={}, metrics={})
 
 
 def main() -> None:
@@ -53,12 +50,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    request, result = sample_registration()
+    evaluation = sample_registration()
+    preset = find_preset("lung-ct")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
         for _ in range(given.repeats):
             clock, processor = time.perf_counter(), time.process_time()
-            write_report(path, request, result)
+            write_report(path, evaluation, preset=preset)
             seconds, busy = time.perf_counter() - clock, time.process_time() - processor
             size = path.stat().st_size / 1e6
             sys.stdout.write(f"{seconds:.2f} s, {busy:.2f} s of processor time, {size:.1f} MB\n")

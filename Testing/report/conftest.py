@@ -14,12 +14,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Pair, Scan, Volume
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.evaluation import Evaluation
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.job import RegistrationJob, run_job
-from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult
 from DeepLargeDeformRegLib.report import write_report
 
 from Testing.report.browser import Page, browser_page, chromium
@@ -110,12 +110,11 @@ def page() -> Iterator[Page]:
 class Phantom:
     """A made-up registration whose every number is known."""
 
-    request: RegistrationRequest
-    result: RegistrationResult
+    result: Evaluation
 
     def with_metrics(self, metrics: dict[str, Any]) -> Phantom:
         """The same with other metrics."""
-        return Phantom(self.request, replace(self.result, metrics=metrics))
+        return Phantom(replace(self.result, metrics=metrics))
 
 
 BUMP = np.array([9.0, -6.0, 12.0])  # LPS mm: where the phantom's map deforms most
@@ -127,7 +126,7 @@ def phantom() -> Phantom:
     grid = ImageGrid.axis_aligned((40, 36, 32), (2.0, 2.0, 2.0), (-39.0, -35.0, -31.0))
     points = fields.points(grid)[0].numpy()
     ball = (np.linalg.norm(points, axis=0) < 26).astype(np.int16)
-    scan = np.random.default_rng(1).normal(0, 10, grid.shape) + 100 * ball
+    noisy = np.random.default_rng(1).normal(0, 10, grid.shape) + 100 * ball
     offset = points - BUMP[:, None, None, None]
     bump = 12 * np.exp(-(offset**2).sum(axis=0) / (2 * 5.0**2))
     displacement = torch.zeros(1, 3, *grid.shape)
@@ -136,8 +135,9 @@ def phantom() -> Phantom:
     determinant = fields.jacobian_determinant(field)[0, 0].numpy()
     assert determinant.min() < 0
     labels = LabelMap(ball, grid, (Label(1, "ball"),))
-    volume = Volume(scan.astype(np.float32), grid)
+    volume = Volume(noisy.astype(np.float32), grid)
     landmarks = LandmarkPairs(np.array([[0.0, 0, 0], BUMP]), np.array([[1.0, 0, 0], BUMP]))
-    request = RegistrationRequest(volume, volume, fixed_labels=labels, moving_labels=labels, landmarks=landmarks)
+    scan = Scan(volume, labels)
+    pair = Pair(scan, scan).with_landmarks(landmarks)
     jacobian = Volume(determinant, grid)
-    return Phantom(request, RegistrationResult(field, np.eye(4), volume, labels, jacobian, {}))
+    return Phantom(Evaluation(pair=pair, field=field, warped=scan, jacobian=jacobian, maps={}, metrics={}))

@@ -81,7 +81,7 @@ def test_planes_are_anatomical_whatever_the_axes_of_the_scan(name: str) -> None:
 
 
 def test_places_are_where_the_map_deforms_and_folds(phantom: Phantom) -> None:
-    case = Case.of(phantom.request, phantom.result)
+    case = Case.of(phantom.result)
     places = {place.title: place for place in telling_places(case)}
     assert np.linalg.norm(places["Largest deformation"].point - BUMP) < 2.5
     worst = places["Worst Jacobian"]
@@ -96,19 +96,19 @@ def test_a_listed_fold_is_shown(phantom: Phantom) -> None:
     fold = {"volume_mm3": 24.0, "worst": -0.75, "point_lps": [2.0, -20.0, 4.0], "structure": "ball"}
     larger = {**fold, "volume_mm3": 48.0, "worst": -0.25, "point_lps": [9.0, 9.0, 9.0]}
     listed = phantom.with_metrics({"folds": [larger, fold]})
-    places = {place.title: place for place in telling_places(Case.of(listed.request, listed.result))}
+    places = {place.title: place for place in telling_places(Case.of(listed.result))}
     assert np.allclose(places["Deepest fold"].point, fold["point_lps"])
     assert "-0.75" in places["Deepest fold"].reason
 
 
 def test_the_poorest_match_is_shown(phantom: Phantom, tmp_path: Path) -> None:
-    grid = phantom.request.fixed.grid.with_spacing(5.0)  # a map of its own, coarser grid
+    grid = phantom.result.pair.fixed.grid.with_spacing(5.0)  # a map of its own, coarser grid
     spot = np.array([12.0, 8.0, -4.0])
     z, y, x = np.indices(grid.shape)
     offset = np.linalg.norm(grid.to_physical(np.stack([x, y, z], axis=-1)) - spot, axis=-1)
     similarity = np.where(offset < 7, 0.02, 0.9).astype(np.float32)
     similarity[:, :, x[0, 0] < 4] = np.nan
-    case = Case.of(phantom.request, replace(phantom.result, maps={"local_similarity": Volume(similarity, grid)}))
+    case = Case.of(replace(phantom.result, maps={"local_similarity": Volume(similarity, grid)}))
     place = next(place for place in telling_places(case) if place.title == "Poorest match")
     assert np.linalg.norm(place.point - spot) < 10
     assert "0.02" in place.reason
@@ -121,17 +121,17 @@ def test_the_poorest_match_is_shown(phantom: Phantom, tmp_path: Path) -> None:
     assert pixels[5, -20, 2] < 120
     undefined = pixels[:, 0]
     assert {tuple(color) for color in undefined.tolist()} == {(255, 255, 255), (150, 150, 150)}
-    without = Case.of(phantom.request, phantom.result)
+    without = Case.of(phantom.result)
     assert not [place for place in telling_places(without) if place.title == "Poorest match"]
 
 
 def test_uncertainty_is_shown_where_it_is_greatest(phantom: Phantom, tmp_path: Path) -> None:
-    grid = phantom.request.fixed.grid.with_spacing(4.0)  # a map of its own, coarser grid
+    grid = phantom.result.pair.fixed.grid.with_spacing(4.0)  # a map of its own, coarser grid
     spot = np.array([-12.0, 4.0, -8.0])
     z, y, x = np.indices(grid.shape)
     distance = np.linalg.norm(grid.to_physical(np.stack([x, y, z], axis=-1)) - spot, axis=-1)
     uncertainty = Volume((4.5 * np.exp(-((distance / 8) ** 2))).astype(np.float32), grid)
-    case = Case.of(phantom.request, replace(phantom.result, uncertainty=uncertainty))
+    case = Case.of(replace(phantom.result, maps={"uncertainty_mm": uncertainty}))
     place = next(place for place in telling_places(case) if place.title == "Greatest uncertainty")
     assert np.linalg.norm(place.point - spot) < 4
     scale = scale_of(case)
@@ -142,7 +142,7 @@ def test_uncertainty_is_shown_where_it_is_greatest(phantom: Phantom, tmp_path: P
     x0, y0 = (round(value) for value in plane.pixel_of(place.point))
     assert pixels[y0, x0].sum() > 400
     assert pixels[-1, -1].sum() < 130
-    without = Case.of(phantom.request, phantom.result)
+    without = Case.of(phantom.result)
     titles = {p.title for p in PlanePictures(without, plane, place.point, scale_of(without)).all()}
     assert titles == set(drawn) - {"Uncertainty"}
 
@@ -154,7 +154,7 @@ def pixels_of(source: str, folder: Path) -> np.ndarray:
 
 
 def test_pictures_show_what_they_say(phantom: Phantom, tmp_path: Path) -> None:
-    case = Case.of(phantom.request, phantom.result)
+    case = Case.of(phantom.result)
     plane = planes_through(BUMP, case.box, 1.0)[0]
     drawn = {p.title: p for p in PlanePictures(case, plane, BUMP, scale_of(case)).all()}
     pixels = {title: pixels_of(picture.source, tmp_path).astype(int) for title, picture in drawn.items()}
@@ -175,7 +175,7 @@ def test_pictures_show_what_they_say(phantom: Phantom, tmp_path: Path) -> None:
 
 
 def test_outlines_follow_the_structure(phantom: Phantom) -> None:
-    case = Case.of(phantom.request, phantom.result)
+    case = Case.of(phantom.result)
     plane = planes_through(np.zeros(3), case.box, 1.0)[0]
     picture = PlanePictures(case, plane, np.zeros(3), scale_of(case)).all()[3]
     assert picture.title == "Outlines"

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
-from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,6 @@ from DeepLargeDeformRegLib.core.presets import Preset, find_preset
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor, warp_labels
-from DeepLargeDeformRegLib.engine.registration import pipeline
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from rich.console import Console
 from rich.progress import track
@@ -60,7 +58,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Change]] = {
         {},
         lambda preset: replace(preset, refinement=replace(preset.refinement, volume_change=0.0)),
     ),
-    "organ taken as a mask": ({}, lambda preset: replace(preset, organ=False)),
+    "mask without sliding": ({}, lambda preset: replace(preset, sliding=False)),
     "NGF for MIND": ({}, lambda preset: replace(preset, refinement=replace(preset.refinement, similarity="ngf"))),
     "local NCC for MIND": (
         {},
@@ -148,11 +146,8 @@ def _ours(case: Case, name: str) -> tuple[DisplacementField, float]:
     if model:
         values = values | {"model": model}
     settings = RegistrationSettings(preset=case.preset, guide_with_segmentations=case.guides, **values)
-    labels = (case.fixed_labels, case.moving_labels) if case.guides else (None, None)
-    request = RegistrationRequest(case.fixed, case.moving, settings, *labels)
     preset = change(find_preset(case.preset))
-    with mock.patch.object(pipeline, "find_preset", return_value=preset):
-        result = register(request)
+    result = register(RegistrationRequest(pair=case.guiding_pair(), settings=settings, preset=preset))
     seconds: Mapping[str, float] = result.metrics["seconds"]
     return result.field, sum(seconds.values()) - seconds["measure"]
 
@@ -176,8 +171,7 @@ def _linear_alignment(case: Case) -> npt.NDArray[np.float64]:
     settings = RegistrationSettings(
         preset=case.preset, guide_with_segmentations=case.guides, refine=False, model="none"
     )
-    labels = (case.fixed_labels, case.moving_labels) if case.guides else (None, None)
-    return register(RegistrationRequest(case.fixed, case.moving, settings, *labels)).linear
+    return register(RegistrationRequest(pair=case.guiding_pair(), settings=settings)).linear
 
 
 def common_grid(case: Case) -> ImageGrid:

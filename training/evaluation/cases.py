@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.files import read_volume
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Pair, Scan, Volume
 
 from ..config import ROOT
 
@@ -46,6 +46,17 @@ class Case:
     window: tuple[float, float] | None = None
     guides: bool = False
     align_for_peers: bool = False
+
+    def pair(self, known: bool = True) -> Pair:
+        """Both scans, with all that is known of them or alone."""
+        if not known:
+            return Pair(Scan(self.fixed), Scan(self.moving))
+        fixed, moving = Scan(self.fixed, self.fixed_labels), Scan(self.moving, self.moving_labels)
+        return Pair(fixed, moving).with_landmarks(self.landmarks)
+
+    def guiding_pair(self) -> Pair:
+        """Both scans with what may guide a registration, and nothing else."""
+        return self.pair(known=self.guides).with_landmarks(None)
 
 
 def lung(data: Path) -> list[Case]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from DeepLargeDeformRegLib.core.errors import CancelledError, RegistrationError
+from DeepLargeDeformRegLib.core.images import Pair as ScanPair
+from DeepLargeDeformRegLib.core.images import Scan
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
 
@@ -98,10 +100,8 @@ def evaluate_pair(pair: Pair, settings: RegistrationSettings, fields_folder: Pat
     row = _names(pair)
     try:
         fixed, moving = pair.fixed.image(), pair.moving.image()
-        request = RegistrationRequest(
-            fixed, moving, settings, pair.fixed.labels(), pair.moving.labels(), pair.landmarks()
-        )
-        result = register(request)
+        scans = ScanPair(Scan(fixed, pair.fixed.labels()), Scan(moving, pair.moving.labels()))
+        result = register(RegistrationRequest(pair=scans.with_landmarks(pair.landmarks()), settings=settings))
         if fields_folder is not None:
             fields_folder.mkdir(parents=True, exist_ok=True)
             values = voxel_field(result.field, fixed.grid, moving.grid)

@@ -10,7 +10,7 @@ from . import options as o
 def evaluate(
     transform: o.Transform,
     fixed: o.Fixed,
-    moving: Annotated[str | None, o.option("Moving scan, for the similarity and the report.")] = None,
+    moving: Annotated[str, o.option("Moving scan.")],
     fixed_segmentation: o.FixedSegmentation = None,
     moving_segmentation: o.MovingSegmentation = None,
     match: o.Match = None,
@@ -29,7 +29,7 @@ def evaluate(
 ) -> None:
     """Measure and judge a transform from anywhere.
 
-    On structures, landmarks and scans, those that are given.
+    On both scans, and on structures and landmarks if they are given.
     """
     from .terminal import session
 

@@ -29,6 +29,13 @@ def warp(
     with session(quiet, verbose, log_file) as terminal:
         from ..engine.job import WarpJob, run_warp
 
-        job = WarpJob(transform, reference, volume, segmentation, output_volume, output_segmentation)
+        job = WarpJob(
+            transform=transform,
+            reference=reference,
+            volume=volume,
+            segmentation=segmentation,
+            output_volume=output_volume,
+            output_segmentation=output_segmentation,
+        )
         with terminal.progress() as monitor:
             run_warp(job, monitor)

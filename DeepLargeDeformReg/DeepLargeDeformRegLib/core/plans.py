@@ -49,3 +49,22 @@ class RefinementPlan:
     points: int = 60_000
     mind_radius: int = 1
     mind_dilation: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeformationPlan:
+    """How the deformation of one aligned pair is found.
+
+    Args:
+        refinement: instance optimization; its self-similarity also judges the initial fields.
+        search: levels of the search where no network's field wins; none skips it.
+        network_search: levels of a search for what a network's field leaves; none skips it.
+        refine: False keeps the initial field, without a search.
+        refine_network: False keeps the initial field if a network gave it, with what the search added.
+    """
+
+    refinement: RefinementPlan
+    search: tuple[SearchLevel, ...] = ()
+    network_search: tuple[SearchLevel, ...] = ()
+    refine: bool = True
+    refine_network: bool = True

@@ -15,7 +15,7 @@ from .plans import RefinementLevel, RefinementPlan, SearchLevel
 Window = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """How one kind of scan is registered.
 
@@ -33,8 +33,8 @@ class Preset:
         network_search: searches for what the network's field leaves; none if empty.
         network_refined: False leaves a network's field as it is unless refinement is asked for or there is guidance:
             a network that learned structures knows borders that intensities do not show.
-        organ: True if the segmentation outlines the organ that matters: the work is limited to its surroundings,
-            and the field may slip along its surface; False if it only marks structures within the scan.
+        sliding: True if the segmentation outlines all that matters: the work is limited to its surroundings, and the
+            field may slip along its surface; False if it only marks structures within the scan.
         guided_masks: weight of the mask term when segmentations guide the refinement.
         guided_landmarks: weight of the landmark term when landmarks guide it, per mm^2.
     """
@@ -50,7 +50,7 @@ class Preset:
     refinement: RefinementPlan
     network_search: tuple[SearchLevel, ...] = ()
     network_refined: bool = True
-    organ: bool = False
+    sliding: bool = False
     guided_masks: float = 2.0
     guided_landmarks: float = 0.002
 
@@ -89,7 +89,7 @@ PRESETS: dict[str, Preset] = {
             model=None,
             search=GLOBAL_SEARCH,
             refinement=LARGE_DEFORMATION,
-            organ=True,
+            sliding=True,
         ),
         Preset(
             name="liver-ct",

@@ -6,33 +6,49 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any, Protocol, TypeVar
 
 from ..core import files
 from ..core.errors import BadInputError, OutputError
 from ..core.files.common import write_text
 from ..core.geometry import ImageGrid
-from ..core.images import LabelMap, LandmarkPairs, Volume
+from ..core.images import LabelMap, LandmarkPairs, Pair, Scan
 from ..core.labels import notice_of_values, with_matches
-from ..core.presets import find_preset
+from ..core.presets import Preset
 from ..core.progress import Monitor
 from ..core.settings import RegistrationSettings
-from . import fields, metrics
+from . import fields
+from .evaluation import Evaluation, evaluate
 from .fields import DisplacementField, warp_labels, warp_volume
 from .metrics.maps import TITLES, all_maps
 from .registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
-ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult, str | None, Monitor], None]
+
+
+class ReportWriter(Protocol):
+    """Writes the report of a transform on its pair; see :func:`report.write_report`."""
+
+    def __call__(
+        self,
+        path: Path,
+        evaluation: Evaluation,
+        *,
+        title: str | None = None,
+        preset: Preset | None = None,
+        region: LabelMap | None = None,
+        monitor: Monitor | None = None,
+    ) -> None:
+        """Write it, whole or not at all."""
+
+
 JSON_ENDINGS = (".json",)
 REPORT_ENDINGS = (".html",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegistrationJob:
     """Files of a registration; inputs that are None were not given, outputs that are None are not written."""
 
@@ -70,7 +86,7 @@ class RegistrationJob:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WarpJob:
     """Files of a warp: a scan or a segmentation through a transform onto the grid of a reference scan."""
 
@@ -87,19 +103,19 @@ class WarpJob:
         return _from_json(cls, dict(values))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateJob:
     """Files of an evaluation: what a transform, made here or elsewhere, does on scans, labels and landmarks."""
 
     transform: str
     fixed: str
+    moving: str
     fixed_segmentation: str | None = None
     moving_segmentation: str | None = None
     landmarks: str | None = None
     fixed_landmarks: str | None = None
     moving_landmarks: str | None = None
     metrics: str | None = None
-    moving: str | None = None
     report: str | None = None
     report_title: str | None = None
     match: tuple[str, ...] = ()
@@ -134,6 +150,8 @@ def run_job(
     clock = time.perf_counter()
     warnings: list[str] = []
     request = _read(job, warnings, monitor)
+    if job.output_uncertainty and not request.plan.estimates_error:
+        raise BadInputError("The error to expect is estimated after a refinement only; refine, or leave its map out.")
     reading = time.perf_counter() - clock
     result = register(request, monitor.span(0.03, 0.95))
     result.metrics["warnings"] = [*warnings, *result.metrics["warnings"]]
@@ -147,7 +165,8 @@ def run_job(
     }
     if job.report is not None and write_report is not None:
         monitor.report("write", 0.98, "Writing the report")
-        write_report(Path(job.report), request, result, job.report_title, monitor)
+        about = {"preset": request.plan.preset, "region": request.region}
+        write_report(Path(job.report), result, title=job.report_title, monitor=monitor, **about)
     monitor.check()
     if job.metrics is not None:
         write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
@@ -183,47 +202,24 @@ def run_warp(job: WarpJob, monitor: Monitor | None = None, compress: bool = True
 def run_evaluate(
     job: EvaluateJob, monitor: Monitor | None = None, write_report: ReportWriter | None = None
 ) -> dict[str, Any]:
-    """Measure a transform on labels and landmarks; returns the metrics, JSON-safe.
-
-    Raises:
-        BadInputError: if the job names a report or a backward transform but no moving scan, which both need.
-    """
+    """Apply a transform and measure it on scans, labels and landmarks; returns the metrics, JSON-safe."""
     monitor = monitor or Monitor()
     if job.report is not None:
         files.check_output(job.report, REPORT_ENDINGS)
-        if job.moving is None:
-            raise BadInputError("The report shows both scans; name the moving scan too.")
-    if job.backward_transform is not None and job.moving is None:
-        raise BadInputError("The backward transform starts from the moving scan; name the moving scan too.")
     monitor.report("read", 0.0, "Reading")
-    fixed = files.read_volume(job.fixed)
-    grid = fixed.grid
-    deformation = _field(job.transform, grid)
-    moving = files.read_volume(job.moving) if job.moving else None
-    fixed_labels = files.read_label_map(job.fixed_segmentation, grid) if job.fixed_segmentation else None
-    moving_labels = None
-    if job.moving_segmentation:
-        moving_labels = files.read_label_map(job.moving_segmentation, moving.grid if moving else None)
     notices: list[str] = []
-    moving_labels = _matched(fixed_labels, moving_labels, job.match, notices.append)
-    landmarks = _landmarks(job, grid, moving.grid if moving else None)
-    backward = _field(job.backward_transform, moving.grid) if job.backward_transform and moving else None
-    measured = metrics.measure(
-        metrics.MeasureInput(deformation, fixed, moving, fixed_labels, moving_labels, landmarks, backward), monitor
-    )
-    numbers = measured.numbers | {"warnings": notices}
-    if job.report is not None and moving is not None and measured.warped is not None and write_report is not None:
-        request = RegistrationRequest(
-            fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, landmarks=landmarks
-        )
-        result = RegistrationResult(
-            deformation, np.eye(4), measured.warped, measured.warped_labels, measured.jacobian, numbers, measured.maps
-        )
-        write_report(Path(job.report), request, result, job.report_title, monitor)
+    pair = _read_pair(job, lambda _: None, notices.append, monitor)
+    field = _field(job.transform, pair.fixed.grid)
+    backward = _field(job.backward_transform, pair.moving.grid) if job.backward_transform else None
+    monitor.report("measure", 0.1, "Resampling the moving scan")
+    evaluation = evaluate(field, pair, backward, monitor)
+    evaluation.metrics["warnings"] = notices
+    if job.report is not None and write_report is not None:
+        write_report(Path(job.report), evaluation, title=job.report_title, monitor=monitor)
     if job.metrics is not None:
-        write_text(json.dumps(numbers, indent=2) + "\n", job.metrics)
+        write_text(json.dumps(evaluation.metrics, indent=2) + "\n", job.metrics)
     monitor.report("measure", 1.0, "Done")
-    return numbers
+    return evaluation.metrics
 
 
 def _from_json(kind: type[JobT], entries: dict[str, Any]) -> JobT:
@@ -231,9 +227,17 @@ def _from_json(kind: type[JobT], entries: dict[str, Any]) -> JobT:
     unknown = sorted(set(entries) - names)
     if unknown:
         raise BadInputError(f"Unknown entry of the job: {', '.join(unknown)}.")
+    needed = {entry.name for entry in dataclasses.fields(kind) if _is_needed(entry)}
+    missing = sorted(needed - set(entries))
+    if missing:
+        raise BadInputError(f"The job does not say: {', '.join(missing)}.")
     if "match" in entries:
         entries["match"] = tuple(entries["match"])
     return kind(**entries)
+
+
+def _is_needed(entry: dataclasses.Field[Any]) -> bool:
+    return entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
 
 
 def _check_outputs(job: RegistrationJob) -> None:
@@ -258,9 +262,6 @@ def _check_outputs(job: RegistrationJob) -> None:
             raise BadInputError(f"The output {Path(path).name} would overwrite an input; choose another name.")
     if job.output_segmentation and not job.moving_segmentation:
         raise BadInputError("A propagated segmentation was asked for, but no moving segmentation was given.")
-    refines = find_preset(job.settings.preset).network_refined if job.settings.refine is None else job.settings.refine
-    if job.output_uncertainty and not (refines and job.settings.uncertainty):
-        raise BadInputError("The error to expect is estimated after a refinement only; refine, or leave its map out.")
 
 
 def _map_paths(folder: str) -> dict[str, str]:
@@ -276,28 +277,33 @@ def _map_paths(folder: str) -> dict[str, str]:
 
 
 def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> RegistrationRequest:
-    fixed = files.read_volume(job.fixed)
-    monitor.check()
-    moving = files.read_volume(job.moving)
-
-    def labels(path: str | None, volume: Volume, name: str):  # type: ignore[no-untyped-def]
-        monitor.check()
-        if path is None:
-            return None
-        return files.read_label_map(path, volume.grid, warnings.append, f"{name} segmentation", f"{name} scan")
-
-    fixed_labels = labels(job.fixed_segmentation, fixed, "fixed")
-    moving_labels = labels(job.moving_segmentation, moving, "moving")
     return RegistrationRequest(
-        fixed=fixed,
-        moving=moving,
+        pair=_read_pair(job, warnings.append, warnings.append, monitor),
         settings=job.settings,
-        fixed_labels=fixed_labels,
-        moving_labels=_matched(fixed_labels, moving_labels, job.match, warnings.append),
-        landmarks=_landmarks(job, fixed.grid, moving.grid),
         initial_transform=fields.read_transform(job.initial_transform) if job.initial_transform else None,
         region=files.read_label_map(job.region, what="region of interest") if job.region else None,
     )
+
+
+def _read_pair(
+    job: RegistrationJob | EvaluateJob, warn: Callable[[str], None], notify: Callable[[str], None], monitor: Monitor
+) -> Pair:
+    """Both scans with what the job names; ``warn`` gets what is wrong with a file, ``notify`` how labels matched."""
+    scans = []
+    for name, path, segmentation in (
+        ("fixed", job.fixed, job.fixed_segmentation),
+        ("moving", job.moving, job.moving_segmentation),
+    ):
+        volume = files.read_volume(path)
+        monitor.check()
+        labels = None
+        if segmentation is not None:
+            labels = files.read_label_map(segmentation, volume.grid, warn, f"{name} segmentation", f"{name} scan")
+            monitor.check()
+        scans.append(Scan(volume, labels))
+    fixed, moving = scans
+    moving = replace(moving, labels=_matched(fixed.labels, moving.labels, job.match, notify))
+    return Pair(fixed, moving).with_landmarks(_landmarks(job, fixed.grid, moving.grid))
 
 
 def _matched(
@@ -318,7 +324,7 @@ def _matched(
 
 
 def _landmarks(
-    job: RegistrationJob | EvaluateJob, fixed_grid: ImageGrid, moving_grid: ImageGrid | None
+    job: RegistrationJob | EvaluateJob, fixed_grid: ImageGrid, moving_grid: ImageGrid
 ) -> LandmarkPairs | None:
     if job.landmarks:
         return files.read_landmark_pairs(job.landmarks)
@@ -341,12 +347,12 @@ def _write(
         fields.write_transform(result.field, job.output_transform, compress)
         monitor.check()
     if job.output_inverse:
-        inverse = fields.invert(result.field, request.moving.grid, monitor=monitor)
+        inverse = fields.invert(result.field, request.pair.moving.grid, monitor=monitor)
         monitor.check()
         fields.write_transform(inverse.field, job.output_inverse, compress)
         monitor.check()
     if job.output_volume:
-        files.write_volume(result.warped, job.output_volume, compress)
+        files.write_volume(result.warped.volume, job.output_volume, compress)
         monitor.check()
     if job.output_jacobian:
         files.write_volume(result.jacobian, job.output_jacobian, compress)
@@ -356,9 +362,9 @@ def _write(
         monitor.check()
     if job.output_maps:
         paths = _map_paths(job.output_maps)
-        for name, volume in all_maps(result.field, result.maps or {}, request.fixed.grid, monitor).items():
+        for name, volume in all_maps(result.field, result.maps, request.pair.fixed.grid, monitor).items():
             files.write_volume(volume, paths[name], compress)
             monitor.check()
-    if job.output_segmentation and result.warped_labels is not None:
-        files.write_label_map(result.warped_labels, job.output_segmentation)
+    if job.output_segmentation and result.warped.labels is not None:
+        files.write_label_map(result.warped.labels, job.output_segmentation)
         monitor.check()

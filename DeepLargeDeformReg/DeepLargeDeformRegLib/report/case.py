@@ -11,12 +11,12 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from ..core.images import LabelMap, Volume
-from ..core.labels import match_labels
-from ..core.presets import PRESETS
+from ..core.images import LabelMap, Pair, Volume
+from ..core.labels import shared_structures
+from ..core.presets import Preset
 from ..engine import fields
+from ..engine.evaluation import Evaluation
 from ..engine.fields import DisplacementField
-from ..engine.registration.pipeline import RegistrationRequest, RegistrationResult
 from .planes import Box, Plane2D, Points, sample
 
 FRAME_MM = 30.0  # what is shown around the structures
@@ -41,34 +41,39 @@ class Case:
     """A registration as the report sees it.
 
     Args:
-        request: what was registered.
-        result: what came out.
+        result: the scans, the transform, and what was measured.
         structures: what both segmentations outline.
+        preset: for whose kind of scans the transform was made; or None.
+        region: region of interest that the registration was limited to; or None.
     """
 
-    request: RegistrationRequest
-    result: RegistrationResult
+    result: Evaluation
     structures: tuple[Structure, ...]
+    preset: Preset | None = None
+    region: LabelMap | None = None
 
     @classmethod
-    def of(cls, request: RegistrationRequest, result: RegistrationResult) -> Case:
-        """Case of a registration."""
-        structures: tuple[Structure, ...] = ()
-        if request.fixed_labels is not None and request.moving_labels is not None:
-            names = {label.value: label.name for label in request.fixed_labels.labels}
-            pairs = match_labels(request.fixed_labels, request.moving_labels)
-            structures = tuple(Structure(names[fixed], fixed, moving) for fixed, moving in pairs)
-        return cls(request, result, structures)
+    def of(cls, result: Evaluation, preset: Preset | None = None, region: LabelMap | None = None) -> Case:
+        """Case of a transform on its pair."""
+        labels = result.pair.fixed.labels
+        names = {} if labels is None else {label.value: label.name for label in labels.labels}
+        shared = shared_structures(result.pair)
+        return cls(result, tuple(Structure(names[fixed], fixed, moving) for fixed, moving in shared), preset, region)
+
+    @property
+    def pair(self) -> Pair:
+        """Both scans."""
+        return self.result.pair
 
     @property
     def fixed(self) -> Volume:
         """The fixed scan."""
-        return self.request.fixed
+        return self.pair.fixed.volume
 
     @property
     def moving(self) -> Volume:
         """The moving scan."""
-        return self.request.moving
+        return self.pair.moving.volume
 
     @property
     def field(self) -> DisplacementField:
@@ -78,12 +83,17 @@ class Case:
     @property
     def similarity(self) -> Volume | None:
         """Local similarity on a grid of its own, NaN where there is nothing to compare; None if not measured."""
-        return (self.result.maps or {}).get("local_similarity")
+        return self.result.maps.get("local_similarity")
+
+    @property
+    def uncertainty(self) -> Volume | None:
+        """Expected error of the displacement, mm; None if it was not estimated."""
+        return self.result.maps.get("uncertainty_mm")
 
     @cached_property
     def focus(self) -> Volume:
         """1 in what matters, on the fixed grid: the structures, else the region of interest, else the body."""
-        labels, region = self.request.fixed_labels, self.request.region
+        labels, region = self.pair.fixed.labels, self.region
         if self.structures and labels is not None:
             inside = np.isin(labels.array, [structure.fixed_value for structure in self.structures])
             if inside.any():
@@ -95,9 +105,9 @@ class Case:
     @property
     def focus_name(self) -> str:
         """Where :attr:`determinants` are, in words that follow a noun."""
-        if self.request.fixed_labels is not None:
+        if self.pair.fixed.labels is not None:
             return "in the fixed segmentation"
-        return "in the body" if self.request.region is None else "in the region of interest"
+        return "in the body" if self.region is None else "in the region of interest"
 
     @cached_property
     def box(self) -> Box:
@@ -134,7 +144,7 @@ class Case:
 
     def _limited(self, window: Range) -> Range:
         """A window no wider than the one of the preset."""
-        preset = PRESETS.get(self.request.settings.preset)
+        preset = self.preset
         if preset is None or not preset.windows:
             return window
         low, high = max(window[0], preset.windows[0][0]), min(window[1], preset.windows[0][1])
@@ -149,7 +159,7 @@ class Case:
     @cached_property
     def masks(self) -> list[tuple[Volume, Volume]]:
         """The structures in the fixed and in the moving segmentation, 0 or 1, each cut to its own box."""
-        fixed, moving = self.request.fixed_labels, self.request.moving_labels
+        fixed, moving = self.pair.fixed.labels, self.pair.moving.labels
         if fixed is None or moving is None:
             return []
         return [(_cut(fixed, one.fixed_value), _cut(moving, one.moving_value)) for one in self.structures]
@@ -182,7 +192,7 @@ class Case:
     @cached_property
     def determinants(self) -> npt.NDArray[np.float32]:
         """det J of the voxels of the fixed segmentation, or of what matters without one, ``(n,)``."""
-        labels = self.request.fixed_labels
+        labels = self.pair.fixed.labels
         where = self.focus if labels is None else Volume(labels.mask().astype(np.float32), labels.grid)
         return self.result.jacobian.array[self.inside(where)]
 

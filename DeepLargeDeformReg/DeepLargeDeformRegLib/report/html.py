@@ -14,10 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from .. import __version__
 from ..core.files import written_whole
-from ..core.images import LabelMap, Volume
+from ..core.images import LabelMap, Scan
+from ..core.presets import Preset
 from ..core.progress import Monitor
 from ..engine import metrics as measures
-from ..engine.registration.pipeline import RegistrationRequest, RegistrationResult
+from ..engine.evaluation import Evaluation
 from . import charts, numbers
 from .case import Case
 from .pictures import Picture, PlanePictures, Scale, finest_mm, scale_of
@@ -48,22 +49,25 @@ class ShownPlace:
 
 def write_report(
     path: Path,
-    request: RegistrationRequest,
-    result: RegistrationResult,
+    evaluation: Evaluation,
+    *,
     title: str | None = None,
+    preset: Preset | None = None,
+    region: LabelMap | None = None,
     monitor: Monitor | None = None,
 ) -> None:
-    """Write the report of a registration, whole or not at all. It names no patient and no file.
+    """Write the report of a transform on its pair, whole or not at all. It names no patient and no file.
 
     Args:
         path: .html file.
-        request: what was registered.
-        result: what came out.
+        evaluation: the scans, the transform, and what was measured.
         title: heading that the user chose; the one place where a name can get into the report.
+        preset: for whose kind of scans the transform was made; its gray window limits that of the pictures.
+        region: region of interest that the registration was limited to.
         monitor: asked for cancellation at every plane.
     """
     monitor = monitor or Monitor()
-    case = Case.of(request, result)
+    case = Case.of(evaluation, preset, region)
     monitor.check()
     scale = scale_of(case)
     places = _places(case, scale, monitor)
@@ -82,8 +86,8 @@ def write_report(
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         written=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         scans=[
-            _describe("Fixed", request.fixed, request.fixed_labels, case.windows[0]),
-            _describe("Moving", request.moving, request.moving_labels, case.windows[1]),
+            _describe("Fixed", case.pair.fixed, case.windows[0]),
+            _describe("Moving", case.pair.moving, case.windows[1]),
         ],
         places=places,
         glance=[picture for plane in places[-1].planes for picture in plane.pictures if picture.title == first_look],
@@ -172,7 +176,7 @@ def _error_chart(case: Case) -> charts.Chart | None:
     listed = (case.result.metrics.get("tre_mm") or {}).get("landmarks")
     if listed:
         return charts.cumulative_errors(*([row[when] for row in listed] for when in numbers.WHEN))
-    landmarks = case.request.landmarks
+    landmarks = case.pair.landmarks
     if landmarks is None:
         return None
     before = np.linalg.norm(landmarks.fixed - landmarks.moving, axis=1)
@@ -191,8 +195,8 @@ def _places(case: Case, scale: Scale, monitor: Monitor) -> list[ShownPlace]:
     return shown
 
 
-def _describe(name: str, volume: Volume, labels: LabelMap | None, window: tuple[float, float]) -> dict[str, str]:
-    grid = volume.grid
+def _describe(name: str, scan: Scan, window: tuple[float, float]) -> dict[str, str]:
+    grid, labels = scan.grid, scan.labels
     return {
         "name": name,
         "size": TIMES.join(str(n) for n in grid.size),

@@ -62,7 +62,7 @@ def scale_of(case: Case) -> Scale:
     longest = float(case.beyond_affine(points, case.mapped(points)[0]).max(initial=0))
     extent = float((case.box.high - case.box.low).max())
     grid = next((length for length in GRID_LENGTHS if extent / length <= GRID_LINES), GRID_LENGTHS[-1])
-    uncertainty = case.result.uncertainty
+    uncertainty = case.uncertainty
     most = None
     if uncertainty is not None:
         most = _round_up(float(np.nanmax(sample(uncertainty, points))) if len(points) else 0.0)
@@ -126,7 +126,7 @@ class PlanePictures:
                 "how alike the scans are, bright where alike, dark where not, striped where nothing can be compared"
             )
             pictures.append(self._picture("Local similarity", what, self._alike, self._fixed_outline))
-        uncertainty, most = self._case.result.uncertainty, self._scale.uncertainty_mm
+        uncertainty, most = self._case.uncertainty, self._scale.uncertainty_mm
         if uncertainty is not None and most is not None:
             colors = millimeter_colors(np.nan_to_num(sample(uncertainty, self._points)) / most)
             what = "how far independent solutions lie apart, bright where far"

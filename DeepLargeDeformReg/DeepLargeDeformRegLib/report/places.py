@@ -104,7 +104,7 @@ def _poorest_match(case: Case) -> Place | None:
 
 
 def _most_uncertain(case: Case) -> Place | None:
-    points, uncertainty = case.coarse_points, case.result.uncertainty
+    points, uncertainty = case.coarse_points, case.uncertainty
     if uncertainty is None or not len(points):
         return None
     values = np.nan_to_num(sample(uncertainty, points), nan=-1.0)
@@ -126,7 +126,7 @@ def _structures_to_show(case: Case) -> list[Structure]:
 
 def _center(case: Case, structure: Structure) -> Place | None:
     """The voxel of a structure next to its centroid, which itself may lie outside of a hollow one."""
-    labels = case.request.fixed_labels
+    labels = case.pair.fixed.labels
     if labels is None:
         return None
     index = np.argwhere(labels.mask(structure.fixed_value))[:, ::-1]

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 from DeepLargeDeformRegLib.core.errors import CancelledError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Pair, Scan
 from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields
@@ -141,7 +142,7 @@ def test_the_repair_of_a_networks_map_costs_no_overlap(shared_data: Path) -> Non
     folds, overlaps = [], []
     for fold_free in (False, True):
         settings = RegistrationSettings(preset="mr-hippocampus", device="cpu", fold_free=fold_free)
-        field = register(RegistrationRequest(case.fixed, case.moving, settings)).field
+        field = register(RegistrationRequest(pair=Pair(Scan(case.fixed), Scan(case.moving)), settings=settings)).field
         warped = fields.warp(labels, moving.grid, field, mode="nearest")[0, 0].numpy()
         folds.append(int((fields.jacobian_determinant(field) <= 0).sum()))
         overlaps.append([dice(fixed.array == value, warped == value) for value in (1, 2)])

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.core import files
+from DeepLargeDeformRegLib.core import files, images
 from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
-from DeepLargeDeformRegLib.engine.fields import DisplacementField
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_scan
+from DeepLargeDeformRegLib.engine.metrics import MeasureInput
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 from training import benchmark_cases
@@ -34,8 +35,23 @@ class Pair:
         settings = RegistrationSettings(
             preset=preset, model=model, fold_free=True, device="cpu", memory_limit_mb=MEMORY_MB, iterations=30
         )
-        labels = (self.fixed_labels, self.moving_labels) if with_labels else (None, None)
-        return RegistrationRequest(self.fixed, self.moving, settings, *labels, self.landmarks)
+        pair = self.scans() if with_labels else self.bare().with_landmarks(self.landmarks)
+        return RegistrationRequest(pair=pair, settings=settings)
+
+    def bare(self) -> images.Pair:
+        """The scans alone."""
+        return images.Pair(images.Scan(self.fixed), images.Scan(self.moving))
+
+    def scans(self) -> images.Pair:
+        """The scans with all that is known of them."""
+        fixed, moving = images.Scan(self.fixed, self.fixed_labels), images.Scan(self.moving, self.moving_labels)
+        return images.Pair(fixed, moving).with_landmarks(self.landmarks)
+
+
+def input_of(field: DisplacementField, pair: images.Pair, guided_by_labels: bool = False) -> MeasureInput:
+    """What a map does to a pair, to be measured."""
+    warped = warp_scan(pair.moving, field, pair.fixed.grid)
+    return MeasureInput(field=field, pair=pair, warped=warped, guided_by_labels=guided_by_labels)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.metrics.maps import NOT_DEFINED, all_maps
 
-from .conftest import Pair
+from .conftest import Pair, input_of
 
 
 def test_maps_lie_on_the_fixed_grid_and_hold_no_nan(lungs: Pair) -> None:
@@ -15,7 +15,7 @@ def test_maps_lie_on_the_fixed_grid_and_hold_no_nan(lungs: Pair) -> None:
     matrix = np.eye(4)
     matrix[:3, 3] = (3.0, 4.0, 12.0)
     field = fields.from_affine(matrix, grid)
-    measured = metrics.measure(metrics.MeasureInput(field, lungs.fixed, lungs.moving))
+    measured = metrics.measure(input_of(field, lungs.bare()))
     maps = all_maps(field, measured.maps, grid)
     assert list(maps) == ["displacement_mm", "inverse_consistency_mm", "local_similarity"]
     for volume in maps.values():

@@ -11,7 +11,7 @@ from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Vo
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_labels
 
-from .conftest import Pair
+from .conftest import Pair, input_of
 
 FINE = ImageGrid.axis_aligned((90, 72, 40), (0.8, 1.0, 1.8), (-36.0, -36.0, -36.0))
 
@@ -231,7 +231,5 @@ def test_scans_that_do_not_meet_have_no_similarity(lungs: Pair) -> None:
 def test_displacement_of_other_spacing_is_measured_too(lungs: Pair) -> None:
     coarse = lungs.fixed.grid.with_spacing(6.0)
     field = DisplacementField(torch.ones((1, 3, *coarse.shape)), coarse)
-    numbers = metrics.measure(
-        metrics.MeasureInput(field, lungs.fixed, lungs.moving, lungs.fixed_labels, lungs.moving_labels)
-    ).numbers
+    numbers = metrics.measure(input_of(field, lungs.scans())).numbers
     assert numbers["jacobian_in_mask"]["max"] == pytest.approx(1.0, abs=1e-5)

@@ -14,12 +14,12 @@ from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
-from DeepLargeDeformRegLib.engine.metrics import SITE_TABLE, MeasureInput, judge, load_limits
+from DeepLargeDeformRegLib.engine.metrics import SITE_TABLE, judge, load_limits
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationResult, register
 
 from training import wrong_registrations as wrong
 
-from .conftest import Pair
+from .conftest import Pair, input_of
 
 
 def good(field: DisplacementField, moving: ImageGrid) -> DisplacementField:
@@ -45,15 +45,8 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0].__name__)
 def test_lung_pair(lungs: Pair, lung_field: DisplacementField, case: Any, known: bool) -> None:
     make, with_truth, alone, reason, reason_alone = case
-    given = MeasureInput(make(lung_field, lungs.moving.grid), lungs.fixed, lungs.moving)
-    if known:
-        given = replace(
-            given,
-            fixed_labels=lungs.fixed_labels,
-            moving_labels=lungs.moving_labels,
-            landmarks=lungs.landmarks,
-            guided_by_labels=True,
-        )
+    pair = lungs.scans() if known else lungs.bare()
+    given = input_of(make(lung_field, lungs.moving.grid), pair, guided_by_labels=known)
     verdict = metrics.measure(given).numbers["verdict"]
     assert verdict["level"] == (with_truth if known else alone), verdict
     reasons = [entry for entry in verdict["reasons"] if (reason if known else reason_alone) in entry["text"]]
@@ -81,7 +74,7 @@ def test_other_pairs(case: Any, request: pytest.FixtureRequest, registered: Regi
     name, preset, make, level, reason = case
     pair = request.getfixturevalue(name)
     field = make(registered(name, pair, preset), pair.moving.grid)
-    given = MeasureInput(field, pair.fixed, pair.moving, pair.fixed_labels, pair.moving_labels, pair.landmarks)
+    given = input_of(field, pair.scans())
     verdict = metrics.measure(given).numbers["verdict"]
     assert verdict["level"] == level, verdict
     _has_reason(verdict, reason)
@@ -92,8 +85,7 @@ def test_good_hippocampi_are_to_be_looked_at_for_their_squeezing_alone(
 ) -> None:
     """The network's map, not refined, squeezes 1 % of the structures a little more than the limit."""
     field = registered("hippocampi", hippocampi, "mr-hippocampus")
-    labels = (hippocampi.fixed_labels, hippocampi.moving_labels)
-    numbers = metrics.measure(MeasureInput(field, hippocampi.fixed, hippocampi.moving, *labels)).numbers
+    numbers = metrics.measure(input_of(field, hippocampi.scans())).numbers
     reasons = numbers["verdict"]["reasons"]
     squeezed = [reason for reason in reasons if "change their volume" in reason["text"]]
     assert all(reason["severity"] == "accept" for reason in reasons if reason not in squeezed), reasons
@@ -126,7 +118,7 @@ def test_another_contrast_is_no_reason_to_refuse(lungs: Pair, lung_field: Displa
     noise = np.random.default_rng(0).normal(0, 8, shown.shape)
     moving = replace(lungs.moving, array=(shown + noise).astype(np.float32))
     for make, level in ((good, "look"), (SHIFTED, "reject")):
-        given = MeasureInput(make(lung_field, moving.grid), lungs.fixed, moving)
+        given = input_of(make(lung_field, moving.grid), replace(lungs, moving=moving).bare())
         verdict = metrics.measure(given).numbers["verdict"]
         assert verdict["level"] == level, verdict
 
@@ -145,15 +137,14 @@ def test_a_wrong_patient_is_not_accepted(lungs: Pair, abdomens: Pair) -> None:
     assert result.metrics["verdict"]["level"] != "accept"
     _has_reason(result.metrics["verdict"], "No independent evidence")
     # Once somebody outlines what should correspond (here the lung, and what lies in its place), it is refused.
-    judged = metrics.measure(
-        MeasureInput(
-            result.field,
-            strangers.fixed,
-            strangers.moving,
-            replace(lungs.fixed_labels, labels=(replace(lungs.fixed_labels.labels[0], name="organ"),)),
-            replace(abdomens.moving_labels, labels=(replace(abdomens.moving_labels.labels[0], name="organ"),)),
-        )
+    outlined = replace(
+        strangers,
+        fixed_labels=replace(lungs.fixed_labels, labels=(replace(lungs.fixed_labels.labels[0], name="organ"),)),
+        moving_labels=replace(
+            abdomens.moving_labels, labels=(replace(abdomens.moving_labels.labels[0], name="organ"),)
+        ),
     )
+    judged = metrics.measure(input_of(result.field, outlined.scans()))
     assert judged.numbers["verdict"]["level"] == "reject"
     _has_reason(judged.numbers["verdict"], "organ: Dice")
 
@@ -161,13 +152,13 @@ def test_a_wrong_patient_is_not_accepted(lungs: Pair, abdomens: Pair) -> None:
 def test_two_patients_abdomens(abdomens: Pair) -> None:
     """The outlines of the liver did not guide; the dome of one is cut off, which is to be looked at."""
     result = register(abdomens.request(with_labels=False, preset="liver-ct", model=None))
-    given = MeasureInput(result.field, abdomens.fixed, abdomens.moving, abdomens.fixed_labels, abdomens.moving_labels)
+    given = input_of(result.field, abdomens.scans())
     numbers = metrics.measure(given).numbers
     assert numbers["dice"]["liver"]["after"] > numbers["dice"]["liver"]["before"] + 0.4
     assert numbers["verdict"]["level"] in ("accept", "look"), numbers["verdict"]
     upside_down = np.diag([1.0, 1.0, -1.0, 1.0])
     upside_down[2, 3] = 2 * abdomens.fixed.grid.center[2]
-    wrong = replace(given, field=fields.from_affine(upside_down, abdomens.fixed.grid))
+    wrong = input_of(fields.from_affine(upside_down, abdomens.fixed.grid), abdomens.scans())
     assert metrics.measure(wrong).numbers["verdict"]["level"] == "reject"
 
 

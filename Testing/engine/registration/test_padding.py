@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from DeepLargeDeformRegLib.core.files import read_volume
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.core.images import Volume
+from DeepLargeDeformRegLib.core.images import Pair, Scan, Volume
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine.registration.padding import without_padding
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
@@ -56,10 +56,10 @@ def test_air_around_a_body_stays() -> None:
 def test_padded_scans_are_registered_as_the_crops_are() -> None:
     fixed, moving = (read_volume(SAMPLE_CASE / f"{name}.nii.gz") for name in ("fixed", "moving"))
     settings = RegistrationSettings(preset="lung-ct", refine=False)
-    plain = register(RegistrationRequest(fixed, moving, settings))
+    plain = register(RegistrationRequest(pair=Pair(Scan(fixed), Scan(moving)), settings=settings))
     lowest = [float(scan.array.min()) for scan in (fixed, moving)]
     scans = padded(fixed, (9, 4, 7), (2, 8, 5), lowest[0]), padded(moving, (2, 9, 3), (8, 0, 4), lowest[1])
-    same = register(RegistrationRequest(*scans, settings))
+    same = register(RegistrationRequest(pair=Pair(*(Scan(scan) for scan in scans)), settings=settings))
     inner = same.field.displacement[:, :, 7:-5, 4:-8, 9:-2]
     assert np.allclose(same.linear, plain.linear)
     assert inner.shape == plain.field.displacement.shape

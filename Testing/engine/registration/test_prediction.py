@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.core.images import Volume
+from DeepLargeDeformRegLib.core.images import Pair, Scan, Volume
 from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.engine import fields
-from DeepLargeDeformRegLib.engine.registration.prediction import predict, warnings_of_sight
+from DeepLargeDeformRegLib.engine.registration.prediction import predict, predict_backward, warnings_of_sight
 
 REGION = ImageGrid.axis_aligned((25, 11, 5), (1.0, 1.0, 1.0), (3.0, -2.0, 7.0))
 
@@ -33,6 +33,10 @@ def scan(seed: int) -> Volume:
     return Volume(np.random.default_rng(seed).normal(size=REGION.shape).astype(np.float32), REGION)
 
 
+def pair_of(fixed: Volume, moving: Volume) -> Pair:
+    return Pair(Scan(fixed), Scan(moving))
+
+
 def translation(*shift: float) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, 3] = shift
@@ -42,7 +46,7 @@ def translation(*shift: float) -> np.ndarray:
 def test_a_network_sees_no_larger_grid_than_its_card_says_and_voxels_as_they_are() -> None:
     fixed, moving, model = scan(0), scan(1), Recorder()
     chosen: Any = model
-    predict(fixed, moving, translation(1.0, 0.0, 0.0), REGION, chosen, Monitor())
+    predict(pair_of(fixed, moving), translation(1.0, 0.0, 0.0), REGION, chosen, Monitor())
     assert model.grid.size == (16, 11, 8)  # cut, as the region, filled up
     assert np.abs(np.subtract(model.grid.center, REGION.center)).max() <= 0.5
     # What lies outside of the scan is the card's; what lies within is the scan at the same place.
@@ -54,20 +58,26 @@ def test_a_network_sees_no_larger_grid_than_its_card_says_and_voxels_as_they_are
     assert float(model.moving[0, 0, 3, 5, 7]) == float(moving.array[z, y, x + 1])
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_the_moving_scan_is_not_blurred_by_a_part_of_a_voxel_and_the_field_knows(reverse: bool) -> None:
+def test_the_moving_scan_is_not_blurred_by_a_part_of_a_voxel_and_the_field_knows() -> None:
     """A network that moves nothing sees voxel on voxel; its field and the linear part are then that map."""
     fixed, moving, model = scan(0), scan(1), Recorder()
     chosen: Any = model
     linear = translation(2.3, -0.4, 0.0)
-    field = predict(fixed, moving, linear, REGION, chosen, Monitor(), reverse)
+    field = predict(pair_of(fixed, moving), linear, REGION, chosen, Monitor())
     whole = fields.compose_affine(linear, field).displacement[0, :, 4, 5, 7]
-    if reverse:  # to the fixed scan as it is aligned: left as it is
-        assert float(field.displacement.abs().max()) == 0
-        return
     assert whole.tolist() == pytest.approx([2.0, 0.0, 0.0], abs=1e-5)
     x, y, z = REGION.to_index(model.grid.to_physical([5, 5, 3])).round().astype(int)
     assert float(model.moving[0, 0, 3, 5, 5]) == float(moving.array[z, y, x + 2])
+
+
+def test_backward_the_network_goes_from_the_aligned_moving_scan_to_the_fixed_one() -> None:
+    fixed, moving, model = scan(0), scan(1), Recorder()
+    chosen: Any = model
+    field = predict_backward(pair_of(fixed, moving), translation(2.0, 0.0, 0.0), REGION, chosen, Monitor())
+    assert float(field.displacement.abs().max()) == 0
+    x, y, z = REGION.to_index(model.grid.to_physical([5, 5, 3])).round().astype(int)
+    assert float(model.fixed[0, 0, 3, 5, 5]) == float(moving.array[z, y, x + 2])
+    assert float(model.moving[0, 0, 3, 5, 5]) == float(fixed.array[z, y, x])
 
 
 def test_a_turned_moving_scan_is_interpolated_and_the_field_left_alone() -> None:
@@ -75,7 +85,7 @@ def test_a_turned_moving_scan_is_interpolated_and_the_field_left_alone() -> None
     chosen: Any = model
     turn = translation(0.5, 0.0, 0.0)
     turn[0, 0] = 1.1
-    assert float(predict(scan(0), scan(1), turn, REGION, chosen, Monitor()).displacement.abs().max()) == 0
+    assert float(predict(pair_of(scan(0), scan(1)), turn, REGION, chosen, Monitor()).displacement.abs().max()) == 0
 
 
 def test_what_a_network_does_not_see_is_told() -> None:

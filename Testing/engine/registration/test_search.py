@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.core.plans import RefinementLevel, RefinementPlan, SearchLevel
+from DeepLargeDeformRegLib.core.plans import DeformationPlan, RefinementLevel, RefinementPlan, SearchLevel
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.losses.mind import mind_ssc
-from DeepLargeDeformRegLib.engine.registration.refine import AlignedPair
+from DeepLargeDeformRegLib.engine.registration.aligned import AlignedPair, AlignedScan
 from DeepLargeDeformRegLib.engine.registration.search import global_search
-from DeepLargeDeformRegLib.engine.registration.solve import LINEAR, SEARCH, Start, solve
+from DeepLargeDeformRegLib.engine.registration.solve import LINEAR, SEARCH, Candidate, solve
 from scipy.ndimage import gaussian_filter
 
 GRID = ImageGrid.axis_aligned((48, 44, 40), (1.5, 1.5, 2.0))
@@ -30,7 +32,8 @@ def a_pair(height_mm: float) -> tuple[AlignedPair, DisplacementField]:
     )
     moving = torch.tensor(1000 * texture, dtype=torch.float32)[None, None]
     ones = torch.ones_like(moving)
-    return AlignedPair(GRID, fields.warp(moving, GRID, true, padding="border"), moving, ones, ones), true
+    fixed = fields.warp(moving, GRID, true, padding="border")
+    return AlignedPair(GRID, AlignedScan(fixed, ones), AlignedScan(moving, ones)), true
 
 
 def error_mm(found: DisplacementField, true: DisplacementField) -> float:
@@ -40,43 +43,45 @@ def error_mm(found: DisplacementField, true: DisplacementField) -> float:
 
 def test_a_large_displacement_is_found_to_the_size_of_a_cell() -> None:
     pair, true = a_pair(10.0)
-    features = [mind_ssc(image, 1, 1) for image in (pair.fixed, pair.moving)]
+    features = [mind_ssc(scan.image, 1, 1) for scan in (pair.fixed, pair.moving)]
     found = global_search(features[0], features[1], GRID, LEVELS)
     assert error_mm(found, true) < 3.0 < 0.25 * error_mm(fields.identity(GRID), true)
 
 
 def test_the_search_is_taken_where_it_matches_best_and_refined() -> None:
     pair, true = a_pair(10.0)
-    plan = RefinementPlan((RefinementLevel(2, 40, 0.5),), diffusion=0.05)
-    still = Start(LINEAR, fields.identity(GRID))
-    alone, searched = (solve(pair, [still], levels, plan) for levels in ((), LEVELS))
+    plan = DeformationPlan(refinement=RefinementPlan((RefinementLevel(2, 40, 0.5),), diffusion=0.05))
+    identity = Candidate(LINEAR, fields.identity(GRID))
+    alone, searched = (solve(pair, [identity], replace(plan, search=levels)) for levels in ((), LEVELS))
     assert (alone.origin, searched.origin) == (LINEAR, SEARCH)
     assert error_mm(searched.field, true) < 1.5 < error_mm(alone.field, true)
 
 
 def test_the_candidate_that_matches_best_is_taken() -> None:
     pair, true = a_pair(6.0)
-    plan = RefinementPlan((RefinementLevel(2, 5, 0.5),))
-    starts = [Start(LINEAR, fields.identity(GRID)), Start("network", true)]
-    assert solve(pair, starts, LEVELS, plan, refined=False).origin == "network"
+    plan = DeformationPlan(refinement=RefinementPlan((RefinementLevel(2, 5, 0.5),)), search=LEVELS, refine=False)
+    candidates = [Candidate(LINEAR, fields.identity(GRID)), Candidate("network", true)]
+    assert solve(pair, candidates, plan).origin == "network"
     wrong = DisplacementField(-true.displacement, GRID)
-    assert solve(pair, [starts[0], Start("network", wrong)], (), plan, refined=False).origin == LINEAR
+    assert solve(pair, [candidates[0], Candidate("network", wrong)], plan).origin == LINEAR
 
 
 def test_what_a_network_leaves_is_searched_for() -> None:
     pair, true = a_pair(12.0)
-    plan = RefinementPlan((RefinementLevel(2, 20, 0.5),), diffusion=0.05)
-    half = Start("network", DisplacementField(0.5 * true.displacement, GRID))
-    alone, searched = (solve(pair, [half], (), plan, network_search=levels) for levels in ((), (SearchLevel(3, 2),)))
+    plan = DeformationPlan(refinement=RefinementPlan((RefinementLevel(2, 20, 0.5),), diffusion=0.05))
+    half = Candidate("network", DisplacementField(0.5 * true.displacement, GRID))
+    searches: tuple[tuple[SearchLevel, ...], ...] = ((), (SearchLevel(3, 2),))
+    alone, searched = (solve(pair, [half], replace(plan, network_search=levels)) for levels in searches)
     assert alone.origin == searched.origin == "network"
     assert error_mm(searched.field, true) < 0.6 * error_mm(alone.field, true)
 
 
 def test_a_network_that_knows_better_is_not_refined() -> None:
     pair, true = a_pair(6.0)
-    plan = RefinementPlan((RefinementLevel(2, 5, 0.5),))
-    starts = [Start(LINEAR, fields.identity(GRID)), Start("network", true)]
-    kept = solve(pair, starts, LEVELS, plan, network_refined=False)
+    refinement = RefinementPlan((RefinementLevel(2, 5, 0.5),))
+    plan = DeformationPlan(refinement=refinement, search=LEVELS, refine_network=False)
+    candidates = [Candidate(LINEAR, fields.identity(GRID)), Candidate("network", true)]
+    kept = solve(pair, candidates, plan)
     assert kept.field is true
     assert kept.steps == ()
-    assert solve(pair, starts[:1], LEVELS, plan, network_refined=False).steps, "without a network it is refined"
+    assert solve(pair, candidates[:1], plan).steps, "without a network it is refined"

@@ -9,7 +9,8 @@ from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.plans import RefinementLevel, RefinementPlan
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
-from DeepLargeDeformRegLib.engine.registration.refine import AlignedPair, refine
+from DeepLargeDeformRegLib.engine.registration.aligned import AlignedPair, AlignedScan
+from DeepLargeDeformRegLib.engine.registration.refine import refine
 from DeepLargeDeformRegLib.engine.registration.uncertainty import Evidence, disagreement, symmetrized
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
@@ -81,7 +82,7 @@ def test_errors_are_expected_where_they_are() -> None:
     moving = image * (1 - half) + other * half
     fixed = fields.warp(image, GRID, true, padding="border")
     ones = torch.ones_like(image)
-    pair = AlignedPair(GRID, fixed, moving, ones, ones)
+    pair = AlignedPair(GRID, AlignedScan(fixed, ones), AlignedScan(moving, ones))
     plan = RefinementPlan((RefinementLevel(2, 60, 0.5),), diffusion=0.03, volume_change=0.01)
     found = fields.resample(refine(pair, fields.identity(GRID), plan).field, GRID)
     error = (found.displacement - true.displacement).norm(dim=1, keepdim=True)

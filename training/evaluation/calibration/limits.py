@@ -20,7 +20,13 @@ from DeepLargeDeformRegLib.core.errors import RegistrationError
 from DeepLargeDeformRegLib.core.files.common import write_text
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import metrics
-from DeepLargeDeformRegLib.engine.fields import DisplacementField, read_transform, to_field, write_transform
+from DeepLargeDeformRegLib.engine.fields import (
+    DisplacementField,
+    read_transform,
+    to_field,
+    warp_scan,
+    write_transform,
+)
 from DeepLargeDeformRegLib.engine.metrics import Limits, MeasureInput, judge, load_limits
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from rich.console import Console
@@ -133,8 +139,7 @@ def _registered(case: Case, transforms: Path | None) -> DisplacementField:
     if kept is not None and kept.exists():
         return to_field(read_transform(kept), case.fixed.grid)
     settings = RegistrationSettings(preset=case.preset, guide_with_segmentations=case.guides)
-    labels = (case.fixed_labels, case.moving_labels) if case.guides else (None, None)
-    field = register(RegistrationRequest(case.fixed, case.moving, settings, *labels)).field
+    field = register(RegistrationRequest(pair=case.guiding_pair(), settings=settings)).field
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_transform(field, kept)
@@ -143,9 +148,9 @@ def _registered(case: Case, transforms: Path | None) -> DisplacementField:
 
 def measure_map(case: Case, kind: str, field: DisplacementField) -> Row:
     """Row of one map of a pair."""
-    given = MeasureInput(
-        field, case.fixed, case.moving, case.fixed_labels, case.moving_labels, case.landmarks, None, None, case.guides
-    )
+    pair = case.pair()
+    warped = warp_scan(pair.moving, field, pair.fixed.grid)
+    given = MeasureInput(field=field, pair=pair, warped=warped, guided_by_labels=case.guides)
     found = metrics.measure(given).numbers
     known = case.fixed_labels is not None or case.landmarks is not None
     truth = ("tre_mm", "dice", "asd_mm", "hd_mm", "hd95_mm", "jacobian_in_mask", "volume_ml", "volume_change_percent")

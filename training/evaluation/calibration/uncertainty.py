@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
-from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,6 @@ from DeepLargeDeformRegLib.core.presets import find_preset
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import as_tensor
-from DeepLargeDeformRegLib.engine.registration import pipeline
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from DeepLargeDeformRegLib.engine.registration.uncertainty import SMALLEST_MISMATCH, SMALLEST_STRAIN
 from rich.console import Console
@@ -113,8 +111,7 @@ def errors_of(case: Case, symmetric: bool = False, early: int = 0) -> Errors:
     preset = find_preset(case.preset)
     if early:
         preset = replace(preset, search=())
-    with mock.patch.object(pipeline, "find_preset", return_value=preset):
-        result = register(RegistrationRequest(case.fixed, case.moving, settings))
+    result = register(RegistrationRequest(pair=case.pair(known=False), settings=settings, preset=preset))
     assert result.uncertainty is not None
     assert result.evidence is not None
     points = case.landmarks.fixed

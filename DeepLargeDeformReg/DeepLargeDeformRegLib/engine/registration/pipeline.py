@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,65 +18,66 @@ import torch
 from ... import __version__
 from ...core.errors import BadInputError, MemoryExhaustedError, is_out_of_memory
 from ...core.geometry import ImageGrid
-from ...core.images import LabelMap, LandmarkPairs, Volume
-from ...core.labels import match_labels
+from ...core.images import LabelMap, Pair, Volume
+from ...core.labels import shared_structures
 from ...core.presets import Preset, Window, find_preset
 from ...core.progress import Monitor
 from ...core.settings import RegistrationSettings
 from .. import fields, metrics
 from ..device import choose_device, describe_device, free_bytes
-from ..fields import DisplacementField, linear_matrix, to_field
+from ..evaluation import Evaluation
+from ..fields import DisplacementField, linear_matrix, to_field, warp_scan
 from ..fields.folding import repair_folds
 from ..models import RegistrationModel
 from ..models.warm import warm_model
-from .deform import MARGIN_MM, Deformed, DeformInput, DeformPlan, deform, voxels_that_fit, working_spacing
+from .deform import Deformed, DeformInput, deform, voxels_that_fit, working_spacing
 from .padding import without_padding
+from .plan import RegistrationPlan, plan_registration
 from .prealign import prealign
 from .prediction import warnings_of_sight
 from .uncertainty import Evidence
 
 COARSER = 1.3  # factor on the spacing when a plan did not fit into memory
 ATTEMPTS = 3
-NO_MODEL = "none"
+MARGIN_MM = 15.0  # around a mask: what its surface needs to see of its surroundings
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RegistrationRequest:
-    """Everything that a registration depends on. Inputs are never modified."""
+    """Everything that a registration depends on. Inputs are never modified.
 
-    fixed: Volume
-    moving: Volume
+    Args:
+        pair: the scans, with the segmentations and landmarks that there are.
+        settings: what the user chose.
+        preset: the preset that the settings name with other numbers, for an ablation; None takes it as it is.
+        initial_transform: from fixed to moving points, instead of a pre-alignment; or None.
+        region: mask of the part of the fixed scan that matters; or None.
+    """
+
+    pair: Pair
     settings: RegistrationSettings = field(default_factory=RegistrationSettings)
-    fixed_labels: LabelMap | None = None
-    moving_labels: LabelMap | None = None
-    landmarks: LandmarkPairs | None = None
+    preset: Preset | None = None
     initial_transform: sitk.Transform | None = None
     region: LabelMap | None = None
 
+    @cached_property
+    def plan(self) -> RegistrationPlan:
+        """What will be done."""
+        preset = self.preset if self.preset is not None else find_preset(self.settings.preset)
+        return plan_registration(self.settings, preset, self.pair)
 
-@dataclass(frozen=True, eq=False)
-class RegistrationResult:
-    """What came out.
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RegistrationResult(Evaluation):
+    """What came out, measured.
 
     Args:
-        field: fixed to moving, mm, linear part included, on the output grid.
-        linear: the linear part, homogeneous (4, 4), LPS mm.
-        warped: moving scan on the fixed grid.
-        warped_labels: moving segmentation on the fixed grid, nearest neighbor; None without one.
-        jacobian: det J on the output grid.
-        metrics: JSON-safe numbers; see docs/metrics.md.
-        maps: what was measured at each place, on grids of their own, for :func:`.maps.all_maps`.
+        linear: the linear part of the field, homogeneous (4, 4), LPS mm.
         uncertainty: expected distance from the truth, mm, on the output grid; None unless asked for.
         evidence: what that rests on, on the working grid; None unless asked for.
     """
 
-    field: DisplacementField
     linear: npt.NDArray[np.float64]
-    warped: Volume
-    warped_labels: LabelMap | None
-    jacobian: Volume
-    metrics: dict[str, Any]
-    maps: dict[str, Volume] | None = None
     uncertainty: Volume | None = None
     evidence: Evidence | None = None
 
@@ -88,182 +91,144 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         CancelledError: if the monitor says so.
     """
     monitor = monitor or Monitor()
-    settings, preset = request.settings, find_preset(request.settings.preset)
+    settings, plan = request.settings, request.plan
     _check(request)
     warnings: list[str] = []
     seconds: dict[str, float] = {}
     device = choose_device(settings.device)
-    model = _model(settings, preset, device)
-    shared = _shared_labels(request, warnings)
+    model = _model(plan, device)
+    labels = (request.pair.fixed.labels, request.pair.moving.labels)
+    if None not in labels and not shared_structures(request.pair):
+        warnings.append("The two segmentations have no structure of the same name or value; they guide nothing.")
     monitor.check()
     clock = time.perf_counter()
-    given = _aligned(request, preset, shared if settings.guide_with_segmentations else (), monitor.span(0.0, 0.2))
-    linear = given.linear
+    data = _aligned(request, monitor.span(0.0, 0.2))
     seconds["prealign"] = time.perf_counter() - clock
-    deformed, device = _deform(given, settings, preset, model, device, warnings, monitor.span(0.2, 0.85))
+    deformed, device = _deform(data, request, model, device, warnings, monitor.span(0.2, 0.85))
     seconds.update(deformed.seconds)
 
     clock = time.perf_counter()
-    field = _output_field(deformed, linear, request, monitor.span(0.85, 0.9))
+    field = _output_field(deformed, data.linear, request, monitor.span(0.85, 0.9))
     if settings.fold_free:
         seconds["repair"] = time.perf_counter() - clock
 
     monitor.report("measure", 0.9, "Measuring the result")
     clock = time.perf_counter()
-    uncertainty = _uncertainty(deformed, field.grid)
-    backward = _backward(deformed, linear, request.moving.grid)
-    result = _measured(request, field, linear, backward, uncertainty, monitor.span(0.9, 1.0))
+    result = _measured(request, field, data.linear, deformed, monitor.span(0.9, 1.0))
     seconds["measure"] = time.perf_counter() - clock
     used = deformed.origin if model is not None and deformed.origin == model.card.name else None
     result.metrics.update(
         seconds=seconds,
         device=describe_device(device),
         model=used,
-        linear_lps=linear.tolist(),
+        linear_lps=data.linear.tolist(),
         warnings=warnings,
         provenance=_provenance(settings, deformed, model),
     )
-    result = replace(result, evidence=deformed.evidence)
     if deformed.round_trip_mm is not None:
         result.metrics["round_trip_before_mm"] = deformed.round_trip_mm
     monitor.report("measure", 1.0, "Done")
     return result
 
 
-def _aligned(
-    request: RegistrationRequest, preset: Preset, guide: tuple[tuple[int, int], ...], monitor: Monitor
-) -> DeformInput:
-    """The scans in the preset's intensities with their linear alignment, ready to be deformed."""
-    request = replace(request, fixed=without_padding(request.fixed), moving=without_padding(request.moving))
-    fixed, moving, windows = _intensities(request, preset)
-    monitor.check()
-    linear, start = _linear(request, preset, fixed, moving, windows, guide, monitor)
-    return DeformInput(
-        fixed=fixed,
-        moving=moving,
-        fixed_raw=request.fixed,
-        moving_raw=request.moving,
-        linear=linear,
-        region=_region(request, preset, linear, guide),
-        fixed_labels=request.fixed_labels,
-        moving_labels=request.moving_labels,
-        shared_labels=guide,
-        landmarks=request.landmarks if request.settings.guide_with_landmarks else None,
-        start=start,
-    )
-
-
-def _output_field(
-    deformed: Deformed, linear: npt.NDArray[np.float64], request: RegistrationRequest, monitor: Monitor
-) -> DisplacementField:
-    """The whole map on the output grid, without folds if that is wanted."""
-    grid, spacing = request.fixed.grid, request.settings.output_spacing_mm
-    field = fields.resample(deformed.field, grid if spacing is None else grid.with_spacing(spacing))
-    monitor.check()
-    field = fields.compose_affine(linear, field)
-    return repair_folds(field, monitor=monitor).field if request.settings.fold_free else field
-
-
 def _check(request: RegistrationRequest) -> None:
-    for name, volume in (("fixed", request.fixed), ("moving", request.moving)):
-        lowest, highest = volume.array.min(), volume.array.max()
+    for name, scan in (("fixed", request.pair.fixed), ("moving", request.pair.moving)):
+        lowest, highest = scan.volume.array.min(), scan.volume.array.max()
         if not (np.isfinite(lowest) and np.isfinite(highest)):  # both hand on what is not finite
             raise BadInputError(f"The {name} scan contains values that are not numbers; repair or re-export it.")
         if lowest == highest:
             raise BadInputError(f"The {name} scan is the same everywhere; it holds nothing to align.")
     if request.region is not None and not request.region.array.any():
         raise BadInputError("The region of interest is empty; draw it again or leave it out.")
-    for name, labels in (("fixed", request.fixed_labels), ("moving", request.moving_labels)):
-        if labels is not None and not labels.array.any():
+    for name, scan in (("fixed", request.pair.fixed), ("moving", request.pair.moving)):
+        if scan.labels is not None and not scan.labels.array.any():
             raise BadInputError(f"The {name} segmentation is empty; choose another one or leave it out.")
 
 
-def _model(settings: RegistrationSettings, preset: Preset, device: torch.device) -> RegistrationModel | None:
+def _model(plan: RegistrationPlan, device: torch.device) -> RegistrationModel | None:
     """The network, on the device; on the CPU if its weights do not even fit there: :func:`_deform` tries again."""
-    name = settings.model if settings.model is not None else preset.model
-    if name is None or name == NO_MODEL:
+    if plan.model is None:
         return None
     try:
-        return warm_model(name, device)
+        return warm_model(plan.model, device)
     except RuntimeError as error:
         if device.type == "cpu" or not is_out_of_memory(error):
             raise
-    return warm_model(name)
+    return warm_model(plan.model)
 
 
-def _shared_labels(request: RegistrationRequest, warnings: list[str]) -> tuple[tuple[int, int], ...]:
-    if request.fixed_labels is None or request.moving_labels is None:
-        return ()
-    shared = match_labels(request.fixed_labels, request.moving_labels)
-    if not shared:
-        warnings.append("The two segmentations have no structure of the same name or value; they guide nothing.")
-    return shared
+def _aligned(request: RegistrationRequest, monitor: Monitor) -> DeformInput:
+    """The scans in the preset's intensities with their linear alignment, ready to be deformed."""
+    plan, pair = request.plan, request.pair
+    if not plan.landmarks_guide:
+        pair = pair.with_landmarks(None)
+    raw = _with_volumes(pair, [without_padding(scan.volume) for scan in (pair.fixed, pair.moving)])
+    volumes, windows = _intensities(raw, plan.preset)
+    monitor.check()
+    scaled = _with_volumes(raw, volumes)
+    initial = None
+    if request.initial_transform is not None:
+        matrix = linear_matrix(request.initial_transform)
+        if matrix is None:
+            initial = to_field(request.initial_transform, raw.fixed.grid)
+        linear = np.eye(4) if matrix is None else matrix
+    else:
+        linear = _linear(scaled, plan, windows, monitor)
+    region = _region(raw, request.region, plan, linear)
+    return DeformInput(pair=scaled, raw=raw, linear=linear, region=region, initial=initial)
 
 
-def _intensities(request: RegistrationRequest, preset: Preset) -> tuple[Volume, Volume, tuple[Window, ...]]:
-    """Scans for similarity: clipped to the preset's window, or scaled by their own percentiles to 0..1."""
+def _with_volumes(pair: Pair, volumes: Sequence[Volume]) -> Pair:
+    return Pair(replace(pair.fixed, volume=volumes[0]), replace(pair.moving, volume=volumes[1]))
+
+
+def _intensities(raw: Pair, preset: Preset) -> tuple[list[Volume], tuple[Window, ...]]:
+    """Scans for similarity: clipped to the preset's windows, or scaled by their own percentiles to 0..1."""
+    volumes = (raw.fixed.volume, raw.moving.volume)
     if preset.windows:
-        low, high = preset.windows[0][0], preset.windows[0][1]
-        low = min(low, *(window[0] for window in preset.windows))
-        high = max(high, *(window[1] for window in preset.windows))
-        clipped = [replace(volume, array=volume.array.clip(low, high)) for volume in (request.fixed, request.moving)]
-        return clipped[0], clipped[1], preset.windows
+        low = min(window[0] for window in preset.windows)
+        high = max(window[1] for window in preset.windows)
+        return [replace(volume, array=volume.array.clip(low, high)) for volume in volumes], preset.windows
     scaled = []
-    for volume in (request.fixed, request.moving):
+    for volume in volumes:
         low, high = (float(value) for value in np.percentile(volume.array, (1, 99)))
         if high <= low:
             low, high = float(volume.array.min()), float(volume.array.max())
         scaled.append(replace(volume, array=((volume.array - low) / (high - low)).clip(0, 1)))
-    return scaled[0], scaled[1], ((0.0, 1.0),)
+    return scaled, ((0.0, 1.0),)
 
 
 def _linear(
-    request: RegistrationRequest,
-    preset: Preset,
-    fixed: Volume,
-    moving: Volume,
-    windows: tuple[Window, ...],
-    guide: tuple[tuple[int, int], ...],
-    monitor: Monitor,
-) -> tuple[npt.NDArray[np.float64], DisplacementField | None]:
-    """Linear part, and the field to start from if the user gave one."""
-    if request.initial_transform is not None:
-        matrix = linear_matrix(request.initial_transform)
-        if matrix is not None:
-            return matrix, None
-        return np.eye(4), to_field(request.initial_transform, request.fixed.grid)
-    kind = preset.linear if request.settings.prealign == "auto" else request.settings.prealign
-    if kind == "none":
-        return np.eye(4), None
+    pair: Pair, plan: RegistrationPlan, windows: tuple[Window, ...], monitor: Monitor
+) -> npt.NDArray[np.float64]:
+    """Linear map from fixed to moving points, found by pre-alignment."""
+    if plan.linear == "none":
+        return np.eye(4)
     masks: tuple[Volume | None, Volume | None] = (None, None)
-    if guide and request.fixed_labels is not None and request.moving_labels is not None:
+    if plan.guide and pair.fixed.labels is not None and pair.moving.labels is not None:
         masks = (
-            _union(request.fixed_labels, [pair[0] for pair in guide]),
-            _union(request.moving_labels, [pair[1] for pair in guide]),
+            _union(pair.fixed.labels, [values[0] for values in plan.guide]),
+            _union(pair.moving.labels, [values[1] for values in plan.guide]),
         )
-    return prealign(fixed, moving, windows, kind, *masks, monitor=monitor).matrix, None
+    return prealign(pair.fixed.volume, pair.moving.volume, windows, plan.linear, *masks, monitor=monitor).matrix
 
 
 def _union(labels: LabelMap, values: list[int]) -> Volume:
-    return Volume(np.isin(labels.array, values).astype(np.float32), labels.grid)
+    inside = np.logical_or.reduce([labels.mask(value) for value in values])
+    return Volume(inside.astype(np.float32), labels.grid)
 
 
-def _region(
-    request: RegistrationRequest,
-    preset: Preset,
-    linear: npt.NDArray[np.float64],
-    guide: tuple[tuple[int, int], ...],
-) -> ImageGrid:
-    """Part of the fixed grid to work in: the region of interest, the organ, or what both scans cover."""
-    grid = request.fixed.grid
-    if request.region is not None:
-        inside = np.argwhere(request.region.array != 0)[:, ::-1]
-        return grid.around(request.region.grid.to_physical(inside))
-    if preset.organ and guide and request.fixed_labels is not None:
-        inside = np.argwhere(np.isin(request.fixed_labels.array, [pair[0] for pair in guide]))[:, ::-1]
-        return grid.around(request.fixed_labels.grid.to_physical(inside), MARGIN_MM)
+def _region(raw: Pair, region: LabelMap | None, plan: RegistrationPlan, linear: npt.NDArray[np.float64]) -> ImageGrid:
+    """Part of the fixed grid to work in: the region of interest, what the masks hold, or what both scans cover."""
+    grid, labels = raw.fixed.grid, raw.fixed.labels
+    if region is not None:
+        inside = np.argwhere(region.array != 0)[:, ::-1]
+        return grid.around(region.grid.to_physical(inside))
+    if plan.preset.sliding and plan.guide and labels is not None:
+        inside = np.argwhere(_union(labels, [values[0] for values in plan.guide]).array)[:, ::-1]
+        return grid.around(labels.grid.to_physical(inside), MARGIN_MM)
     inverse = np.linalg.inv(linear)
-    covered = request.moving.grid.corners @ inverse[:3, :3].T + inverse[:3, 3]
+    covered = raw.moving.grid.corners @ inverse[:3, :3].T + inverse[:3, 3]
     try:
         return grid.around(covered, 2 * MARGIN_MM)
     except BadInputError:
@@ -274,43 +239,30 @@ def _region(
 
 
 def _deform(
-    given: DeformInput,
-    settings: RegistrationSettings,
-    preset: Preset,
+    data: DeformInput,
+    request: RegistrationRequest,
     model: RegistrationModel | None,
     device: torch.device,
     warnings: list[str],
     monitor: Monitor,
 ) -> tuple[Deformed, torch.device]:
-    """Run the deformable part on the finest plan that fits; coarser, then on the CPU, where memory runs out."""
-    refine = settings.refine if settings.refine is not None else True
-    limit = settings.memory_limit_mb * 2**20 if settings.memory_limit_mb is not None else None
-    spacing = preset.spacing_mm
+    """Run the deformable part on the finest grid that fits; coarser, then on the CPU, where memory runs out."""
+    megabytes, wanted = request.settings.memory_limit_mb, request.plan.preset.spacing_mm
+    limit = megabytes * 2**20 if megabytes is not None else None
     for target in dict.fromkeys((device, torch.device("cpu"))):
-        spacing = working_spacing(given.region, preset.spacing_mm, voxels_that_fit(limit or free_bytes(target)))
+        spacing = working_spacing(data.region, wanted, voxels_that_fit(limit or free_bytes(target)))
         for _ in range(ATTEMPTS):
-            plan = DeformPlan(
-                preset,
-                spacing,
-                refine,
-                settings.iterations,
-                settings.regularity,
-                settings.symmetric,
-                settings.uncertainty,
-                network_refined=preset.network_refined or settings.refine is True,
-            )
             try:
                 usable = model if model is None or model.device == target else warm_model(model.card.name, target)
-                deformed = deform(given, plan, usable, target, monitor)
+                deformed = deform(data, request.plan, spacing, usable, target, monitor)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             else:
-                if spacing > preset.spacing_mm * 1.01:
-                    coarser = f"Computed at {spacing:.1f} mm instead of {preset.spacing_mm:g} mm to save memory."
-                    warnings.append(coarser)
+                if spacing > wanted * 1.01:
+                    warnings.append(f"Computed at {spacing:.1f} mm instead of {wanted:g} mm to save memory.")
                 if model is not None and deformed.origin == model.card.name:
-                    warnings += warnings_of_sight(given.region, model.card)
+                    warnings += warnings_of_sight(data.region, model.card)
                 return deformed, target
             # Only now, as the traceback is gone, do the tensors of the failed plan go.
             gc.collect()
@@ -325,23 +277,34 @@ def _deform(
     )
 
 
+def _output_field(
+    deformed: Deformed, linear: npt.NDArray[np.float64], request: RegistrationRequest, monitor: Monitor
+) -> DisplacementField:
+    """The whole map on the output grid, without folds if that is wanted."""
+    grid, spacing = request.pair.fixed.grid, request.settings.output_spacing_mm
+    field = fields.resample(deformed.field, grid if spacing is None else grid.with_spacing(spacing))
+    monitor.check()
+    field = fields.compose_affine(linear, field)
+    return repair_folds(field, monitor=monitor).field if request.settings.fold_free else field
+
+
 def _measured(
     request: RegistrationRequest,
     field: DisplacementField,
     linear: npt.NDArray[np.float64],
-    backward: DisplacementField | None,
-    uncertainty: Volume | None,
+    deformed: Deformed,
     monitor: Monitor,
 ) -> RegistrationResult:
-    settings = request.settings
+    """Apply the map to the moving scan, and measure it."""
+    pair, settings = request.pair, request.settings
+    uncertainty = _uncertainty(deformed, field.grid)
+    backward = _backward(deformed, linear, pair.moving.grid)
+    warped = warp_scan(pair.moving, field, pair.fixed.grid)
     measured = metrics.measure(
         metrics.MeasureInput(
-            field,
-            request.fixed,
-            request.moving,
-            request.fixed_labels,
-            request.moving_labels,
-            request.landmarks,
+            field=field,
+            pair=pair,
+            warped=warped,
             backward=backward,
             uncertainty=uncertainty,
             guided_by_labels=settings.guide_with_segmentations,
@@ -349,16 +312,16 @@ def _measured(
         ),
         monitor,
     )
-    assert measured.warped is not None
     return RegistrationResult(
-        field,
-        linear,
-        measured.warped,
-        measured.warped_labels,
-        measured.jacobian,
-        measured.numbers,
-        measured.maps,
-        uncertainty,
+        pair=pair,
+        field=field,
+        warped=warped,
+        jacobian=measured.jacobian,
+        maps=measured.maps,
+        metrics=measured.numbers,
+        linear=linear,
+        uncertainty=uncertainty,
+        evidence=deformed.evidence,
     )
 
 

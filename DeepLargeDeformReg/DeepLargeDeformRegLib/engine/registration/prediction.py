@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from ...core.geometry import ImageGrid
-from ...core.images import Volume
+from ...core.images import Pair
 from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField, as_tensor
@@ -16,34 +17,41 @@ from ..models import ModelCard, RegistrationModel
 
 
 def predict(
-    fixed: Volume,
-    moving: Volume,
-    linear: npt.NDArray[np.float64],
-    region: ImageGrid,
-    model: RegistrationModel,
-    monitor: Monitor,
-    reverse: bool = False,
+    raw: Pair, linear: npt.NDArray[np.float64], region: ImageGrid, model: RegistrationModel, monitor: Monitor
 ) -> DisplacementField:
-    """The network's field on a grid of its own; where it sees nothing, its rim goes on.
+    """The network's field on a grid of its own; where the network sees nothing, its rim goes on.
 
     Args:
-        fixed: the fixed scan in its own intensities.
-        moving: likewise the moving one.
+        raw: both scans in their own intensities.
         linear: homogeneous matrix (4, 4), fixed to moving LPS mm, which the field comes before.
         region: working grid.
         model: the network.
         monitor: progress and cancellation.
-        reverse: the field from the aligned moving to the fixed scan.
     """
-    grid = network_grid(region, model.card, fixed.grid)
-    seen = linear if reverse else _onto_voxels(linear, grid, moving.grid)
-    outside = model.card.outside
-    first = fields.warp(as_tensor(fixed), fixed.grid, fields.identity(grid), fill=outside)
-    second = fields.warp(as_tensor(moving), moving.grid, fields.from_affine(seen, grid), fill=outside)
-    if reverse:
-        first, second = second, first
-    field = model.predict(first, second, grid, monitor)
-    return field if seen is linear else fields.compose_affine(np.linalg.inv(linear) @ seen, field)
+    grid = network_grid(region, model.card, raw.fixed.grid)
+    onto_voxels = _onto_voxels(linear, grid, raw.moving.grid)
+    fixed, moving = _inputs(raw, onto_voxels, grid, model.card)
+    field = model.predict(fixed, moving, grid, monitor)
+    return field if onto_voxels is linear else fields.compose_affine(np.linalg.inv(linear) @ onto_voxels, field)
+
+
+def predict_backward(
+    raw: Pair, linear: npt.NDArray[np.float64], region: ImageGrid, model: RegistrationModel, monitor: Monitor
+) -> DisplacementField:
+    """The network's field from the moving scan, as it is aligned, to the fixed one; else as :func:`predict`."""
+    grid = network_grid(region, model.card, raw.fixed.grid)
+    fixed, moving = _inputs(raw, linear, grid, model.card)
+    return model.predict(moving, fixed, grid, monitor)
+
+
+def _inputs(raw: Pair, linear: npt.NDArray[np.float64], grid: ImageGrid, card: ModelCard) -> tuple[Tensor, Tensor]:
+    """Both scans on the network's grid, the moving one through its linear alignment."""
+    fixed, moving = raw.fixed.volume, raw.moving.volume
+    identity, aligned = fields.identity(grid), fields.from_affine(linear, grid)
+    return (
+        fields.warp(as_tensor(fixed), fixed.grid, identity, fill=card.outside),
+        fields.warp(as_tensor(moving), moving.grid, aligned, fill=card.outside),
+    )
 
 
 def network_grid(region: ImageGrid, card: ModelCard, voxels: ImageGrid) -> ImageGrid:

@@ -26,39 +26,11 @@ from ..losses.regularity import curvature, diffusion, threshold_at_level, volume
 from ..losses.similarity import local_ncc, ngf
 from ..losses.stencils import box_sum
 from ..losses.supervision import keypoint
+from .aligned import AlignedPair
 
 STOPPING_WINDOW = 15  # steps over which the smoothed objective must still fall
 STOPPING_DECREASE = 2e-3  # of its value, over one window
 SMOOTHING = 0.9  # of the objective that the stopping rule watches; random points make single values noisy
-
-
-@dataclass(frozen=True, eq=False)
-class AlignedPair:
-    """A linearly aligned pair on one working grid, all ``(1, C, D, H, W)``.
-
-    Args:
-        grid: working grid.
-        fixed: fixed intensities.
-        moving: moving intensities, resampled through the linear alignment.
-        inside: where the similarity counts in the fixed scan (0..1).
-        valid: where the moving scan has data (0..1).
-        fixed_masks: one channel a structure, 0..1; or None.
-        moving_masks: the same structures of the moving scan; or None.
-        fixed_landmarks: LPS mm (n, 3); or None.
-        moving_landmarks: partners, mapped back through the linear alignment, LPS mm (n, 3); or None.
-        organ: the fixed organ whose surface slides along its surroundings, 0..1; or None.
-    """
-
-    grid: ImageGrid
-    fixed: Tensor
-    moving: Tensor
-    inside: Tensor
-    valid: Tensor
-    fixed_masks: Tensor | None = None
-    moving_masks: Tensor | None = None
-    fixed_landmarks: Tensor | None = None
-    moving_landmarks: Tensor | None = None
-    organ: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +70,10 @@ def refine(
     for number, level in enumerate(plan.levels):
         span = monitor.span(done / total, (done + level.steps) / total)
         lattice = pair.grid.coarser(level.factor)
-        organ = None if pair.organ is None else _on_lattice(pair.organ, pair.grid, lattice)
-        terms = [similarity, *supervision, *_regularity(plan, number, organ)]
-        current, values = _optimize(lattice, current, level, _Spline(organ), terms, span)
+        mask = pair.sliding_mask
+        side = None if mask is None else _on_lattice(mask, pair.grid, lattice)
+        terms = [similarity, *supervision, *_regularity(plan, number, side)]
+        current, values = _optimize(lattice, current, level, _Spline(side), terms, span)
         history.extend(values)
         taken.append(len(values))
         done += level.steps
@@ -139,12 +112,12 @@ def _optimize(
 class _Spline:
     """Two box filters of 3 nodes: a quadratic-like kernel that keeps the field smooth between the nodes.
 
-    With an organ (1 at nodes in it, 0 elsewhere) the filters do not reach across its surface: each side is smoothed
-    with its own nodes alone (normalized convolution), so that the organ may slide along its surroundings.
+    With a mask (1 at nodes in it, 0 elsewhere) the filters do not reach across its surface: each side is smoothed
+    with its own nodes alone (normalized convolution), so that the inside may slide along its surroundings.
     """
 
-    def __init__(self, organ: Tensor | None) -> None:
-        self._sides = [] if organ is None else [(side, self._filtered(side)) for side in (organ, 1 - organ)]
+    def __init__(self, mask: Tensor | None) -> None:
+        self._sides = [] if mask is None else [(side, self._filtered(side)) for side in (mask, 1 - mask)]
 
     def __call__(self, nodes: Tensor) -> Tensor:
         if not self._sides:
@@ -158,51 +131,53 @@ class _Spline:
         return box_sum(box_sum(padded, 3), 3)[..., 2:-2, 2:-2, 2:-2] / 27**2
 
 
-def _on_lattice(organ: Tensor, grid: ImageGrid, lattice: ImageGrid) -> Tensor:
-    inside = fields.warp(organ, grid, fields.identity(lattice, device=organ.device), padding="border")
-    return (inside > 0.5).to(organ.dtype)
+def _on_lattice(mask: Tensor, grid: ImageGrid, lattice: ImageGrid) -> Tensor:
+    inside = fields.warp(mask, grid, fields.identity(lattice, device=mask.device), padding="border")
+    return (inside > 0.5).to(mask.dtype)
 
 
 def _similarity(pair: AlignedPair, plan: RefinementPlan) -> Term:
     if plan.similarity == "mind":
-        fixed = mind_ssc(pair.fixed, plan.mind_radius, plan.mind_dilation)
-        moving = mind_ssc(pair.moving, plan.mind_radius, plan.mind_dilation)
-        return _PointwiseDifference(pair.grid, fixed, moving, pair.inside, pair.valid, plan.points)
+        fixed = mind_ssc(pair.fixed.image, plan.mind_radius, plan.mind_dilation)
+        moving = mind_ssc(pair.moving.image, plan.mind_radius, plan.mind_dilation)
+        return _PointwiseDifference(pair.grid, fixed, moving, pair.fixed.covered, pair.moving.covered, plan.points)
     if plan.similarity not in ("ngf", "ncc"):
         raise ValueError(f"similarity must be 'mind', 'ngf' or 'ncc', not {plan.similarity!r}")
 
     def dense(field: DisplacementField) -> Tensor:
         on_grid = fields.resample(field, pair.grid)
-        warped = fields.warp(pair.moving, pair.grid, on_grid, padding="border")
+        warped = fields.warp(pair.moving.image, pair.grid, on_grid, padding="border")
         with torch.no_grad():
-            weight = pair.inside * fields.warp(pair.valid, pair.grid, on_grid)
+            weight = pair.fixed.covered * fields.warp(pair.moving.covered, pair.grid, on_grid)
         if plan.similarity == "ngf":
-            return ngf(pair.fixed, warped, pair.grid, weight)
-        return local_ncc(pair.fixed, warped, mask=weight)
+            return ngf(pair.fixed.image, warped, pair.grid, weight)
+        return local_ncc(pair.fixed.image, warped, mask=weight)
 
     return dense
 
 
 def _supervision(pair: AlignedPair, plan: RefinementPlan) -> list[Term]:
     terms: list[Term] = []
-    if plan.masks > 0 and pair.fixed_masks is not None and pair.moving_masks is not None:
-        # Deep inside and far outside of a structure the masks have no gradient: points near its rim suffice.
-        extent = torch.maximum(pair.fixed_masks, pair.moving_masks).amax(dim=1, keepdim=True)
-        near = F.max_pool3d(extent, 9, 1, 4)
-        difference = _PointwiseDifference(
-            pair.grid, pair.fixed_masks, pair.moving_masks, near, torch.ones_like(near), plan.points
-        )
-        terms.append(lambda field: plan.masks * 0.5 * difference(field) * pair.fixed_masks.shape[1])  # type: ignore[union-attr]
-    if plan.landmarks > 0 and pair.fixed_landmarks is not None and pair.moving_landmarks is not None:
-        fixed, moving = pair.fixed_landmarks, pair.moving_landmarks
+    masks = (pair.fixed.masks, pair.moving.masks)
+    if plan.masks > 0 and masks[0] is not None and masks[1] is not None:
+        terms.append(_mask_difference(pair.grid, masks[0], masks[1], plan))
+    fixed, moving = pair.fixed.landmarks, pair.moving.landmarks
+    if plan.landmarks > 0 and fixed is not None and moving is not None:
         terms.append(lambda field: plan.landmarks * keypoint(field, fixed, moving))
     return terms
 
 
-def _regularity(plan: RefinementPlan, level: int, organ: Tensor | None) -> list[Term]:
+def _mask_difference(grid: ImageGrid, fixed: Tensor, moving: Tensor, plan: RefinementPlan) -> Term:
+    """Squared difference of the masks; near their rims, as deep inside and far outside they have no gradient."""
+    near = F.max_pool3d(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 9, 1, 4)
+    difference = _PointwiseDifference(grid, fixed, moving, near, torch.ones_like(near), plan.points)
+    return lambda field: plan.masks * 0.5 * difference(field) * fixed.shape[1]
+
+
+def _regularity(plan: RefinementPlan, level: int, mask: Tensor | None) -> list[Term]:
     terms: list[Term] = []
     if plan.diffusion > 0:
-        terms.append(lambda field: plan.diffusion * _diffusion(field, organ))
+        terms.append(lambda field: plan.diffusion * _diffusion(field, mask))
     if plan.curvature > 0:
         terms.append(lambda field: plan.curvature * curvature(field))
     if plan.volume_change > 0:
@@ -211,12 +186,12 @@ def _regularity(plan: RefinementPlan, level: int, organ: Tensor | None) -> list[
     return terms
 
 
-def _diffusion(field: DisplacementField, organ: Tensor | None) -> Tensor:
-    """Diffusion; with an organ that of each side by itself, so that a slip along its surface costs nothing."""
-    if organ is None:
+def _diffusion(field: DisplacementField, mask: Tensor | None) -> Tensor:
+    """Diffusion; with a mask that of each side by itself, so that a slip along its surface costs nothing."""
+    if mask is None:
         return diffusion(field)
-    share = organ.mean()
-    return share * diffusion(field, organ) + (1 - share) * diffusion(field, 1 - organ)
+    share = mask.mean()
+    return share * diffusion(field, mask) + (1 - share) * diffusion(field, 1 - mask)
 
 
 class _PointwiseDifference:

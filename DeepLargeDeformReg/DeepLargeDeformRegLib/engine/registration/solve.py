@@ -1,4 +1,4 @@
-"""One solution of one aligned pair: choose where to start, then refine."""
+"""One solution of one aligned pair: choose the best initial field, search for what it leaves, refine."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...core.plans import RefinementPlan, SearchLevel
+from ...core.plans import DeformationPlan, RefinementPlan
 from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField
 from ..losses.mind import mind_ssc
-from .refine import AlignedPair, refine
+from .aligned import AlignedPair, AlignedScan
+from .refine import refine
 from .search import global_search
 
-LINEAR, SEARCH, GIVEN = "linear alignment", "global search", "given transform"
+LINEAR, SEARCH, INITIAL = "linear alignment", "global search", "initial transform"
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
-    """A field to refine, in mm, and where it comes from."""
+class Candidate:
+    """A field from which a refinement may begin, in mm, and where it comes from: a network's name, or as above."""
 
     origin: str
     field: DisplacementField
@@ -40,102 +41,99 @@ class Solved:
 
 
 def solve(
-    pair: AlignedPair,
-    starts: Sequence[Start],
-    search: Sequence[SearchLevel],
-    plan: RefinementPlan,
-    refined: bool = True,
-    monitor: Monitor | None = None,
-    network_search: Sequence[SearchLevel] = (),
-    network_refined: bool = True,
+    pair: AlignedPair, candidates: Sequence[Candidate], plan: DeformationPlan, monitor: Monitor | None = None
 ) -> Solved:
-    """Start where the scans match best, and refine.
+    """Begin where the scans match best, and refine.
 
     Args:
         pair: the scans on the working grid.
-        starts: candidates; if the linear alignment wins, the global search adds its own.
-        search: levels of that search; none skips it.
-        plan: the refinement, whose self-similarity also judges the starts.
-        refined: False returns the start.
+        candidates: initial fields; if the linear alignment wins, the global search adds its own.
+        plan: searches and refinement; the refinement's self-similarity also judges the candidates.
         monitor: progress and cancellation.
-        network_search: levels of a search for what a network's field leaves; none skips it.
-        network_refined: False returns the start if a network gave it.
     """
     monitor = monitor or Monitor()
     clock = time.perf_counter()
-    features = [mind_ssc(image, plan.mind_radius, plan.mind_dilation) for image in (pair.fixed, pair.moving)]
+    radius, dilation = plan.refinement.mind_radius, plan.refinement.mind_dilation
+    features = [mind_ssc(scan.image, radius, dilation) for scan in (pair.fixed, pair.moving)]
     monitor.check()
-    start = _best_start(features, pair, starts)
-    if start.origin == LINEAR and search and refined:
-        # Without a network that fits these scans the search finds what refinement alone would not reach.
-        found = global_search(features[0], features[1], pair.grid, search, monitor.span(0.0, 0.2))
-        start = _best_start(features, pair, [start, Start(SEARCH, found)])
-        monitor.check()
-    elif start.origin not in (LINEAR, GIVEN) and network_search and refined:
-        seen = fields.warp(features[1], pair.grid, fields.resample(start.field, pair.grid), padding="border")
-        step = global_search(features[0], seen, pair.grid, network_search, monitor.span(0.0, 0.2))
-        together = fields.compose(fields.resample(start.field, pair.grid), fields.resample(step, pair.grid))
-        start = _best_start(features, pair, [start, Start(start.origin, together)])
-        monitor.check()
+    best = _best(features, pair, candidates)
+    if plan.refine:
+        best = _searched(features, pair, best, plan, monitor.span(0.0, 0.2))
     seconds = {"start": time.perf_counter() - clock}
-    from_network = start.origin not in (LINEAR, SEARCH, GIVEN)
-    if not refined or (from_network and not network_refined):
-        return Solved(start.field, start.origin, (), seconds)
+    from_network = best.origin not in (LINEAR, SEARCH, INITIAL)
+    if not plan.refine or (from_network and not plan.refine_network):
+        return Solved(best.field, best.origin, (), seconds)
     clock = time.perf_counter()
-    field, steps = _refined(pair, start, plan, monitor.span(0.2, 1.0))
+    field, steps = _refined(pair, best, plan.refinement, monitor.span(0.2, 1.0))
     seconds["refine"] = time.perf_counter() - clock
-    return Solved(field, start.origin, steps, seconds)
+    return Solved(field, best.origin, steps, seconds)
+
+
+def _searched(
+    features: Sequence[Tensor], pair: AlignedPair, best: Candidate, plan: DeformationPlan, monitor: Monitor
+) -> Candidate:
+    """The candidate, or what a search finds from it if the scans match better there."""
+    if best.origin == LINEAR and plan.search:
+        # Without a network that fits these scans the search finds what refinement alone would not reach.
+        found = global_search(features[0], features[1], pair.grid, plan.search, monitor)
+        best = _best(features, pair, [best, Candidate(SEARCH, found)])
+    elif best.origin not in (LINEAR, INITIAL) and plan.network_search:
+        field = fields.resample(best.field, pair.grid)
+        warped = fields.warp(features[1], pair.grid, field, padding="border")
+        step = global_search(features[0], warped, pair.grid, plan.network_search, monitor)
+        together = fields.compose(field, fields.resample(step, pair.grid))
+        best = _best(features, pair, [best, Candidate(best.origin, together)])
+    monitor.check()
+    return best
 
 
 def _refined(
-    pair: AlignedPair, start: Start, plan: RefinementPlan, monitor: Monitor
+    pair: AlignedPair, initial: Candidate, plan: RefinementPlan, monitor: Monitor
 ) -> tuple[DisplacementField, tuple[int, ...]]:
-    """The start with its refinement.
+    """The candidate with its refinement.
 
     A search finds displacements cell by cell, so refinement replaces its field by a smoother one. What a network or
-    the user gives is smooth and more than the images show, so each level of refinement adds an update to what it is
-    given, ``start(update(x))``, and the update alone pays for its roughness: greedy composition, as in the cascades
-    of Hering et al. 2021 and in demons.
+    the user gives is smooth and more than the images show, so each level of refinement adds an update to what it
+    began with, ``field(update(x))``, and the update alone pays for its roughness: greedy composition, as in the
+    cascades of Hering et al. 2021 and in demons.
     """
-    if start.origin in (LINEAR, SEARCH):
-        refined = refine(pair, start.field, plan, monitor)
+    if initial.origin in (LINEAR, SEARCH):
+        refined = refine(pair, initial.field, plan, monitor)
         return refined.field, refined.steps
-    field = fields.resample(start.field, pair.grid)
+    field = fields.resample(initial.field, pair.grid)
     steps: list[int] = []
-    still = fields.identity(pair.grid, device=pair.fixed.device)
+    identity = fields.identity(pair.grid, device=pair.fixed.image.device)
     total = sum(level.steps for level in plan.levels)
     for number, level in enumerate(plan.levels):
         done = sum(earlier.steps for earlier in plan.levels[:number])
         span = monitor.span(done / total, (done + level.steps) / total)
-        refined = refine(_warped(pair, field, span), still, dataclasses.replace(plan, levels=(level,)), span)
+        refined = refine(_warped(pair, field, span), identity, dataclasses.replace(plan, levels=(level,)), span)
         field = fields.compose(field, fields.resample(refined.field, pair.grid))
         steps.extend(refined.steps)
     return field, tuple(steps)
 
 
 def _warped(pair: AlignedPair, field: DisplacementField, monitor: Monitor) -> AlignedPair:
-    """The pair with its moving side seen through a field."""
-    masks, landmarks = pair.moving_masks, pair.moving_landmarks
-    return dataclasses.replace(
-        pair,
-        moving=fields.warp(pair.moving, pair.grid, field, padding="border"),
-        valid=fields.warp(pair.valid, pair.grid, field),
-        moving_masks=None if masks is None else fields.warp(masks, pair.grid, field),
-        moving_landmarks=None
-        if landmarks is None
-        else fields.transform_points(fields.invert(field, monitor=monitor).field, landmarks),
-    )
+    """The pair with its moving scan warped by a field."""
+    moving = pair.moving
+    masks = None if moving.masks is None else fields.warp(moving.masks, pair.grid, field)
+    landmarks = moving.landmarks
+    if landmarks is not None:
+        landmarks = fields.transform_points(fields.invert(field, monitor=monitor).field, landmarks)
+    image = fields.warp(moving.image, pair.grid, field, padding="border")
+    covered = fields.warp(moving.covered, pair.grid, field)
+    return dataclasses.replace(pair, moving=AlignedScan(image, covered, masks, landmarks))
 
 
-def _best_start(features: Sequence[Tensor], pair: AlignedPair, candidates: Sequence[Start]) -> Start:
+def _best(features: Sequence[Tensor], pair: AlignedPair, candidates: Sequence[Candidate]) -> Candidate:
     """The candidate under which the self-similarities agree best where both scans have data."""
     if len(candidates) == 1:
         return candidates[0]
     fixed, moving = (F.avg_pool3d(tensor, 2) for tensor in features)
-    inside, valid = F.avg_pool3d(pair.inside, 2), F.avg_pool3d(pair.valid, 2)
+    inside, valid = F.avg_pool3d(pair.fixed.covered, 2), F.avg_pool3d(pair.moving.covered, 2)
     coarse = pair.grid.coarser(2)
 
-    def mismatch(candidate: Start) -> float:
+    def mismatch(candidate: Candidate) -> float:
         field = fields.resample(candidate.field, coarse)
         weight = inside * fields.warp(valid, coarse, field)
         difference = (fields.warp(moving, coarse, field, padding="border") - fixed).square().mean(dim=1, keepdim=True)

@@ -1,0 +1,113 @@
+"""A linearly aligned pair on one working grid, as the search and the refinement see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...core.geometry import ImageGrid
+from ...core.images import LabelMap, Pair, Volume
+from ...core.labels import Matches
+from .. import fields
+from ..fields import DisplacementField, as_tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedScan:
+    """One scan of an aligned pair, all ``(1, C, D, H, W)`` on the working grid.
+
+    Args:
+        image: intensities.
+        covered: where the scan has data, 0..1.
+        masks: one channel a structure, 0..1; or None.
+        landmarks: LPS mm (n, 3), those of the moving scan mapped back through the linear alignment; or None.
+    """
+
+    image: Tensor
+    covered: Tensor
+    masks: Tensor | None = None
+    landmarks: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedPair:
+    """Two linearly aligned scans.
+
+    Args:
+        grid: working grid.
+        fixed: fixed scan.
+        moving: moving scan, resampled through the linear alignment.
+        sliding: True if the field may slip along the surface of the fixed masks.
+    """
+
+    grid: ImageGrid
+    fixed: AlignedScan
+    moving: AlignedScan
+    sliding: bool = False
+
+    @property
+    def sliding_mask(self) -> Tensor | None:
+        """What slides along its surroundings, 0..1, ``(1, 1, D, H, W)``; None if nothing does."""
+        masks = self.fixed.masks
+        return masks.amax(dim=1, keepdim=True) if self.sliding and masks is not None else None
+
+    def swapped(self) -> AlignedPair:
+        """The pair in the other direction, on the same grid."""
+        return AlignedPair(self.grid, self.moving, self.fixed, self.sliding)
+
+
+def align(
+    pair: Pair,
+    linear: npt.NDArray[np.float64],
+    grid: ImageGrid,
+    guide: Matches = (),
+    sliding: bool = False,
+    device: torch.device | None = None,
+) -> AlignedPair:
+    """Resample both scans onto a working grid, the moving one through its linear alignment.
+
+    Args:
+        pair: both scans; their landmarks are taken along.
+        linear: homogeneous matrix (4, 4), fixed to moving, LPS mm.
+        grid: working grid.
+        guide: the structures whose masks are taken along.
+        sliding: as in :class:`AlignedPair`.
+        device: where the tensors shall lie.
+    """
+    identity = fields.identity(grid, device=device)
+    aligned = fields.from_affine(linear, grid, device=device)
+    inverse = np.linalg.inv(linear)
+    points: tuple[npt.NDArray | None, npt.NDArray | None] = (None, None)
+    landmarks = pair.landmarks
+    if landmarks is not None:
+        points = (landmarks.fixed, landmarks.moving @ inverse[:3, :3].T + inverse[:3, 3])
+    values: tuple[list[int], list[int]] = ([one for one, _ in guide], [other for _, other in guide])
+    sides = []
+    for side, (scan, map_) in enumerate(((pair.fixed, identity), (pair.moving, aligned))):
+        image, covered = _resampled(scan.volume, map_)
+        masks = _masks(scan.labels, values[side], map_) if guide and scan.labels is not None else None
+        position = points[side]
+        marks = None if position is None else torch.as_tensor(position, dtype=torch.float32, device=device)
+        sides.append(AlignedScan(image, covered, masks, marks))
+    return AlignedPair(grid, sides[0], sides[1], sliding)
+
+
+def _resampled(volume: Volume, map_: DisplacementField) -> tuple[Tensor, Tensor]:
+    """A scan through a map, and where it has data."""
+    source = as_tensor(volume, map_.displacement.device)
+    covered = (fields.warp(torch.ones_like(source), volume.grid, map_) > 0.99).float()
+    return fields.warp(source, volume.grid, map_, padding="border"), covered
+
+
+def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) -> Tensor:
+    """One channel a structure, ``(1, K, D, H, W)``, resampled with linear weights so that rims are soft."""
+    channels = []
+    for value in values:
+        mask = torch.from_numpy(labels.mask(value).astype(np.float32))[None, None].to(field.displacement.device)
+        channels.append(fields.warp(mask, labels.grid, field))
+    return torch.cat(channels, dim=1)
