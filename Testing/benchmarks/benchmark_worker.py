@@ -25,6 +25,8 @@ from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, WorkerClient, WorkerError
 from DeepLargeDeformRegLib.worker.job_folder import JobFolder
 
+from Testing.subprocess_transport import SubprocessTransport
+
 # The name of a row of null_jobs, which imports torch as this program must not.
 FIELD_ROW = "worker makes a field (not counted)"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,7 +41,7 @@ class Session:
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment["PYTHONPATH"]])
         self._ended = threading.Event()
         self._outcome: protocol.Result | WorkerError | None = None
-        self.transports: list[process.SubprocessTransport] = []
+        self.transports: list[SubprocessTransport] = []
         self.client = WorkerClient(
             process.server_command(None, "--jobs", jobs),
             self._make,
@@ -71,8 +73,8 @@ class Session:
         for transport in self.transports:
             transport.wait()
 
-    def _make(self) -> process.SubprocessTransport:
-        self.transports.append(process.SubprocessTransport())
+    def _make(self) -> SubprocessTransport:
+        self.transports.append(SubprocessTransport())
         return self.transports[-1]
 
     def _end(self, outcome: protocol.Result | WorkerError) -> None:

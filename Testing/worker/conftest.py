@@ -13,12 +13,14 @@ import pytest
 from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, Limits, WorkerClient, WorkerError, WorkerState
 
+from Testing.subprocess_transport import SubprocessTransport
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 """Seconds for what must come: a test that waits in vain fails; one that waits long on a busy machine does not."""
 
 
-class ListeningTransport(process.SubprocessTransport):
+class ListeningTransport(SubprocessTransport):
     """Notes when the worker acknowledged a cancellation, which the client has no use for."""
 
     def __init__(self, acknowledged: list[tuple[str, float]]) -> None:
@@ -53,7 +55,7 @@ class Desk:
         self.states: list[tuple[WorkerState, str, float]] = []
         self.log: list[str] = []
         self.acknowledged: list[tuple[str, float]] = []
-        self.transports: list[process.SubprocessTransport] = []
+        self.transports: list[SubprocessTransport] = []
         self._changed = threading.Condition()
         library = process.server_environment()
         library["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), library["PYTHONPATH"]])
@@ -110,7 +112,7 @@ class Desk:
         self._closing.set()
         self._ticker.join()
 
-    def _transport(self) -> process.SubprocessTransport:
+    def _transport(self) -> SubprocessTransport:
         self.transports.append(ListeningTransport(self.acknowledged))
         return self.transports[-1]
 

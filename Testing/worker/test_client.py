@@ -15,6 +15,7 @@ from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, Limits, WorkerClient, WorkerError, WorkerState
 
 from Testing.patience import allowed
+from Testing.subprocess_transport import SubprocessTransport
 
 from .conftest import Desk, process_lives
 from .faulty_jobs import STAGES
@@ -226,7 +227,7 @@ def test_a_worker_that_cannot_start_is_told_at_once() -> None:
         errors: list[WorkerError] = []
         client = WorkerClient(
             command,
-            process.SubprocessTransport,
+            SubprocessTransport,
             Callbacks(on_error=lambda _, error: errors.append(error)),  # noqa: B023
         )
         started = time.monotonic()

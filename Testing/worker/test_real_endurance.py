@@ -1,11 +1,10 @@
-"""The real engine in one worker, hello and 200 jobs: nothing grows."""
+"""The real engine in one worker, hello and 120 jobs: nothing grows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-import SimpleITK as sitk
 import torch
 from DeepLargeDeformRegLib import __version__
 from DeepLargeDeformRegLib.engine.models import list_models
@@ -14,34 +13,28 @@ from .conftest import Desk
 from .pairs import write_pair
 from .test_server import memory_and_handles
 
-JOBS, WARM_JOBS = 200, 60
+JOBS, WARM_JOBS = 120, 60
 GROWTH_BYTES = 4 * 2**20
 
 
-def test_hello_and_200_warps_without_growth(desk: Callable[..., Desk], tmp_path: Path) -> None:
+def test_hello_and_120_jobs_without_growth(desk: Callable[..., Desk], tmp_path: Path) -> None:
     one = desk(jobs="DeepLargeDeformRegLib.worker.jobs")
     entries = write_pair(tmp_path, size=16)
-    transform = tmp_path / "shift.tfm"
-    sitk.WriteTransform(sitk.TranslationTransform(3, (8.0, 0.0, 0.0)), str(transform))
-    payload = {
-        "transform": str(transform),
-        "reference": entries["fixed"],
-        "volume": entries["moving"],
-        "output_volume": str(tmp_path / "warped.nrrd"),
-    }
-    one.do("warp", 120, **payload)
+    settings = {"prealign": "none", "refine": False, "device": "cpu"}
+    payload = {**entries, "settings": settings, "output_volume": str(tmp_path / "warped.nrrd")}
+    one.do("register", 120, **payload)
     hello, engine = one.client.hello, one.client.engine
     assert hello is not None
     assert engine is not None
     assert hello.library == __version__
-    assert set(hello.kinds) == {"register", "warp", "evaluate"}
+    assert set(hello.kinds) == {"register"}
     assert engine.torch == torch.__version__
     assert engine.models == [card.name for card in list_models()]
     assert engine.devices[-1]["name"] == "cpu"
     assert 2**26 < engine.devices[-1]["free_bytes"] < 2**50
     before = (0, 0)
     for number in range(JOBS):
-        one.do("warp", 60, **payload)
+        one.do("register", 60, **payload)
         if number == WARM_JOBS:
             before = memory_and_handles(hello.process)
     memory, handles = memory_and_handles(hello.process)

@@ -10,6 +10,8 @@ from DeepLargeDeformRegLib.worker import process
 from DeepLargeDeformRegLib.worker.client import WorkerClient
 from DeepLargeDeformRegLib.worker.contract import Callbacks, JobRequest
 
+from Testing.subprocess_transport import SubprocessTransport
+
 
 def test_worker_registers_the_sample_case(sample_case: Path, tmp_path: Path) -> None:
     ended = threading.Event()
@@ -22,7 +24,7 @@ def test_worker_registers_the_sample_case(sample_case: Path, tmp_path: Path) -> 
 
     client = WorkerClient(
         process.server_command(),
-        process.SubprocessTransport,
+        SubprocessTransport,
         Callbacks(on_progress=lambda _, progress: fractions.append(progress.fraction), on_result=end, on_error=end),
         process.server_environment(),
     )

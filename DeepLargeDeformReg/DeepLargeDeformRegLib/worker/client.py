@@ -1,7 +1,7 @@
 """The client of the worker: a state machine that keeps one worker process, whatever happens to it.
 
 The client does no input and output of its own. A :class:`Transport` starts the process and passes bytes: QProcess
-in Slicer, :class:`~.process.SubprocessTransport` elsewhere; whoever owns the client calls
+in Slicer; whoever owns the client calls
 :meth:`WorkerClient.tick` every 250 ms.
 
 Threads: every public method may be called from any thread. Callbacks come on whichever thread feeds the client (Qt's

@@ -60,22 +60,6 @@ def register(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     return run_job(job, monitor, write_report=write_report), written_files(payload)
 
 
-def warp(payload: dict[str, Any], monitor: Monitor) -> Outcome:
-    """Apply a transform to a scan, a segmentation or landmarks."""
-    from ..engine.job import WarpJob, run_warp
-
-    return run_warp(WarpJob.from_json(payload), monitor, compress=False), written_files(payload)
-
-
-def evaluate(payload: dict[str, Any], monitor: Monitor) -> Outcome:
-    """Measure a transform."""
-    from ..engine.job import EvaluateJob, run_evaluate
-    from ..report import write_report
-
-    job = EvaluateJob.from_json(payload)
-    return run_evaluate(job, monitor, write_report=write_report), written_files(payload)
-
-
 def written_files(payload: dict[str, Any]) -> dict[str, str]:
     """Entries of a payload that name an output, and are there."""
     return {
@@ -87,6 +71,4 @@ def written_files(payload: dict[str, Any]) -> dict[str, str]:
 
 JOBS: dict[str, Callable[[dict[str, Any], Monitor], Outcome]] = {
     "register": register,
-    "warp": warp,
-    "evaluate": evaluate,
 }

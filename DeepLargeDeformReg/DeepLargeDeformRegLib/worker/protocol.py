@@ -122,7 +122,7 @@ class Request(Message):
 
     Args:
         job: identifier of the job.
-        kind: ``"register"``, ``"warp"`` or ``"evaluate"``.
+        kind: ``"register"``.
         payload: the job of ``engine/job.py`` as JSON; its files lie in ``folder``.
         folder: the private job folder, which the worker removes if its parent dies; empty if there is none.
     """

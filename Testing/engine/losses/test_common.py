@@ -38,7 +38,6 @@ def regularity(name: str) -> Callable[[Tensor], Tensor]:
 CASES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "ngf": (similarity("ngf", epsilon=0.7), OTHER),
     "local_ncc": (similarity("local_ncc", window=3), OTHER),
-    "global_ncc": (similarity("global_ncc"), OTHER),
     "mutual_information": (
         similarity("mutual_information", bins=6, fixed_range=(-3, 3), warped_range=(-3, 3)),
         OTHER,
@@ -47,7 +46,6 @@ CASES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "mind_ssc": (similarity("mind_ssc", radius=1, dilation=1), OTHER),
     "curvature": (regularity("curvature"), VECTORS),
     "diffusion": (regularity("diffusion"), VECTORS),
-    "bending_energy": (regularity("bending_energy"), VECTORS),
     "volume_change": (regularity("volume_change"), VECTORS),
     "mask_ssd": (lambda warped: losses.build("mask_ssd")(ONEHOT.to(warped), warped), PROBABILITIES),
     "dice": (lambda warped: losses.build("dice")(ONEHOT.to(warped), warped), PROBABILITIES),
@@ -58,12 +56,6 @@ CASES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "weighted_cross_entropy": (
         lambda logits: losses.build("weighted_cross_entropy")(logits, ONEHOT.argmax(dim=1)),
         VECTORS,
-    ),
-    "inverse_consistency": (
-        lambda u: losses.build("inverse_consistency")(
-            DisplacementField(u, GRID), DisplacementField(0.1 * VECTORS.to(u) - 0.05, GRID)
-        ),
-        VECTORS * 0.2,
     ),
 }
 

@@ -36,7 +36,7 @@ def make_output(count: int = 2) -> NetworkOutput:
 
 def test_terms_see_the_level_or_the_full_resolution() -> None:
     batch, output = make_batch(), make_output()
-    terms = (LossConfig("dice", at="full"), LossConfig("global_ncc", 2.0), LossConfig("diffusion", 0.5))
+    terms = (LossConfig("dice", at="full"), LossConfig("local_ncc", 2.0), LossConfig("diffusion", 0.5))
     values = Objective(terms, 0, GRID)(output, batch)
     assert batch.fixed_labels is not None
     assert batch.moving_labels is not None
@@ -44,10 +44,10 @@ def test_terms_see_the_level_or_the_full_resolution() -> None:
     warped = warp_voxels(batch.moving_labels, output.displacement)
     dice = losses.dice(batch.fixed_labels, warped)
     coarse = output.levels[0].displacement
-    ncc = losses.global_ncc(pool(batch.fixed, 2), warp_voxels(pool(batch.moving, 2), coarse))
+    ncc = losses.local_ncc(pool(batch.fixed, 2), warp_voxels(pool(batch.moving, 2), coarse))
     diffusion = losses.diffusion(from_voxels(coarse, GRID.coarser(2)))
     torch.testing.assert_close(values["dice"], dice)
-    torch.testing.assert_close(values["global_ncc"], ncc)
+    torch.testing.assert_close(values["local_ncc"], ncc)
     torch.testing.assert_close(values["diffusion"], diffusion)
     torch.testing.assert_close(values["total"], dice + 2 * ncc + 0.5 * diffusion)
 

@@ -8,7 +8,6 @@ How a module is called depends on its ``family``:
 ``segmentation``          ``loss(fixed_onehot, warped_onehot)``
 ``keypoint``              ``loss(field, fixed_points, moving_points)``
 ``classification``        ``loss(logits, labels)``
-``consistency``           ``loss(forward, backward)``
 ========================  =====================================================
 """
 
@@ -18,14 +17,11 @@ from typing import Any
 
 from torch import nn
 
-from .consistency import InverseConsistency, inverse_consistency
 from .mind import MINDSSC, feature_ssd, mind_ssc, mind_ssc_loss
 from .regularity import (
-    BendingEnergy,
     Curvature,
     Diffusion,
     VolumeChange,
-    bending_energy,
     curvature,
     diffusion,
     threshold_at_level,
@@ -34,11 +30,9 @@ from .regularity import (
 )
 from .similarity import (
     NGF,
-    GlobalNCC,
     LocalNCC,
     MutualInformation,
     SimilarityPyramid,
-    global_ncc,
     local_ncc,
     mutual_information,
     ngf,
@@ -60,33 +54,27 @@ from .supervision import (
 LOSSES: dict[str, type[nn.Module]] = {
     "ngf": NGF,
     "local_ncc": LocalNCC,
-    "global_ncc": GlobalNCC,
     "mutual_information": MutualInformation,
     "similarity_pyramid": SimilarityPyramid,
     "mind_ssc": MINDSSC,
     "curvature": Curvature,
     "diffusion": Diffusion,
-    "bending_energy": BendingEnergy,
     "volume_change": VolumeChange,
     "mask_ssd": MaskSSD,
     "dice": Dice,
     "keypoint": Keypoint,
     "weighted_cross_entropy": WeightedCrossEntropy,
-    "inverse_consistency": InverseConsistency,
 }
 """The loss modules by the names that training configurations use."""
 
 __all__ = [
     "LOSSES",
-    "bending_energy",
     "build",
     "class_weights",
     "curvature",
     "dice",
     "diffusion",
     "feature_ssd",
-    "global_ncc",
-    "inverse_consistency",
     "keypoint",
     "local_ncc",
     "mask_ssd",

@@ -1,13 +1,13 @@
-"""Regularity of a displacement field: curvature, diffusion, bending energy, volume change; lower is better.
+"""Regularity of a displacement field: curvature, diffusion, volume change; lower is better.
 
 All derivatives are physical. Displacements are in mm and derivatives per mm, so a weight keeps its meaning across
-spacings: diffusion is dimensionless, curvature and bending energy are 1/mm^2, volume change is dimensionless.
+spacings: diffusion is dimensionless, curvature is 1/mm^2, volume change is dimensionless.
 The derivatives run along the index axes and the components along the LPS axes; with orthonormal axes the sums of
 squares below are the same in any rotated frame (the Laplacian and the Frobenius norms of the first and second
 derivatives do not change under a rotation of either), so the spacing alone is needed, not the direction.
 
 Borders: second derivatives at a border voxel are those of its inner neighbor, first derivatives are one-sided. A
-translation and an affine map therefore have zero curvature and bending energy at every voxel, corners included.
+translation and an affine map therefore have zero curvature at every voxel, corners included.
 Every function takes an optional mask ``(N or 1, 1, D, H, W)`` for its mean.
 """
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..fields import DisplacementField, jacobian_determinant
-from .stencils import derivative, full_precision, laplacian, masked_mean, second_derivative, spatial_axes
+from .stencils import full_precision, laplacian, masked_mean, spatial_axes
 
 
 @full_precision
@@ -50,24 +50,6 @@ def diffusion(field: DisplacementField, mask: Tensor | None = None) -> Tensor:
             pairs = weights.narrow(dim, 1, length - 1) * weights.narrow(dim, 0, length - 1)
         squares = torch.diff(field.displacement, dim=dim).square()
         total = total + masked_mean(squares, pairs) * (3 / spacing**2)
-    return total
-
-
-@full_precision
-def bending_energy(field: DisplacementField, mask: Tensor | None = None) -> Tensor:
-    """Bending energy: mean of ``sum_j sum_ab (d^2 u_j / da db)^2``, 1/mm^2 (Rueckert et al., TMI 1999).
-
-    Mixed derivatives are products of central differences (one-sided at the border).
-    """
-    axes = spatial_axes(field.grid.spacing)
-    total = field.displacement.new_zeros(())
-    for component in field.displacement.split(1, dim=1):
-        for index, axis in enumerate(axes):
-            total = total + masked_mean(second_derivative(component, axis).square(), mask)
-            if index < 2:
-                first = derivative(component, axis)
-                for other in axes[index + 1 :]:
-                    total = total + 2 * masked_mean(derivative(first, other).square(), mask)
     return total
 
 
@@ -130,13 +112,6 @@ class Diffusion(RegularityLoss):
 
     def forward(self, field: DisplacementField, mask: Tensor | None = None) -> Tensor:
         return diffusion(field, mask)
-
-
-class BendingEnergy(RegularityLoss):
-    """Module of :func:`bending_energy`."""
-
-    def forward(self, field: DisplacementField, mask: Tensor | None = None) -> Tensor:
-        return bending_energy(field, mask)
 
 
 class VolumeChange(RegularityLoss):

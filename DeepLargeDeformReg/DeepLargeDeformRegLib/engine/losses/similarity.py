@@ -103,26 +103,6 @@ def local_ncc(fixed: Tensor, warped: Tensor, window: int = 9, mask: Tensor | Non
 
 
 @full_precision
-def global_ncc(fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Minus the correlation coefficient over all voxels (of the mask), per image and channel, then averaged.
-
-    Within [-1, 1]; -1 for images that are equal up to a positive gain and an offset, 0 if one of them is constant.
-    """
-    require_same_shape(fixed, warped)
-    n, channels = fixed.shape[:2]
-    weights = torch.ones_like(fixed[:, :1]) if mask is None else mask.to(fixed.dtype)
-    weights = weights.expand(n, *weights.shape[1:]).reshape(n, 1, -1)
-    weights = weights / weights.sum(dim=2, keepdim=True).clamp_min(torch.finfo(fixed.dtype).tiny)
-    f, w = fixed.reshape(n, channels, -1), warped.reshape(n, channels, -1)
-    f = f - (f * weights).sum(dim=2, keepdim=True)
-    w = w - (w * weights).sum(dim=2, keepdim=True)
-    weighted = f * weights
-    product = (weighted * f).sum(dim=2) * (w * weights * w).sum(dim=2)
-    correlation = (weighted * w).sum(dim=2) * (product + torch.finfo(fixed.dtype).eps ** 2).rsqrt()
-    return -correlation.mean()
-
-
-@full_precision
 def mutual_information(
     fixed: Tensor,
     warped: Tensor,
@@ -307,13 +287,6 @@ class LocalNCC(SimilarityLoss):
 
     def forward(self, fixed: Tensor, warped: Tensor, grid: ImageGrid, mask: Tensor | None = None) -> Tensor:
         return local_ncc(fixed, warped, self.window, mask)
-
-
-class GlobalNCC(SimilarityLoss):
-    """Module of :func:`global_ncc`."""
-
-    def forward(self, fixed: Tensor, warped: Tensor, grid: ImageGrid, mask: Tensor | None = None) -> Tensor:
-        return global_ncc(fixed, warped, mask)
 
 
 class MutualInformation(SimilarityLoss):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -14,7 +14,6 @@ from ..device import constant
 from ..fields import DisplacementField
 from ..networks import RegistrationNetwork
 from .card import ModelCard
-from .memory import peak_bytes
 
 _SPACING_TOLERANCE = 0.02  # as a share; grids are made to measure, so anything more is a mistake
 
@@ -67,14 +66,6 @@ class RegistrationModel:
         displacement = voxels.clone() * spacing
         monitor.report("network", 1.0, self.card.title)
         return DisplacementField(displacement, grid)
-
-    def estimate_bytes(self, shape: Sequence[int]) -> int:
-        """Device memory that :meth:`predict` needs at its peak for a grid of ``(D, H, W)`` voxels.
-
-        Weights, inputs and all tensors that live at once in a float32 pass, counted without running it, and a quarter
-        more for the workspace of convolutions. Under bfloat16 it is an upper bound.
-        """
-        return peak_bytes(self.network, len(self.card.channels), tuple(shape))
 
     def _autocast(self) -> AbstractContextManager:
         if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
