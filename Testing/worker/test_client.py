@@ -364,7 +364,7 @@ def test_fraction_never_decreases_and_garbage_is_kept_for_the_log() -> None:
     stage.warm()
     for fraction in (0.2, 0.5, 0.4, 0.6):
         stage.worker.output(b"some library: 50%\n\xff\xfe\n")
-        stage.worker.say(protocol.Progress(job, "refine", fraction))
+        stage.worker.say(protocol.Progress(job=job, stage="refine", fraction=fraction))
     assert [value for name, value in stage.events if name == "progress"] == [0.2, 0.5, 0.6]
     stage.worker.log(b"terminate called\n")
     seen: list[WorkerError] = []

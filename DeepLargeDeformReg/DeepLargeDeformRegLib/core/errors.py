@@ -1,21 +1,33 @@
-"""The errors of the engine: each carries one sentence that a radiologist can act on."""
+"""All errors that are raised on purpose, one tree: each carries one sentence that a radiologist can act on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 from .text import printable
 
 
 class RegistrationError(Exception):
-    """Base of all errors that the engine raises on purpose.
+    """Root of all errors that are raised on purpose.
 
     Args:
         message: one sentence for people: what happened, what it means, what to do.
         detail: what a developer needs from the log; never shown first.
+
+    Attributes:
+        kind: what sort of error it is, the same word in the worker's protocol.
+        side: ``"fixed"`` or ``"moving"`` if it speaks of one of the two scans; see :func:`reading`.
+        file_kind: ``"scan"``, ``"segmentation"``, ``"landmarks"``, ``"transform"`` or another word for what was read.
+        file: name of that file, as the message has it.
     """
 
-    kind: ClassVar[str] = "failed"
+    kind: str = "failed"
+    side: str | None = None
+    file_kind: str | None = None
+    file: str | None = None
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, detail: str = "") -> None:
@@ -23,6 +35,31 @@ class RegistrationError(Exception):
         self.message = printable(message)
         super().__init__(self.message)
         self.detail = detail
+
+    @property
+    def subject(self) -> str | None:
+        """What the error speaks of, such as "fixed scan" or "transform"; None if it speaks of no input."""
+        return self.file_kind and " ".join(filter(None, (self.side, self.file_kind)))
+
+    @property
+    def message_without_file(self) -> str:
+        """The sentence for people who chose scans and no files: "The fixed scan" in the place of its file's name."""
+        if self.subject is None or self.file is None:
+            return self.message
+        start = self.message.removeprefix(self.file)
+        said = self.message if start == self.message else f"The {self.subject}{start}"
+        return said.replace(self.file, f"the {self.subject}")
+
+
+@contextmanager
+def reading(file_kind: str, path: str | Path, side: str | None = None) -> Iterator[None]:
+    """Errors that are raised within the block speak of this file, unless they speak of one already."""
+    try:
+        yield
+    except RegistrationError as error:
+        if error.file_kind is None:
+            error.side, error.file_kind, error.file = side, file_kind, printable(Path(path).name)
+        raise
 
 
 class BadInputError(RegistrationError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..core import files
-from ..core.errors import BadInputError, OutputError
+from ..core.errors import BadInputError, OutputError, reading
 from ..core.files.common import write_text
 from ..core.geometry import ImageGrid
 from ..core.images import LabelMap, LandmarkPairs, Pair, Scan
@@ -277,12 +277,15 @@ def _map_paths(folder: str) -> dict[str, str]:
 
 
 def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> RegistrationRequest:
-    return RegistrationRequest(
-        pair=_read_pair(job, warnings.append, warnings.append, monitor),
-        settings=job.settings,
-        initial_transform=fields.read_transform(job.initial_transform) if job.initial_transform else None,
-        region=files.read_label_map(job.region, what="region of interest") if job.region else None,
-    )
+    pair = _read_pair(job, warnings.append, warnings.append, monitor)
+    initial, region = None, None
+    if job.initial_transform:
+        with reading("initial transform", job.initial_transform):
+            initial = fields.read_transform(job.initial_transform)
+    if job.region:
+        with reading("region of interest", job.region):
+            region = files.read_label_map(job.region, what="region of interest")
+    return RegistrationRequest(pair=pair, settings=job.settings, initial_transform=initial, region=region)
 
 
 def _read_pair(
@@ -294,11 +297,13 @@ def _read_pair(
         ("fixed", job.fixed, job.fixed_segmentation),
         ("moving", job.moving, job.moving_segmentation),
     ):
-        volume = files.read_volume(path)
+        with reading("scan", path, name):
+            volume = files.read_volume(path)
         monitor.check()
         labels = None
         if segmentation is not None:
-            labels = files.read_label_map(segmentation, volume.grid, warn, f"{name} segmentation", f"{name} scan")
+            with reading("segmentation", segmentation, name):
+                labels = files.read_label_map(segmentation, volume.grid, warn, f"{name} segmentation", f"{name} scan")
             monitor.check()
         scans.append(Scan(volume, labels))
     fixed, moving = scans
@@ -327,17 +332,22 @@ def _landmarks(
     job: RegistrationJob | EvaluateJob, fixed_grid: ImageGrid, moving_grid: ImageGrid
 ) -> LandmarkPairs | None:
     if job.landmarks:
-        return files.read_landmark_pairs(job.landmarks)
+        with reading("landmarks", job.landmarks):
+            return files.read_landmark_pairs(job.landmarks)
     if not job.fixed_landmarks and not job.moving_landmarks:
         return None
     if not job.fixed_landmarks or not job.moving_landmarks:
         raise BadInputError("Landmarks are needed in both scans; only one of the two files was given.")
-    fixed = files.read_landmarks(job.fixed_landmarks, fixed_grid)
-    return files.pair_landmarks(fixed, files.read_landmarks(job.moving_landmarks, moving_grid))
+    with reading("landmarks", job.fixed_landmarks, "fixed"):
+        fixed = files.read_landmarks(job.fixed_landmarks, fixed_grid)
+    with reading("landmarks", job.moving_landmarks, "moving"):
+        moving = files.read_landmarks(job.moving_landmarks, moving_grid)
+    return files.pair_landmarks(fixed, moving)
 
 
 def _field(path: str, grid: ImageGrid) -> DisplacementField:
-    return fields.to_field(fields.read_transform(path), grid)
+    with reading("transform", path):
+        return fields.to_field(fields.read_transform(path), grid)
 
 
 def _write(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..core.errors import BadInputError
 
-class SceneError(ValueError):
+
+class SceneError(BadInputError):
     """A node cannot be used; the message says which, why, and what to do."""

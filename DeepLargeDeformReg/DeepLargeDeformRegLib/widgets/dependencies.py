@@ -9,12 +9,14 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from ..core.errors import RegistrationError
+
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 TORCH_REQUIREMENT = ">=2.4"
 TITLE = "DeepLargeDeformReg"
 
 
-class DependenciesMissing(RuntimeError):  # noqa: N818 - it is an outcome, and reads so
+class DependenciesMissing(RegistrationError):  # noqa: N818 - it is an outcome, and reads so
     """What registration needs is not installed; the message says why and what to do."""
 
 

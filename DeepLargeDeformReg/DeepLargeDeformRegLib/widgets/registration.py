@@ -10,6 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..core.errors import RegistrationError
 from ..scene import exchange, results
 from ..scene.collect import collect
 from ..scene.errors import SceneError
@@ -33,13 +34,12 @@ def idle_seconds() -> float:
         return DEFAULT_IDLE_SECONDS
 
 
-class RegistrationFailed(RuntimeError):  # noqa: N818 - it is an outcome, and reads so
+class RegistrationFailed(RegistrationError):  # noqa: N818 - it is an outcome, and reads so
     """A registration ended without a result; ``kind`` as in :class:`~..worker.client.WorkerError`."""
 
     def __init__(self, message: str, kind: str = "failed", detail: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, detail)
         self.kind = kind
-        self.detail = detail
 
 
 class Run:
@@ -127,15 +127,19 @@ class Runner:
             run.prepared = exchange.prepare(run.inputs, run.targets, run.settings, run.folder.path)
             run.warnings += run.prepared.warnings
             client = self._ensure_client()
+        except JobFolderError as error:
+            run.folder.remove()
+            raise RegistrationFailed(error.message, error.kind, error.detail) from error
         except OSError as error:
             run.folder.remove()
             raise _no_room(error) from error
         except BaseException:
             run.folder.remove()
             raise
-        run.job = client.submit(JobRequest("register", run.prepared.payload, str(run.folder.path)))
-        self.runs[run.job] = run
-        self._settle_early(run)
+        request = JobRequest("register", run.prepared.payload, str(run.folder.path))
+        run.job = request.identifier
+        self.runs[run.job] = run  # before the job is handed over: its end may be told at once
+        client.submit(request)
         return run
 
     def cancel(self, run: Run) -> None:
@@ -207,22 +211,8 @@ class Runner:
 
     def _failed(self, job: str, error: WorkerError) -> None:
         run = self.runs.pop(job, None)
-        if run is None:
-            # The worker could not even be started: submit() has not returned the identifier yet.
-            self._early = {job: error}
-            return
-        message = run.discarded or error.message
-        for side in ("fixed", "moving"):  # the engine knows the files of the job, the user the volumes
-            message = message.replace(f"{side}.nrrd", _("The {side} volume").format(side=side))
-        run.end(error=RegistrationFailed(message, error.kind, error.detail))
-
-    _early: Mapping[str, WorkerError] = {}
-
-    def _settle_early(self, run: Run) -> None:
-        error = self._early.get(run.job)
-        self._early = {}
-        if error is not None:
-            self._failed(run.job, error)
+        if run is not None:
+            run.end(error=RegistrationFailed(run.discarded or error.message, error.kind, error.detail))
 
     def _state(self, state: WorkerState, message: str) -> None:
         if self.on_state is not None:
@@ -235,7 +225,7 @@ class Runner:
 
 def _no_room(error: OSError) -> RegistrationFailed:
     text = _("The scans could not be written into the temporary folder. Free some space, or choose another folder.")
-    return RegistrationFailed(getattr(error, "message", text), "output", str(error))
+    return RegistrationFailed(text, "output", str(error))
 
 
 _shared: Runner | None = None

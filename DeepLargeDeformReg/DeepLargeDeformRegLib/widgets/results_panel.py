@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..core.errors import RegistrationError
 from ..scene import layouts, results
 from ..scene.color_map import FIXED_COLOR, MAPS, MOVING_COLOR
 from ..scene.results import RunResult
@@ -115,7 +116,7 @@ class ResultsPanel:
             self._ui.viewLabel.setText(view_legend(view, self.other.name if self.other else ""))
             if fit:
                 layouts.fit_views()
-        except ValueError as error:
+        except (RegistrationError, ValueError) as error:
             slicer.util.showStatusMessage(str(error), 5000)
 
     def stop(self) -> None:

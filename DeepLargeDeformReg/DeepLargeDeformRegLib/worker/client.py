@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,12 +92,14 @@ class WorkerClient:
                 self._start()
 
     def submit(self, request: JobRequest) -> str:
-        """Queue a job, starting a worker if there is none; the identifier is that of the callbacks."""
+        """Queue a job, starting a worker if there is none; returns its identifier, which the callbacks name.
+
+        If no worker can be started, ``on_error`` is called before this returns.
+        """
         with self._lock:
-            job = _Job(uuid.uuid4().hex, request)
-            self._waiting.append(job)
+            self._waiting.append(_Job(request.identifier, request))
             self._advance()
-            return job.identifier
+            return request.identifier
 
     def cancel(self, job: str) -> None:
         """End a job: ``on_error`` with kind ``"cancelled"`` follows, within three seconds if :meth:`tick` is called.
@@ -254,7 +255,7 @@ class WorkerClient:
             if isinstance(message, protocol.Result):
                 self.callbacks.on_result(job.identifier, message)
             elif isinstance(message, protocol.Failure):
-                self._fail(job, WorkerError(message.kind, message.message, message.detail))
+                self._fail(job, WorkerError(message.kind, message.message, message.detail, message.subject))
             else:
                 self._fail(job, _cancelled())
             self._advance()

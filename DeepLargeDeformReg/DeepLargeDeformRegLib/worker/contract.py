@@ -5,8 +5,9 @@ Standard library only: Slicer loads this file.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -41,11 +42,13 @@ class WorkerError:
             ``"worker_exited"`` or ``"worker_hung"``.
         message: a sentence for people.
         detail: for the log.
+        subject: the input that it speaks of, such as "fixed scan"; None if it speaks of none.
     """
 
     kind: str
     message: str
     detail: str = ""
+    subject: str | None = None
 
     @property
     def worker_died(self) -> bool:
@@ -55,11 +58,12 @@ class WorkerError:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A job for the worker: see :class:`~.protocol.Request`."""
+    """A job for the worker: see :class:`~.protocol.Request`. Its identifier is known before it is handed over."""
 
     kind: str
     payload: dict[str, Any]
     folder: str = ""
+    identifier: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 class Transport(Protocol):

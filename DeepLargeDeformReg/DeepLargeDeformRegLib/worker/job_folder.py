@@ -7,7 +7,7 @@ a folder whose lock can be taken belongs to nobody any more; process identifiers
 memory-mapped ``.npy``, which has no geometry; compression costs ten times what the whole way costs. ``python -m
 Testing.benchmarks.benchmark_worker`` measures the way, and with ``--exchange`` the formats.
 
-Standard library only: Slicer loads this file.
+Standard library and the library's core only: Slicer loads this file.
 """
 
 from __future__ import annotations
@@ -22,19 +22,14 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
+from ..core.errors import OutputError
+
 PREFIX = "DeepLargeDeformReg-"
 LOCK_ENDING = ".lock"
 
 
-class JobFolderError(OSError):
-    """A job folder cannot be made or has no space; ``message`` is a sentence for people, ``kind`` is ``"output"``."""
-
-    kind = "output"
-
-    def __init__(self, message: str, detail: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.detail = detail
+class JobFolderError(OutputError):
+    """A job folder cannot be made or has no space."""
 
 
 class JobFolder:
@@ -60,8 +55,6 @@ class JobFolder:
             except OSError:
                 self._unlock()
                 raise
-        except JobFolderError:
-            raise
         except OSError as error:
             raise _explained(error) from error
 

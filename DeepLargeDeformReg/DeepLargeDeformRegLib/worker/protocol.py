@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised with every change that an older peer would misread."""
 
 MAXIMUM_LINE_BYTES = 64 * 2**20
@@ -182,7 +182,7 @@ class Accepted(Message):
     job: str = field(metadata=_check("text"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress(Message):
     """Where a job stands: stage, fraction of the whole job (never decreases), a sentence, seconds to go if known."""
 
@@ -204,7 +204,7 @@ class Result(Message):
     files: dict[str, str] = field(metadata=_check("an object of texts"), default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure(Message):
     """A job, or the worker itself (``job`` is None), failed.
 
@@ -213,6 +213,7 @@ class Failure(Message):
         kind: kind of ``core/errors.py``, or one of the worker: ``engine_broken``, ``unknown_job``, ``failed``.
         message: a sentence for people.
         detail: for the log; holds no path or name of the job's files.
+        subject: the input that the message speaks of, such as "fixed scan"; None if it speaks of none.
     """
 
     tag: ClassVar[str] = "error"
@@ -220,6 +221,7 @@ class Failure(Message):
     kind: str = field(metadata=_check("text"))
     message: str = field(metadata=_check("text"))
     detail: str = field(metadata=_check("text"), default="")
+    subject: str | None = field(metadata=_check("text or null"), default=None)
 
 
 @dataclass(frozen=True)

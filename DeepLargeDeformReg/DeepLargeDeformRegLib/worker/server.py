@@ -110,7 +110,11 @@ class Reporter:
             return
         self._stage, self._sent_at = event.stage, now
         eta = self._remaining.after(event.fraction, now)
-        self._channel.send(protocol.Progress(self._job, event.stage, event.fraction, event.message, eta))
+        self._channel.send(
+            protocol.Progress(
+                job=self._job, stage=event.stage, fraction=event.fraction, message=event.message, eta_seconds=eta
+            )
+        )
 
 
 class Server:
@@ -182,11 +186,11 @@ class Server:
             logger.exception("the engine cannot be imported")
             self._channel.send(
                 protocol.Failure(
-                    None,
-                    "engine_broken",
-                    "The registration engine cannot be started: PyTorch, or another package that it needs, is "
-                    "missing or damaged. Install it again in the module's settings.",
-                    "".join(traceback.format_exception_only(error)).strip(),
+                    job=None,
+                    kind="engine_broken",
+                    message="The registration engine cannot be started: PyTorch, or another package that it needs, "
+                    "is missing or damaged. Install it again in the module's settings.",
+                    detail="".join(traceback.format_exception_only(error)).strip(),
                 )
             )
             return False
@@ -218,7 +222,7 @@ class Server:
         job = self._jobs.JOBS.get(request.kind)
         if job is None:
             message = f"This version cannot do a job of the kind '{request.kind}'."
-            return protocol.Failure(request.job, "unknown_job", message)
+            return protocol.Failure(job=request.job, kind="unknown_job", message=message)
         monitor = Monitor(Reporter(self._channel, request.job), lambda: request.job in self._cancelled)
         try:
             monitor.check()
@@ -262,8 +266,10 @@ class Server:
 
 def failure(request: protocol.Request, error: Exception) -> protocol.Failure:
     """What the client is told of an exception, without paths or names of the job's files in the detail."""
+    subject = None
     if isinstance(error, RegistrationError):
-        kind, message, detail = error.kind, error.message, error.detail
+        # The files of a job are the worker's own; people know the scans.
+        kind, message, detail, subject = error.kind, error.message_without_file, error.detail, error.subject
     elif is_out_of_memory(error):
         kind = "out_of_memory"
         message = "The memory ran out; close other programs, choose a coarser setting or the CPU."
@@ -276,7 +282,8 @@ def failure(request: protocol.Request, error: Exception) -> protocol.Failure:
         kind = "failed"
         message = "The registration failed for a reason that was not foreseen; the log has the details."
         detail = "".join(traceback.format_exception(error))
-    return protocol.Failure(request.job, kind, message, _without_names(detail, request))
+    detail = _without_names(detail, request)
+    return protocol.Failure(job=request.job, kind=kind, message=message, detail=detail, subject=subject)
 
 
 def _without_names(text: str, request: protocol.Request) -> str:
