@@ -165,8 +165,14 @@ def run_job(
     }
     if job.report is not None and write_report is not None:
         monitor.report("write", 0.98, "Writing the report")
-        about = {"preset": request.plan.preset, "region": request.region}
-        write_report(Path(job.report), result, title=job.report_title, monitor=monitor, **about)
+        write_report(
+            Path(job.report),
+            result,
+            title=job.report_title,
+            preset=request.plan.preset,
+            region=request.region,
+            monitor=monitor,
+        )
     monitor.check()
     if job.metrics is not None:
         write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
