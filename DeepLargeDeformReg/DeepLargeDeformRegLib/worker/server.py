@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import faulthandler
 import gc
 import importlib
@@ -30,12 +29,13 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from .. import __version__
-from ..core.errors import CancelledError, RegistrationError, is_out_of_memory
+from ..core.errors import CancelledError
 from ..core.progress import Monitor, ProgressEvent
 from . import protocol, windows
+from .failures import failure
 from .job_folder import remove_abandoned
 
 logger = logging.getLogger("DeepLargeDeformReg.worker")
@@ -48,7 +48,6 @@ ETA_SMOOTHING_SECONDS = 4.0
 GRACE_SECONDS = 2.0
 """What a running job may take to end when the parent is gone."""
 PARENT_SECONDS = 0.5
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class Channel:
@@ -262,48 +261,6 @@ class Server:
                 elif isinstance(item, protocol.Shutdown):
                     self.leave(asked=True)
         self.leave()
-
-
-def failure(request: protocol.Request, error: Exception) -> protocol.Failure:
-    """What the client is told of an exception, without paths or names of the job's files in the detail."""
-    subject = None
-    if isinstance(error, RegistrationError):
-        # The files of a job are the worker's own; people know the scans.
-        kind, message, detail, subject = error.kind, error.message_without_file, error.detail, error.subject
-    elif is_out_of_memory(error):
-        kind = "out_of_memory"
-        message = "The memory ran out; close other programs, choose a coarser setting or the CPU."
-        detail = "".join(traceback.format_exception(error))
-    elif isinstance(error, OSError) and error.errno in NO_ROOM:
-        kind = "output"
-        message = "The result could not be written: the disk is full or the folder is not writable."
-        detail = "".join(traceback.format_exception(error))
-    else:
-        kind = "failed"
-        message = "The registration failed for a reason that was not foreseen; the log has the details."
-        detail = "".join(traceback.format_exception(error))
-    detail = _without_names(detail, request)
-    return protocol.Failure(job=request.job, kind=kind, message=message, detail=detail, subject=subject)
-
-
-def _without_names(text: str, request: protocol.Request) -> str:
-    """The text without the paths of a request, their folders and their base names."""
-    names = {request.folder}
-    for value in _texts(request.payload):
-        if "/" in value or "\\" in value:
-            path = Path(value)
-            names |= {value, str(path.parent), path.name, path.name.split(".")[0]}
-    for name in sorted(names, key=len, reverse=True):
-        if len(name) > 1:
-            text = text.replace(name, "<file>")
-    return text
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for item in items for text in _texts(item)]
 
 
 def _claim_streams() -> tuple[int, int]:
