@@ -114,7 +114,7 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
 
 
 def test_every_module_says_its_family() -> None:
-    families = {"similarity", "regularity", "segmentation", "keypoint", "classification", "consistency"}
+    families = {"similarity", "regularity", "segmentation", "keypoint", "classification"}
     assert {kind.family for kind in losses.LOSSES.values()} == families
 
 
