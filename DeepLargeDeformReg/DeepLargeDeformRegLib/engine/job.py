@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..core import files
+<<<<<<< HEAD
 from ..core.errors import BadInputError, OutputError, reading
+=======
+from ..core.errors import BadInputError
+>>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
 from ..core.files.common import write_text
 from ..core.geometry import ImageGrid
 from ..core.images import LabelMap, LandmarkPairs, Pair, Scan
@@ -22,10 +26,12 @@ from ..core.settings import RegistrationSettings
 from . import fields
 from .evaluation import Evaluation, evaluate
 from .fields import DisplacementField, warp_labels, warp_volume
-from .metrics.maps import TITLES, all_maps
+from .job_files import check_job_files, map_paths, report_problem
+from .metrics.maps import all_maps
 from .registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
+<<<<<<< HEAD
 
 
 class ReportWriter(Protocol):
@@ -46,6 +52,9 @@ class ReportWriter(Protocol):
 
 JSON_ENDINGS = (".json",)
 REPORT_ENDINGS = (".html",)
+=======
+ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult, str | None, Monitor], None]
+>>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +136,7 @@ class EvaluateJob:
         return _from_json(cls, dict(values))
 
 
+@files.written_together()
 def run_job(
     job: RegistrationJob,
     monitor: Monitor | None = None,
@@ -165,6 +175,7 @@ def run_job(
     }
     if job.report is not None and write_report is not None:
         monitor.report("write", 0.98, "Writing the report")
+<<<<<<< HEAD
         write_report(
             Path(job.report),
             result,
@@ -173,6 +184,11 @@ def run_job(
             region=request.region,
             monitor=monitor,
         )
+=======
+        report = Path(job.report)
+        problem = report_problem(lambda: write_report(report, request, result, job.report_title, monitor))
+        result.metrics["warnings"] += [problem] if problem else []
+>>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
     monitor.check()
     if job.metrics is not None:
         write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
@@ -180,16 +196,14 @@ def run_job(
     return result.metrics
 
 
+@files.written_together()
 def run_warp(job: WarpJob, monitor: Monitor | None = None, compress: bool = True) -> dict[str, Any]:
     """Apply a transform; returns no metrics. Without compression a scan is written half a second sooner."""
     monitor = monitor or Monitor()
     if not ((job.volume and job.output_volume) or (job.segmentation and job.output_segmentation)):
         raise BadInputError("Nothing to warp: name a volume or a segmentation, and where the result shall go.")
+    check_job_files(job)
     monitor.report("read", 0.0, "Reading")
-    if job.output_volume:
-        files.check_output(job.output_volume, files.VOLUME_ENDINGS)
-    if job.output_segmentation:
-        files.check_output(job.output_segmentation, files.LABEL_ENDINGS)
     grid = files.read_volume(job.reference).grid
     deformation = _field(job.transform, grid)
     monitor.report("write", 0.3, "Resampling")
@@ -205,13 +219,22 @@ def run_warp(job: WarpJob, monitor: Monitor | None = None, compress: bool = True
     return {}
 
 
+@files.written_together()
 def run_evaluate(
     job: EvaluateJob, monitor: Monitor | None = None, write_report: ReportWriter | None = None
 ) -> dict[str, Any]:
     """Apply a transform and measure it on scans, labels and landmarks; returns the metrics, JSON-safe."""
     monitor = monitor or Monitor()
+<<<<<<< HEAD
     if job.report is not None:
         files.check_output(job.report, REPORT_ENDINGS)
+=======
+    check_job_files(job)
+    if job.report is not None and job.moving is None:
+        raise BadInputError("The report shows both scans; name the moving scan too.")
+    if job.backward_transform is not None and job.moving is None:
+        raise BadInputError("The backward transform starts from the moving scan; name the moving scan too.")
+>>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
     monitor.report("read", 0.0, "Reading")
     notices: list[str] = []
     pair = _read_pair(job, lambda _: None, notices.append, monitor)
@@ -247,39 +270,9 @@ def _is_needed(entry: dataclasses.Field[Any]) -> bool:
 
 
 def _check_outputs(job: RegistrationJob) -> None:
-    checks: tuple[tuple[str | None, tuple[str, ...]], ...] = (
-        (job.output_transform, fields.TRANSFORM_ENDINGS),
-        (job.output_inverse, fields.TRANSFORM_ENDINGS),
-        (job.output_volume, files.VOLUME_ENDINGS),
-        (job.output_segmentation, files.LABEL_ENDINGS),
-        (job.output_jacobian, files.VOLUME_ENDINGS),
-        (job.output_uncertainty, files.VOLUME_ENDINGS),
-        (job.metrics, JSON_ENDINGS),
-        (job.report, REPORT_ENDINGS),
-    )
-    inputs = {Path(path).resolve() for path in (job.fixed, job.moving, job.fixed_segmentation) if path}
-    if job.output_maps is not None:
-        checks += tuple((path, files.VOLUME_ENDINGS) for path in _map_paths(job.output_maps).values())
-    for path, endings in checks:
-        if path is None:
-            continue
-        files.check_output(path, endings)
-        if Path(path).resolve() in inputs:
-            raise BadInputError(f"The output {Path(path).name} would overwrite an input; choose another name.")
+    check_job_files(job)
     if job.output_segmentation and not job.moving_segmentation:
         raise BadInputError("A propagated segmentation was asked for, but no moving segmentation was given.")
-
-
-def _map_paths(folder: str) -> dict[str, str]:
-    """Where each map goes; makes the folder."""
-    try:
-        Path(folder).mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder {Path(folder).name} for the maps cannot be made; create it first, or choose another one.",
-            str(error),
-        ) from error
-    return {name: str(Path(folder) / f"{name}.nrrd") for name in TITLES}
 
 
 def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> RegistrationRequest:
@@ -377,8 +370,13 @@ def _write(
         files.write_volume(result.uncertainty, job.output_uncertainty, compress)
         monitor.check()
     if job.output_maps:
+<<<<<<< HEAD
         paths = _map_paths(job.output_maps)
         for name, volume in all_maps(result.field, result.maps, request.pair.fixed.grid, monitor).items():
+=======
+        paths = map_paths(job.output_maps)
+        for name, volume in all_maps(result.field, result.maps or {}, request.fixed.grid, monitor).items():
+>>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
             files.write_volume(volume, paths[name], compress)
             monitor.check()
     if job.output_segmentation and result.warped.labels is not None:

@@ -15,6 +15,8 @@ from .landmarks import (
     write_landmark_pairs,
     write_landmarks,
 )
+from .outputs import check_outputs, folder_to_make
+from .together import written_together
 from .volumes import VOLUME_ENDINGS, check_same_space, read_volume, write_volume
 
 __all__ = [
@@ -23,7 +25,9 @@ __all__ = [
     "VOLUME_ENDINGS",
     "Landmarks",
     "check_output",
+    "check_outputs",
     "check_same_space",
+    "folder_to_make",
     "pair_landmarks",
     "read_label_map",
     "read_landmark_pairs",
@@ -33,5 +37,6 @@ __all__ = [
     "write_landmark_pairs",
     "write_landmarks",
     "write_volume",
+    "written_together",
     "written_whole",
 ]

@@ -11,12 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BadInputError, OutputError, RegistrationError
+from .reasons import NO_ROOM, reason_of
+from .together import current_run
 
 PathLike = str | os.PathLike[str]
 
 VOLUME_ENDINGS = (".nrrd", ".nii", ".nii.gz", ".mha")
 TEMPORARY_PREFIX = ".unfinished-"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_BYTES = 1 << 16
 _MOST_TEXT_BYTES = 64 << 20  # of landmarks and text transforms
 _DOUBLE_ENDINGS = (".nii.gz", ".img.gz", ".seg.nrrd", ".mrk.json")
@@ -90,6 +91,8 @@ def check_output(path: PathLike, endings: Sequence[str]) -> None:
 def written_whole(path: PathLike, size: int = 0) -> Iterator[Path]:
     """A temporary path beside ``path`` with the same ending, moved onto it when the block ends without an error.
 
+    Within :func:`.together.written_together` it is moved when that block ends, with all others.
+
     Args:
         path: where the file is to be.
         size: bytes that it will take at least, if known: a disk with less is refused before anything is written.
@@ -97,23 +100,38 @@ def written_whole(path: PathLike, size: int = 0) -> Iterator[Path]:
     Raises:
         OutputError: if the file could not be written; then nothing is left behind and an older file is untouched.
     """
-    path = Path(path)
+    path, run = Path(path), current_run()
     # A short name: what is added to a long one would make it too long.
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{ending(path)}")
+    prefix = f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}"
+    folder = path.parent if run is None else _existing(path.parent)
+    temporary = folder / f"{prefix}{ending(path)}"
+    finished = False
     try:
+        if run is not None:
+            run.announce(folder, prefix)
         if size:
             _reserve(temporary, size)
         yield temporary
-        temporary.replace(path)
+        if run is None:
+            temporary.replace(path)
+        else:
+            run.add(temporary, path)
+        finished = True
     except RegistrationError:
         raise
     except (OSError, RuntimeError) as error:
         raise OutputError(
-            f"{path.name} could not be written: {_write_reason(error, path)}.", detail=str(error)
+            f"{path.name} could not be written: {_write_reason(error, folder)}.", detail=str(error)
         ) from error
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if not finished:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the one that it will be made in: a run that fails makes none."""
+    return folder if folder.is_dir() else folder.absolute().parent
 
 
 def read_text(path: PathLike) -> str:
@@ -144,22 +162,6 @@ def write_text(text: str, path: PathLike) -> None:
         temporary.write_text(data, encoding="utf-8", newline="\n")
 
 
-def reason_of(error: Exception) -> str:
-    """Why the system refused a file, as far as it says so; no reason is invented."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EFBIG:
-        return "it is larger than the disk or your quota allows"
-    if number in _NO_ROOM:
-        return "the disk is full"
-    if number == errno.ENAMETOOLONG:
-        return "its name is too long for this disk"
-    if isinstance(error, PermissionError):
-        return "access is denied, or another program holds the file open"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "the system gives no reason; see whether the disk has room and the folder can be written to"
-
-
 def _reserve(path: Path, size: int) -> None:
     """Raise OSError if the disk (or the user's quota) has no room: HDF5 crashes Python when it meets a full disk."""
     if size > shutil.disk_usage(path.absolute().parent).free:
@@ -170,13 +172,13 @@ def _reserve(path: Path, size: int) -> None:
         try:
             os.posix_fallocate(stream.fileno(), 0, size)
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 raise
 
 
-def _write_reason(error: Exception, path: Path) -> str:
+def _write_reason(error: Exception, folder: Path) -> str:
     """ITK tells no reason; while its unfinished file is still there, a full disk shows."""
     with suppress(OSError):
-        if isinstance(error, RuntimeError) and shutil.disk_usage(path.absolute().parent).free < _FULL_BYTES:
+        if isinstance(error, RuntimeError) and shutil.disk_usage(folder.absolute()).free < _FULL_BYTES:
             return "the disk is full"
     return reason_of(error)

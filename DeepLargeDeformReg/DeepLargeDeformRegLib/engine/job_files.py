@@ -1,0 +1,77 @@
+"""Which files a job reads and which it writes, checked before the work begins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..core import files
+from ..core.errors import CancelledError, RegistrationError
+from . import fields
+from .metrics.maps import TITLES
+
+_logger = logging.getLogger(__name__)
+
+JSON_ENDINGS = (".json",)
+REPORT_ENDINGS = (".html",)
+
+_INPUTS = (
+    *("fixed", "moving", "transform", "reference", "volume", "segmentation", "fixed_segmentation", "region"),
+    *("moving_segmentation", "landmarks", "fixed_landmarks", "moving_landmarks", "initial_transform"),
+    "backward_transform",
+)
+_ENDINGS = {
+    "output_transform": fields.TRANSFORM_ENDINGS,
+    "output_inverse": fields.TRANSFORM_ENDINGS,
+    "output_volume": files.VOLUME_ENDINGS,
+    "output_segmentation": files.LABEL_ENDINGS,
+    "output_jacobian": files.VOLUME_ENDINGS,
+    "output_uncertainty": files.VOLUME_ENDINGS,
+    "report": REPORT_ENDINGS,
+    "metrics": JSON_ENDINGS,
+}
+
+
+def check_job_files(job: Any) -> None:
+    """Refuse a job whose outputs cannot be written, are inputs, or are one file.
+
+    Args:
+        job: of any kind of :mod:`.job`; entries that it does not have count as not given.
+
+    Raises:
+        BadInputError: for names that cannot be.
+        OutputError: for places that cannot be written to.
+    """
+    outputs = [(path, endings) for key, endings in _ENDINGS.items() if (path := getattr(job, key, None))]
+    folder = getattr(job, "output_maps", None)
+    if folder:
+        outputs += [(path, files.VOLUME_ENDINGS) for path in map_paths(folder).values()]
+    files.check_outputs(outputs, [path for key in _INPUTS if (path := getattr(job, key, None))])
+
+
+def map_paths(folder: str) -> dict[str, str]:
+    """Where each map goes; the folder need not be there."""
+    place = files.folder_to_make(folder)
+    return {name: str(place / f"{name}.nrrd") for name in TITLES}
+
+
+def report_problem(write: Callable[[], None]) -> str | None:
+    """Write the report; what went wrong in a sentence, since a picture that fails must not cost the results.
+
+    Args:
+        write: writes it.
+
+    Raises:
+        CancelledError: if the user cancelled.
+    """
+    try:
+        write()
+    except (CancelledError, MemoryError):
+        raise
+    except RegistrationError as error:
+        return f"{error.message} All other results are complete."
+    except Exception as error:  # whatever a library for pictures or pages raises
+        _logger.exception("the report could not be written")
+        return f"The report could not be written ({type(error).__name__}); all other results are complete."
+    return None
