@@ -125,6 +125,8 @@ def open_raw_nrrd(path: str | PathLike[str]) -> RawFile | None:
         The header, or None for any other file, missing and damaged ones among them.
     """
     try:
+        if not Path(path).is_file():  # a pipe would be waited for
+            return None
         with Path(path).open("rb") as stream:
             start = stream.read(_MOST_HEADER_BYTES)
         end = start.find(b"\n\n") + 2
@@ -135,7 +137,7 @@ def open_raw_nrrd(path: str | PathLike[str]) -> RawFile | None:
         if not plain or Path(path).stat().st_size != end + math.prod(shape) * dtype.itemsize:
             return None
         return RawFile(Path(path), end, dtype, shape, *geometry)
-    except (OSError, ValueError, KeyError):  # not such a file; SimpleITK says what it is
+    except (OSError, ValueError, KeyError, IndexError):  # not such a file; SimpleITK says what it is
         return None
 
 

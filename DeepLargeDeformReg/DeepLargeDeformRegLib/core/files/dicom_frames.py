@@ -22,6 +22,7 @@ _PREAMBLE = 128
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # of files without a preamble
 _RT_DOSE, _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.2", "1.2.840.10008.5.1.4.1.1.66.4"
 _NATIVE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_ELEMENT_BYTES = 8  # of tag and length before the pixels
 _MOST_RATIO = 1000  # that any compression of DICOM reaches on images
 _HEADER_TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Rows", "Columns"),
@@ -86,10 +87,11 @@ def read_image_header(path: Path) -> DicomImage | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they would quote the values
-            data = dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_HEADER_TAGS))
-            if "Rows" not in data or "Columns" not in data:
-                return None
-            return _header(path, data)
+            with path.open("rb") as stream:
+                data = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_HEADER_TAGS))
+                if "Rows" not in data or "Columns" not in data:
+                    return None
+                return _header(path, data, path.stat().st_size - stream.tell())
     except BadInputError:
         raise
     except Exception as error:  # a damaged file makes pydicom raise almost anything
@@ -167,14 +169,15 @@ def stored_values(image: DicomImage, folder: Path) -> Path:
     return path
 
 
-def _header(path: Path, data: Any) -> DicomImage:
+def _header(path: Path, data: Any, left: int) -> DicomImage:
+    """Header of a file that has ``left`` bytes from its pixels on."""
     rows, columns = int(data.Rows), int(data.Columns)
     count = int(data.get("NumberOfFrames") or 1)
     samples, bits = int(data.get("SamplesPerPixel") or 1), int(data.get("BitsAllocated") or 16)
     if min(rows, columns, count, samples, bits) < 1 or bits > 64:
         raise damaged(path.name)
     syntax = str(getattr(data.file_meta, "TransferSyntaxUID", ""))
-    _check_pixels(path, rows * columns * count * samples * bits // 8, rows * columns * count, syntax)
+    _check_pixels(path, rows * columns * count * samples * bits // 8, rows * columns * count, syntax, left)
     per_frame = data.get("PerFrameFunctionalGroupsSequence")
     shared = data.get("SharedFunctionalGroupsSequence")
     if per_frame is not None and len(per_frame) != count:
@@ -195,11 +198,11 @@ def _header(path: Path, data: Any) -> DicomImage:
     )
 
 
-def _check_pixels(path: Path, size: int, voxels: int, syntax: str) -> None:
-    """Headers promise anything: the file must be able to hold it, and this machine too."""
-    present = path.stat().st_size
+def _check_pixels(path: Path, size: int, voxels: int, syntax: str, left: int) -> None:
+    """Headers promise anything, and GDCM fills what is missing with zeros: file and machine must be able to "
+    "hold it."""
     ratio = 1 if syntax in _NATIVE_SYNTAXES else _MOST_RATIO
-    if size > ratio * present:
+    if size > ratio * (left - _ELEMENT_BYTES):
         raise damaged(path.name)
     check_memory(path.name, max(size, voxels * 4))
 

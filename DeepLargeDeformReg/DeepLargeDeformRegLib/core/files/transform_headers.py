@@ -169,6 +169,8 @@ def _text_transform(name: str, entry: dict[str, str]) -> TextTransform:
     if kind == "CompositeTransform":
         return TextTransform(kind, dimension, (), ())
     parameters, fixed = (_numbers(entry[key]) for key in ("Parameters", "FixedParameters"))
+    if not np.isfinite([*parameters, *fixed]).all():
+        raise BadInputError(f"{name} contains numbers that are not finite; the transform cannot be used.")
     if dimension == 3:
         _check_counts(kind, parameters, fixed)
     return TextTransform(kind, dimension, parameters, fixed)
