@@ -7,15 +7,12 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..core import files
-<<<<<<< HEAD
-from ..core.errors import BadInputError, OutputError, reading
-=======
-from ..core.errors import BadInputError
->>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
+from ..core.errors import BadInputError, reading
 from ..core.files.common import write_text
 from ..core.geometry import ImageGrid
 from ..core.images import LabelMap, LandmarkPairs, Pair, Scan
@@ -31,7 +28,6 @@ from .metrics.maps import all_maps
 from .registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
-<<<<<<< HEAD
 
 
 class ReportWriter(Protocol):
@@ -48,13 +44,6 @@ class ReportWriter(Protocol):
         monitor: Monitor | None = None,
     ) -> None:
         """Write it, whole or not at all."""
-
-
-JSON_ENDINGS = (".json",)
-REPORT_ENDINGS = (".html",)
-=======
-ReportWriter = Callable[[Path, RegistrationRequest, RegistrationResult, str | None, Monitor], None]
->>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,20 +164,9 @@ def run_job(
     }
     if job.report is not None and write_report is not None:
         monitor.report("write", 0.98, "Writing the report")
-<<<<<<< HEAD
-        write_report(
-            Path(job.report),
-            result,
-            title=job.report_title,
-            preset=request.plan.preset,
-            region=request.region,
-            monitor=monitor,
-        )
-=======
-        report = Path(job.report)
-        problem = report_problem(lambda: write_report(report, request, result, job.report_title, monitor))
+        write = partial(write_report, Path(job.report), result, title=job.report_title, monitor=monitor)
+        problem = report_problem(partial(write, preset=request.plan.preset, region=request.region))
         result.metrics["warnings"] += [problem] if problem else []
->>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
     monitor.check()
     if job.metrics is not None:
         write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
@@ -225,16 +203,7 @@ def run_evaluate(
 ) -> dict[str, Any]:
     """Apply a transform and measure it on scans, labels and landmarks; returns the metrics, JSON-safe."""
     monitor = monitor or Monitor()
-<<<<<<< HEAD
-    if job.report is not None:
-        files.check_output(job.report, REPORT_ENDINGS)
-=======
     check_job_files(job)
-    if job.report is not None and job.moving is None:
-        raise BadInputError("The report shows both scans; name the moving scan too.")
-    if job.backward_transform is not None and job.moving is None:
-        raise BadInputError("The backward transform starts from the moving scan; name the moving scan too.")
->>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
     monitor.report("read", 0.0, "Reading")
     notices: list[str] = []
     pair = _read_pair(job, lambda _: None, notices.append, monitor)
@@ -244,7 +213,9 @@ def run_evaluate(
     evaluation = evaluate(field, pair, backward, monitor)
     evaluation.metrics["warnings"] = notices
     if job.report is not None and write_report is not None:
-        write_report(Path(job.report), evaluation, title=job.report_title, monitor=monitor)
+        write = partial(write_report, Path(job.report), evaluation, title=job.report_title, monitor=monitor)
+        problem = report_problem(write)
+        evaluation.metrics["warnings"] += [problem] if problem else []
     if job.metrics is not None:
         write_text(json.dumps(evaluation.metrics, indent=2) + "\n", job.metrics)
     monitor.report("measure", 1.0, "Done")
@@ -370,13 +341,8 @@ def _write(
         files.write_volume(result.uncertainty, job.output_uncertainty, compress)
         monitor.check()
     if job.output_maps:
-<<<<<<< HEAD
-        paths = _map_paths(job.output_maps)
-        for name, volume in all_maps(result.field, result.maps, request.pair.fixed.grid, monitor).items():
-=======
         paths = map_paths(job.output_maps)
-        for name, volume in all_maps(result.field, result.maps or {}, request.fixed.grid, monitor).items():
->>>>>>> 8baab8b (Outputs of a run appear together or not at all, whatever ends it; none may be an input or another output)
+        for name, volume in all_maps(result.field, result.maps, request.pair.fixed.grid, monitor).items():
             files.write_volume(volume, paths[name], compress)
             monitor.check()
     if job.output_segmentation and result.warped.labels is not None:
