@@ -22,11 +22,11 @@ from lightning_fabric import Fabric
 from lightning_fabric.accelerators import CPUAccelerator
 from lightning_fabric.strategies import SingleDeviceStrategy
 
-from training import sources
 from training.config import Config, find_config, load_config, smaller
 from training.keypoints import MINIMUM, KeypointSettings, match
 from training.loop.objective import Objective
 from training.loop.trainer import Trainer
+from training.pairs import sources
 from training.pairs.phantom import PhantomPairs
 from training.pairs.samples import PairSource
 

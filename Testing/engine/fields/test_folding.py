@@ -22,7 +22,7 @@ from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationReque
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from training import benchmark_cases
+from training.evaluation import cases as benchmark_cases
 
 DIRECTION = tuple(Rotation.from_euler("xyz", [20, -30, 10], degrees=True).as_matrix().ravel())
 GRID = ImageGrid((40, 36, 30), (0.8, 1.1, 2.3), (10.0, -20.0, 30.0), DIRECTION)

@@ -15,7 +15,7 @@ from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_scan
 from DeepLargeDeformRegLib.engine.metrics import MeasureInput
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
 
-from training import benchmark_cases
+from training.evaluation import cases as benchmark_cases
 
 MEMORY_MB = 40
 LIVER = (Label(1, "liver"),)

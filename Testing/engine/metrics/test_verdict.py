@@ -17,7 +17,7 @@ from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.metrics import SITE_TABLE, judge, load_limits
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationResult, register
 
-from training import wrong_registrations as wrong
+from training.evaluation.calibration import wrong
 
 from .conftest import Pair, input_of
 
