@@ -8,17 +8,37 @@ from pathlib import Path
 from typing import Any
 
 from DeepLargeDeformRegLib.core.errors import BadInputError
-from DeepLargeDeformRegLib.engine import losses, networks
+from DeepLargeDeformRegLib.engine import networks
 from DeepLargeDeformRegLib.engine.models import Channel
 
+from .optimization import LossConfig, PhaseConfig, TrainingConfig
 from .schema import build, load_yaml, to_plain
+
+__all__ = [
+    "ALIGNMENTS",
+    "KINDS",
+    "ROOT",
+    "AugmentationConfig",
+    "CardConfig",
+    "Config",
+    "DataConfig",
+    "GridConfig",
+    "LossConfig",
+    "MeasureConfig",
+    "NetworkConfig",
+    "PhaseConfig",
+    "TrainingConfig",
+    "find_config",
+    "load_config",
+    "smaller",
+    "with_batch",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 """Relative paths in a configuration start at the repository's root."""
 
 KINDS = ("subjects", "pairs", "synthetic")
-ALIGNMENTS = ("centers", "labels", "masks", "loaded")
-RESOLUTIONS = ("level", "full")
+ALIGNMENTS = ("centers", "labels", "masks", "boxes", "loaded")
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,9 @@ class DataConfig:
         labels: values of the structures used for supervision.
         label_names: their names, in the same order.
         align: ``centers``: the middle of each scan is laid on the middle of the grid; ``labels`` or ``masks``: the
-            middle of these; ``loaded``: scans stay where they are, the grid is centered on the fixed one.
+            middle of these; ``boxes``: the box around each mask is stretched to fill the grid along each axis, which
+            aligns them linearly, as Hering et al. 2021 crop and resize lungs; ``loaded``: scans stay where they are,
+            the grid is centered on the fixed one.
         masks: read the scans' masks, for losses that are taken within them.
         both_ways: use listed pairs in either direction.
         options: of the reader, or :class:`training.synthesis.SynthesisSettings`.
@@ -110,124 +132,6 @@ class AugmentationConfig:
     gamma: float = 0.0
     bias: float = 0.0
     noise: float = 0.0
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """One term of the loss.
-
-    Args:
-        name: of :data:`DeepLargeDeformRegLib.engine.losses.LOSSES`.
-        weight: one number, or one for each level of the network, coarsest first.
-        at: ``level``: images and field at the resolution of the level in training; ``full``: at that of the input.
-        arguments: of the loss.
-        per_level: arguments with one value for each level, coarsest first.
-        masked: restrict it to the fixed scan's mask, or else its structures.
-        pairs: ``all``, or ``same_patient``: intensities and points correspond only there.
-    """
-
-    name: str
-    weight: float | tuple[float, ...] = 1.0
-    at: str = "level"
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    per_level: Mapping[str, Any] = field(default_factory=dict)
-    masked: bool = False
-    pairs: str = "all"
-
-    def __post_init__(self) -> None:
-        if self.name not in losses.LOSSES:
-            raise BadInputError(f"There is no loss {self.name!r}; there are {', '.join(losses.LOSSES)}.")
-        if self.at not in RESOLUTIONS:
-            raise BadInputError(f"The loss {self.name} can be taken at {' or '.join(RESOLUTIONS)}, not {self.at!r}.")
-        if self.pairs not in ("all", "same_patient"):
-            raise BadInputError(f"The loss {self.name} is of pairs: all or same_patient, not {self.pairs!r}.")
-        for key, values in self.per_level.items():
-            if not isinstance(values, (list, tuple)):
-                raise BadInputError(f"The loss {self.name} needs a list under per_level.{key}, not {values!r}.")
-
-    def weight_at(self, level: int) -> float:
-        """Weight on a level, 0 being the coarsest."""
-        return self.weight if isinstance(self.weight, float) else self.weight[level]
-
-    def arguments_at(self, level: int) -> dict[str, Any]:
-        """Constructor arguments on a level."""
-        return {**self.arguments, **{key: values[level] for key, values in self.per_level.items()}}
-
-
-@dataclass(frozen=True)
-class PhaseConfig:
-    """A stretch of the training.
-
-    Args:
-        levels: how many levels run, from the coarsest; 0 for all.
-        steps: optimizer steps.
-        learning_rate: at its start.
-        decay: ``constant`` or ``cosine`` (to zero at its end).
-        warmup: steps of linear rise to the learning rate.
-        train: ``all`` active levels, or the ``finest`` active one with the coarser ones frozen.
-        inherit: start the finest active level from the weights of the next coarser one.
-        weights: weights of losses, by name, that differ from the run's in this phase.
-    """
-
-    steps: int
-    learning_rate: float
-    levels: int = 0
-    decay: str = "constant"
-    warmup: int = 0
-    train: str = "all"
-    inherit: bool = False
-    weights: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.decay not in ("constant", "cosine"):
-            raise BadInputError(f"A phase's decay is constant or cosine, not {self.decay!r}.")
-        if self.train not in ("all", "finest"):
-            raise BadInputError(f"A phase trains all or finest, not {self.train!r}.")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The optimization.
-
-    Args:
-        phases: one after the other; progressive training has one a level.
-        batch: pairs per step, over all processes together.
-        start: safetensors weights of the same network to start from; fresh ones by default.
-        optimizer: ``adam`` or ``adamw``.
-        weight_decay: of adamw.
-        clip_norm: largest norm of the gradient; 0 for no limit.
-        ema: decay of the moving average of the weights that validation and publishing use; 0 for none.
-        channels_last: keep the channels of a voxel together in memory; faster for some networks.
-        precision: ``auto`` (bfloat16 where the processor computes in it, else float32), ``32`` or ``bf16``.
-        seed: of all that is drawn.
-        validate_every: steps between two validations; 0 for none but the last.
-        checkpoint_minutes: time between two checkpoints.
-        log_every: steps between two entries of the log.
-    """
-
-    phases: tuple[PhaseConfig, ...]
-    batch: int = 1
-    start: str = ""
-    optimizer: str = "adam"
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    ema: float = 0.999
-    channels_last: bool = False
-    precision: str = "auto"
-    seed: int = 0
-    validate_every: int = 1000
-    checkpoint_minutes: float = 5.0
-    log_every: int = 20
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("auto", "32", "bf16"):
-            raise BadInputError(f"training.precision is auto, 32 or bf16, not {self.precision!r}.")
-        if self.optimizer not in ("adam", "adamw"):
-            raise BadInputError(f"training.optimizer is adam or adamw, not {self.optimizer!r}.")
-        if not self.phases or self.batch < 1:
-            raise BadInputError("training needs at least one phase and a batch of at least one pair.")
-        if self.log_every < 1:
-            raise BadInputError("training.log_every is a number of steps, at least 1.")
 
 
 @dataclass(frozen=True)
@@ -376,7 +280,10 @@ def smaller(config: Config) -> Config:
     x, y, z = (max(16, n // 4) for n in config.grid.size)
     size = (x, y, z)
     u, v, w = (s * n / m for s, n, m in zip(config.grid.spacing_mm, config.grid.size, size, strict=True))
-    phases = tuple(replace(phase, steps=2, warmup=0) for phase in config.training.phases)
+    phases = tuple(
+        replace(phase, steps=2, warmup=0, freeze_coarser=min(phase.freeze_coarser, 1))
+        for phase in config.training.phases
+    )
     # From fresh weights: those to start from may lie beside the repository, as data do.
     training = replace(config.training, phases=phases, batch=1, start="", validate_every=0, log_every=1)
     grid = replace(config.grid, size=size, spacing_mm=(u, v, w))

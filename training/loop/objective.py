@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -62,7 +62,7 @@ class Objective(nn.Module):
 
     def _view(self, output: NetworkOutput, batch: Batch, at: str) -> _View:
         displacement, stride = output.displacement.float(), 1
-        if at == "level" and output.levels:
+        if at != "full" and output.levels:
             displacement, stride = output.levels[-1].displacement.float(), output.levels[-1].stride
         grid = self.grid.coarser(stride) if stride > 1 else self.grid
 
@@ -76,7 +76,12 @@ class Objective(nn.Module):
         if fixed is None or moving is None:
             raise ValueError("a batch has no images")
         channels = [moving] if moving_labels is None else [moving, moving_labels]
-        warped = fields.warp_voxels(torch.cat(channels, dim=1).float(), displacement)
+        if at == "downsampled" and stride > 1:
+            whole = [batch.moving] if batch.moving_labels is None else [batch.moving, batch.moving_labels]
+            warped = fields.warp_voxels(torch.cat(whole, dim=1).float(), output.displacement.float())
+            warped = F.avg_pool3d(warped, stride)
+        else:
+            warped = fields.warp_voxels(torch.cat(channels, dim=1).float(), displacement)
         count = moving.shape[1]
         return _View(
             grid,
@@ -133,6 +138,8 @@ def _evaluate(function: nn.Module, term: LossConfig, view: _View, output: Networ
     mask = None
     if term.masked:
         mask = _required(view.fixed_mask, term, "a mask or labels")
+        if term.divide_by == "grid":
+            return _over_grid(function, term, view, output, batch, mask)
     if family == "similarity":
         return function(view.fixed, view.warped, view.grid, mask)
     if family == "regularity":
@@ -150,6 +157,17 @@ def _evaluate(function: nn.Module, term: LossConfig, view: _View, output: Networ
         ]
         return torch.stack(losses_of_sides).mean()
     raise BadInputError(f"The loss {term.name} is not one that training can use.")
+
+
+def _over_grid(
+    function: nn.Module, term: LossConfig, view: _View, output: NetworkOutput, batch: Batch, mask: Tensor
+) -> Tensor:
+    """Mean over the pairs of the term's integral within the mask, divided by the volume of the grid."""
+    term, of_pairs = replace(term, divide_by="mask"), []
+    for index in range(len(view.fixed)):
+        mean = _evaluate(function, term, _part(view, [index]), output, _part_of_batch(batch, [index]))
+        of_pairs.append(mean * mask[index].float().mean())
+    return torch.stack(of_pairs).mean()
 
 
 def _mask_of(batch: Batch) -> Tensor | None:

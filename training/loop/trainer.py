@@ -115,6 +115,7 @@ class Trainer:
         self._names = {id(parameter): name for name, parameter in self.network.named_parameters()}
         self._saved = time.monotonic()
         self._validated = -1
+        self._phase = config.training.phases[0]
         self._unusable = torch.zeros((), dtype=torch.int64, device=fabric.device)  # steps, one after the other
         self._speeds: dict[int, float] = {}  # seconds per step of phases to come, where they were measured
 
@@ -220,7 +221,7 @@ class Trainer:
 
     def _open_phase(self, phase: PhaseConfig) -> int:
         """Activate the phase's levels; returns the finest."""
-        levels = phase.levels or self.network.levels
+        self._phase, levels = phase, phase.levels or self.network.levels
         for network in (self.network, self.average.network):
             network.active_levels = levels
         if self.progress.phase_step == 0 and self.progress.step > 0:
@@ -231,6 +232,15 @@ class Trainer:
             for parameter in self.network.parameters_of_level(level):
                 parameter.requires_grad_(True)
         return levels - 1
+
+    def _frozen_levels(self) -> range:
+        """Levels that this step leaves as they are."""
+        phase, progress = self._phase, self.progress
+        coarser = range((phase.levels or self.network.levels) - 1)
+        if phase.train == "finest":
+            return coarser
+        stretched = progress.steps[progress.phase] / max(phase.steps, 1)
+        return coarser if progress.phase_step < phase.freeze_coarser * stretched else range(0)
 
     def _set_up(self, phase: PhaseConfig) -> tuple[Any, Any]:
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
@@ -250,6 +260,9 @@ class Trainer:
         first = self.progress.step * training.batch + fabric.global_rank * share
         batch = draw_batch(self.source, range(first, first + share), training.seed, fabric.device)
         model.train()
+        frozen = [self.network.level_module(level) for level in self._frozen_levels()]
+        for module in frozen:
+            module.eval()  # nor may the statistics of its batch norm change
         statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]  # of batch norm
         # Not Fabric's own mixed precision: it casts the images, too, and on one device only within forward().
         with torch.autocast(fabric.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
@@ -257,6 +270,8 @@ class Trainer:
         values = objective(output, batch)
         optimizer.zero_grad()
         fabric.backward(values["total"])
+        for parameter in (parameter for module in frozen for parameter in module.parameters()):
+            parameter.grad = None  # which Adam passes over; they keep requires_grad, as DDP was set up with it
         limit = training.clip_norm if training.clip_norm > 0 else math.inf
         norm: Any = fabric.clip_gradients(model, optimizer, max_norm=limit, error_if_nonfinite=False)
         usable = norm.isfinite()

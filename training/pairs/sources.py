@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.engine.device import constant
 
-from ..config import ROOT, Config
+from ..config import ROOT, Config, GridConfig
 from ..data import DataSet, Pair, Subject, open_data_set, read_names, read_pair_names
 from ..schema import build
 from ..synthesis import SynthesisSettings, open_pairs
@@ -30,6 +31,7 @@ Point = tuple[float, float, float]
 
 
 VALIDATION_PAIRS = 12  # of synthetic ones
+BOX_MARGIN = 0.05  # of the box of a mask, added on each side; the paper gives none
 
 
 class Synthetic:
@@ -106,7 +108,8 @@ def load_scan(config: Config, subject: Subject, training: bool = False) -> Scan:
     """One subject on the training grid, aligned by itself; to train on, with labels and mask as configured."""
     volume, labels, mask = subject.image(), subject.labels(), subject.mask()
     center = center_of(volume, labels, mask, config)
-    return _placed(config, subject.name, volume, labels, mask, center, training)
+    grid = grid_of(subject.name, labels, mask, config)
+    return _placed(config, subject.name, volume, labels, mask, center, grid, training)
 
 
 def load_pair(config: Config, pair: Pair, training: bool = False) -> Sample:
@@ -119,11 +122,13 @@ def load_pair(config: Config, pair: Pair, training: bool = False) -> Sample:
     """
     scans: list[Scan] = []
     centers: list[Point] = []
+    grids: list[GridConfig] = []
     for subject in (pair.fixed, pair.moving):
         volume, labels, mask = subject.image(), subject.labels(), subject.mask()
         stays = config.data.align == "loaded" and bool(centers)
         centers.append(centers[0] if stays else center_of(volume, labels, mask, config))
-        scans.append(_placed(config, subject.name, volume, labels, mask, centers[-1], training))
+        grids.append(grid_of(subject.name, labels, mask, config))
+        scans.append(_placed(config, subject.name, volume, labels, mask, centers[-1], grids[-1], training))
     found = pair.keypoints() if training else pair.landmarks() or pair.keypoints()
     wanted = [
         loss for loss in config.losses if loss.name == "keypoint" and (loss.pairs == "all" or pair.same_patient)
@@ -134,7 +139,7 @@ def load_pair(config: Config, pair: Pair, training: bool = False) -> Sample:
             "training.keypoints, or take the loss out of the configuration."
         )
     fixed, moving = scans
-    fixed_points, moving_points = _points(found, centers, config) if found else (None, None)
+    fixed_points, moving_points = _points(found, centers, grids, config.grid) if found else (None, None)
     return Sample(fixed, moving, fixed_points, moving_points, pair.same_patient)
 
 
@@ -145,6 +150,7 @@ def _placed(
     labels: LabelMap | None,
     mask: LabelMap | None,
     center: Point,
+    grid: GridConfig,
     training: bool,
 ) -> Scan:
     """A scan on the training grid, with all that the configuration lists.
@@ -159,7 +165,7 @@ def _placed(
         mask = LabelMap(np.isin(labels.array, data.labels).astype(np.uint8), labels.grid)
     if training and data.masks and mask is None:
         raise BadInputError(f"{name} has neither a mask nor labels; the configuration wants masks.")
-    return place(volume, labels, center, config.grid, config.channels, data.labels, mask if data.masks else None)
+    return place(volume, labels, center, grid, config.channels, data.labels, mask if data.masks else None)
 
 
 def center_of(volume: Volume, labels: LabelMap | None, mask: LabelMap | None, config: Config) -> Point:
@@ -170,13 +176,37 @@ def center_of(volume: Volume, labels: LabelMap | None, mask: LabelMap | None, co
     region = None
     if config.data.align == "labels" and labels is not None:
         region = np.isin(labels.array, config.data.labels)
-    if config.data.align == "masks" and mask is not None:
+    if config.data.align in ("masks", "boxes") and mask is not None:
         region = mask.mask()
+    elif config.data.align == "boxes" and labels is not None:
+        region = np.isin(labels.array, config.data.labels)
     if region is None or not region.any():
         return grid_around(volume.grid.center, config.grid).laid_on(volume.grid).center
     where = np.argwhere(region)
     middle = volume.grid.to_physical((where.min(axis=0) + where.max(axis=0))[::-1] / 2)
+    if config.data.align == "boxes":
+        return middle[0], middle[1], middle[2]
     return grid_around(middle.tolist(), config.grid).laid_on(volume.grid).center
+
+
+def grid_of(name: str, labels: LabelMap | None, mask: LabelMap | None, config: Config) -> GridConfig:
+    """The training grid of a scan: the configuration's, or with ``boxes`` one that the scan's mask fills.
+
+    Raises:
+        BadInputError: if there is neither a mask nor a structure to take the box of.
+    """
+    if config.data.align != "boxes":
+        return config.grid
+    region = mask or labels
+    inside = None if region is None else (region.mask() if mask else np.isin(region.array, config.data.labels))
+    if region is None or inside is None or not inside.any():
+        raise BadInputError(f"{name} has neither a mask nor labels; align: boxes needs one to find the lungs' box.")
+    where = np.argwhere(inside)[:, ::-1]
+    low, high = where.min(axis=0) - 0.5, where.max(axis=0) + 0.5
+    corners = np.array([[(low, high)[bit >> axis & 1][axis] for axis in range(3)] for bit in range(8)])
+    extent = np.ptp(region.grid.to_physical(corners), axis=0) * (1 + 2 * BOX_MARGIN)
+    x, y, z = (float(length) / count for length, count in zip(extent, config.grid.size, strict=True))
+    return replace(config.grid, spacing_mm=(x, y, z))
 
 
 def resolve(path: str) -> Path:
@@ -207,7 +237,12 @@ def pairs_of(wanted: str, data_set: DataSet) -> list[Pair]:
     return pairs
 
 
-def _points(found: LandmarkPairs, centers: list[Point], config: Config) -> list[torch.Tensor]:
-    origins = [np.array(grid_around(center, config.grid).origin) for center in centers]
-    positions = zip((found.fixed, found.moving), origins, strict=True)
-    return [torch.from_numpy(points - origin).float() for points, origin in positions]
+def _points(
+    found: LandmarkPairs, centers: list[Point], grids: list[GridConfig], common: GridConfig
+) -> list[torch.Tensor]:
+    """Points in mm of the common grid, from its first voxel."""
+    placed = []
+    for points, center, grid in zip((found.fixed, found.moving), centers, grids, strict=True):
+        stretched = np.divide(common.spacing_mm, grid.spacing_mm)
+        placed.append(torch.from_numpy((points - np.array(grid_around(center, grid).origin)) * stretched).float())
+    return placed

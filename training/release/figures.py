@@ -10,17 +10,20 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import typer
 from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.core.files.common import write_text
-from DeepLargeDeformRegLib.core.images import LabelMap
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, Volume
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.device import describe_device
 from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor
@@ -30,9 +33,9 @@ from rich.console import Console
 from rich.progress import track
 
 from ..config import Config, GridConfig, find_config, load_config
-from ..data import Pair
+from ..data import Pair, Subject
 from ..pairs.samples import grid_around
-from ..pairs.sources import center_of, open_training_data, pairs_of
+from ..pairs.sources import center_of, grid_of, open_training_data, pairs_of
 
 Case = dict[str, float]
 
@@ -110,21 +113,16 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
     fixed, moving = pair.fixed.image(), pair.moving.image()
     fixed_labels, moving_labels = pair.fixed.labels(), pair.moving.labels()
     config = replace(config, grid=_grid_of(model.card, config))
-    center = center_of(fixed, fixed_labels, pair.fixed.mask(), config)
-    shift = np.eye(4)
-    if config.data.align != "loaded":
-        shift[:3, 3] = np.subtract(center_of(moving, moving_labels, pair.moving.mask(), config), center)
-    grid = grid_around(center, config.grid)
-    outside = model.card.outside
-    fixed_input = fields.warp(as_tensor(fixed), fixed.grid, fields.identity(grid), fill=outside)
-    moving_input = fields.warp(as_tensor(moving), moving.grid, fields.from_affine(shift, grid), fill=outside)
-    start = time.perf_counter()
-    predicted = model.predict(fixed_input, moving_input, grid).to("cpu")
-    case = {"seconds": time.perf_counter() - start}
+    grids = [_grid_around(subject, config) for subject in (pair.fixed, pair.moving)]
+    if config.data.align == "loaded":
+        grids[1] = grids[0]
+    linear = _between(*grids)
+    predicted, seconds = _predict(model, (fixed, moving), grids, grid_around((0.0, 0.0, 0.0), config.grid))
+    case = {"seconds": seconds}
     if not bool(predicted.displacement.isfinite().all()):
         raise RegistrationError(f"{model.card.name} gives no numbers for {pair.fixed.name}, {pair.moving.name}.")
-    before = fields.from_affine(shift, fixed.grid)
-    after = fields.compose_affine(shift, fields.resample(predicted, fixed.grid))
+    before = fields.from_affine(linear, fixed.grid)
+    after = fields.compose_affine(linear, fields.resample(predicted, fixed.grid))
     statistics = metrics.jacobian_statistics(fields.jacobian_determinant(after)[0, 0].numpy())
     case |= {name: statistics[name] or 0.0 for name in ("fold_percent", "sdlogj", "sdlogj_learn2reg")}
     landmarks = pair.landmarks()
@@ -134,6 +132,42 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
         if landmarks is not None:
             case[f"tre{when}_mm"] = float(metrics.landmark_errors(field, landmarks).mean())
     return case
+
+
+def _grid_around(subject: Subject, config: Config) -> ImageGrid:
+    """The network's grid as it lies around a scan, stretched where ``align`` is ``boxes``."""
+    volume, labels, mask = subject.image(), subject.labels(), subject.mask()
+    return grid_around(center_of(volume, labels, mask, config), grid_of(subject.name, labels, mask, config))
+
+
+def _between(fixed: ImageGrid, moving: ImageGrid) -> npt.NDArray[np.float64]:
+    """The linear map, homogeneous (4, 4), LPS mm, that takes each voxel of one axis-aligned grid to the other's."""
+    matrix = np.diag([*np.divide(moving.spacing, fixed.spacing), 1.0])
+    matrix[:3, 3] = np.subtract(moving.origin, np.multiply(np.diag(matrix)[:3], fixed.origin))
+    return matrix
+
+
+def _predict(
+    model: RegistrationModel, scans: tuple[Volume, Volume], grids: Sequence[ImageGrid], common: ImageGrid
+) -> tuple[DisplacementField, float]:
+    """The network's displacement (mm) on the fixed scan's grid, and its seconds.
+
+    Args:
+        model: the network and its card.
+        scans: fixed and moving.
+        grids: the network's grid around each of them.
+        common: of the same size with the spacing that the network knows.
+    """
+    outside = model.card.outside
+    inputs = [
+        fields.warp(as_tensor(scan), scan.grid, fields.identity(grid), fill=outside)
+        for scan, grid in zip(scans, grids, strict=True)
+    ]
+    start = time.perf_counter()
+    predicted = model.predict(inputs[0], inputs[1], common).to("cpu")
+    seconds = time.perf_counter() - start
+    stretched = torch.tensor(np.divide(grids[0].spacing, common.spacing), dtype=torch.float32).reshape(1, 3, 1, 1, 1)
+    return DisplacementField(predicted.displacement * stretched, grids[0]), seconds
 
 
 def _grid_of(card: ModelCard, config: Config) -> GridConfig:

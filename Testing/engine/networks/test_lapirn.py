@@ -16,7 +16,7 @@ from .conftest import make, trace
 CUBE = (1, 1, 32, 32, 32)
 
 
-def test_three_levels_each_with_five_residual_blocks_at_a_quarter():
+def test_three_levels_each_with_five_residual_blocks_at_half():
     size = (160, 96, 128)
     network = build("lapirn")
     assert network.strides == (4, 2, 1)
@@ -24,14 +24,66 @@ def test_three_levels_each_with_five_residual_blocks_at_a_quarter():
     seen = trace(network, size)
     for level, stride in enumerate((4, 2, 1)):
         assert seen.outputs[f"nets.{level}.encoder"] == tuple(n // stride for n in size)
-        assert seen.outputs[f"nets.{level}.residual"] == tuple(n // stride // 4 for n in size)
+        assert seen.outputs[f"nets.{level}.residual"] == tuple(n // stride // 2 for n in size)
         assert seen.outputs[f"nets.{level}.head"] == tuple(n // stride for n in size)
         assert seen.channels[f"nets.{level}.residual"] == 28
 
 
-def test_bottleneck_of_the_published_code():
-    seen = trace(build("lapirn", bottleneck_stride=2), (64, 64, 64))
-    assert seen.outputs["nets.2.residual"] == (32, 32, 32)
+def test_bottleneck_of_the_text():
+    seen = trace(build("lapirn", bottleneck_stride=4), (64, 64, 64))
+    assert seen.outputs["nets.2.residual"] == (16, 16, 16)
+
+
+def test_as_many_parameters_as_the_published_code():
+    assert sum(parameter.numel() for parameter in build("lapirn").parameters()) == 923_748
+
+
+def _reference_level(weights, images, embedding):
+    """One level in plain functions, after the papers and the published code's structure: field share, embedding."""
+
+    def activate(values):
+        return nn.functional.leaky_relu(values, 0.2)
+
+    def convolve(values):
+        return nn.functional.conv3d(values, next(weights), padding=1)
+
+    skip = convolve(activate(convolve(images)))
+    features = nn.functional.conv3d(skip, next(weights), stride=2, padding=1)
+    features = features if embedding is None else features + embedding
+    for _ in range(5):
+        features = activate(features + convolve(activate(convolve(activate(features)))))
+    upward = nn.functional.conv_transpose3d(features, next(weights), stride=2)
+    head = convolve(activate(convolve(torch.cat((upward, skip), dim=1))))
+    return head / (1 + head.abs()), upward
+
+
+def _reference(network, fixed, moving):
+    """Displacements of all levels as shares of half the extent, -1 to 1 from border to border."""
+    shares, embedding = [], None
+    for number, net in enumerate(network.nets):
+        shape = [n // 2 ** (2 - number) for n in fixed.shape[2:]]
+        images = [nn.functional.interpolate(image, shape, mode="area") for image in (fixed, moving)]
+        if shares:
+            coarser = nn.functional.interpolate(shares[-1], shape, mode="trilinear", align_corners=False)
+            lattice = nn.functional.affine_grid(torch.eye(3, 4)[None], [1, 1, *shape], align_corners=False)
+            places = lattice + coarser.permute(0, 2, 3, 4, 1)
+            images[1] = nn.functional.grid_sample(images[1], places, padding_mode="border", align_corners=False)
+            images.append(coarser)
+        update, embedding = _reference_level(iter(net.parameters()), torch.cat(images, dim=1), embedding)
+        shares.append(0.4 * update + (coarser if number else 0))
+    return shares
+
+
+def test_each_level_equals_an_independent_implementation():
+    network = make("lapirn", initial_scale=0.05)
+    generator = torch.Generator().manual_seed(0)
+    fixed, moving = torch.rand((2, 1, 1, 16, 24, 32), generator=generator)
+    with torch.inference_mode():
+        levels = network.forward_levels(fixed, moving).levels
+        for level, share in zip(levels, _reference(network, fixed, moving), strict=True):
+            half = torch.tensor([n / 2 for n in share.shape[:1:-1]]).reshape(1, 3, 1, 1, 1)
+            torch.testing.assert_close(level.displacement, share * half, rtol=1e-4, atol=1e-4)
+            assert share.abs().max() > 0.01
 
 
 def test_skip_connection_from_encoder_to_decoder():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from DeepLargeDeformRegLib.engine.networks import build
-from DeepLargeDeformRegLib.engine.networks.ldgnet import Enhancement, Guidance
+from DeepLargeDeformRegLib.engine.networks.ldgnet import Enhancement, Guidance, taps_inside
 from DeepLargeDeformRegLib.engine.networks.voxelmorph import PlainSkip
 from torch import nn
 
@@ -50,6 +50,22 @@ def test_model_a_is_voxelmorph():
 
 def test_guidance_of_the_images_can_be_left_out():
     assert isinstance(build("ldgnet", guide_images=False).skips[3], PlainSkip)
+
+
+@pytest.mark.parametrize(
+    ("rate", "shape", "taps"),
+    [(6, (10, 12, 14), 27), (12, (10, 12, 14), 3), (18, (10, 12, 14), 1), (6, (3, 4, 3), 1), (3, (10, 12, 14), 27)],
+)
+def test_taps_that_ever_read_a_voxel(rate, shape, taps):
+    """Counted, and by the gradient: a tap that reads padding alone has none."""
+    convolution = nn.Conv3d(1, 1, 3, padding=rate, dilation=rate)
+    convolution(torch.rand((1, 1, *shape)) + 1).sum().backward()
+    assert convolution.weight.grad is not None
+    assert int((convolution.weight.grad != 0).sum()) == taps == taps_inside(rate, shape)
+
+
+def test_the_near_variant_reads_all_of_its_bottleneck():
+    assert [conv.dilation[0] for conv in build("ldgnet-near").bottleneck.dilated] == [1, 2, 3]
 
 
 def test_enhancement():

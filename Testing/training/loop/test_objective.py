@@ -52,6 +52,36 @@ def test_terms_see_the_level_or_the_full_resolution() -> None:
     torch.testing.assert_close(values["total"], dice + 2 * ncc + 0.5 * diffusion)
 
 
+def test_an_integral_over_a_mask_is_divided_by_the_grid() -> None:
+    """The algebra of lung-ct-virnet: integrals, all divided by the grid's volume, so that a paper's weights hold."""
+    batch, output = make_batch(), make_output()._replace(levels=())
+    mask = torch.zeros((2, 1, *GRID.shape))
+    mask[0, :, 2:5, 2:5, 2:5] = 1
+    mask[1, :, 1:7, 2:5, 2:5] = 1
+    batch = replace(batch, fixed_mask=mask)
+    voxel, volume = 2.0 * 1.0 * 1.5, 12 * 8 * 8 * 2.0 * 1.0 * 1.5
+    terms = (LossConfig("ngf", masked=True, divide_by="grid", arguments={"epsilon": 0.1}),)
+    found = Objective(terms, 0, GRID)(output, batch)["ngf"]
+    warped = warp_voxels(batch.moving, output.displacement)
+    integrals = []
+    for index in range(2):
+        one, other, inside = (values[index : index + 1] for values in (batch.fixed, warped, mask))
+        integrals.append(losses.ngf(one, other, GRID, inside, 0.1) * inside.sum() * voxel)
+    torch.testing.assert_close(found, torch.stack(integrals).mean() / volume)
+
+
+def test_a_moving_image_is_warped_at_full_resolution_and_then_downsampled() -> None:
+    batch, output = make_batch(), make_output()
+    terms = (LossConfig("global_ncc", at="downsampled"), LossConfig("diffusion", at="downsampled"))
+    values = Objective(terms, 0, GRID)(output, batch)
+    pool = torch.nn.functional.avg_pool3d
+    warped = pool(warp_voxels(batch.moving, output.displacement), 2)
+    torch.testing.assert_close(values["global_ncc"], losses.global_ncc(pool(batch.fixed, 2), warped))
+    torch.testing.assert_close(
+        values["diffusion"], losses.diffusion(from_voxels(output.levels[0].displacement, GRID.coarser(2)))
+    )
+
+
 def test_weights_and_arguments_by_level() -> None:
     term = LossConfig("volume_change", (0.0, 3.0), per_level={"level": [0, 1]})
     assert not Objective((term,), 0, GRID).terms

@@ -276,6 +276,44 @@ def test_a_pair_that_is_no_number_leaves_batch_norm_as_it_was(make_trainer: Make
         assert bool(torch.isfinite(values).all())
 
 
+def test_frozen_levels_keep_their_statistics(make_trainer: MakeTrainer) -> None:
+    losses = (LossConfig("dice", at="full"), LossConfig("diffusion", 0.05))
+    phases = (
+        PhaseConfig(steps=2, learning_rate=1e-3, levels=1),
+        PhaseConfig(steps=2, learning_rate=1e-3, levels=2, train="finest"),
+    )
+    network = NetworkConfig("mlvirnet-2019", {"filters": 2})
+    trainer = make_trainer("frozen", network=network, losses=losses, phases=phases, ema=0.0)
+    trainer.should_stop = lambda: trainer.progress.step == 2
+    trainer.run()
+    middle = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.should_stop = lambda: False
+    assert trainer.run()
+    changed = {name for name, value in trainer.network.state_dict().items() if not torch.equal(value, middle[name])}
+    assert any(name.startswith("nets.1") and name.endswith("running_mean") for name in changed)
+    assert not any(name.startswith("nets.0") for name in changed)
+
+
+def test_coarser_levels_are_frozen_for_the_first_steps_of_a_phase(make_trainer: MakeTrainer) -> None:
+    phases = (PhaseConfig(steps=4, learning_rate=1e-2, levels=2, freeze_coarser=2),)
+    trainer = make_trainer("freeze", phases=phases)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def note() -> bool:
+        seen.append({name: value.clone() for name, value in trainer.network.state_dict().items()})
+        return False
+
+    trainer.should_stop = note
+    assert trainer.run()
+
+    def moved(level: int, step: int) -> bool:
+        names = [name for name in seen[0] if name.startswith(f"nets.{level}.")]
+        return any(not torch.equal(seen[step][name], seen[step - 1][name]) for name in names)
+
+    assert [moved(0, step) for step in (1, 2, 3)] == [False, True, True]
+    assert all(moved(1, step) for step in (1, 2, 3))
+
+
 def test_an_argument_that_a_later_phase_cannot_take_is_refused_at_once(make_trainer: MakeTrainer) -> None:
     losses = (LossConfig("dice", at="full"), LossConfig("local_ncc", [0.0, 1.0, 1.0], arguments={"widow": 7}))
     with pytest.raises(BadInputError, match="The loss local_ncc cannot be built"):

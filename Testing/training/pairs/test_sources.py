@@ -76,6 +76,33 @@ def test_scans_that_stay_where_they_are(folder: Path) -> None:
     assert torch.equal(sample.fixed.mask, sample.fixed.labels)  # type: ignore[arg-type]
 
 
+def test_boxes_fill_the_grid_and_points_go_along(folder: Path) -> None:
+    """A cube of 2 mm and one of 4 mm, both stretched to the grid less its margin; their corners are points."""
+    array = np.zeros((8, 8, 8), np.uint8)
+    array[3:7, 3:7, 3:7] = 1
+    for kind in ("images", "labels", "masks"):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / kind / "b.nii.gz"))
+    header = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
+    rows = ["0.5,0.5,0.5,2.5,2.5,2.5", "2.5,2.5,2.5,6.5,6.5,6.5"]
+    (folder / "points.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    table = folder / "table.csv"
+    columns = "fixed,moving,fixed_labels,moving_labels,fixed_mask,moving_mask,keypoints"
+    row = ",".join(f"{kind}/{name}.nii.gz" for kind in ("images", "labels", "masks") for name in ("a", "b"))
+    table.write_text(f"{columns}\n{row},points.csv\n", encoding="utf-8")
+    config = make_config(table, kind="pairs", reader="csv", train="train", align="boxes", masks=True)
+    config = replace(config, grid=GridConfig((22, 22, 22), (3.0, 3.0, 3.0)))
+    sample = sources.training_source(config).draw(torch.Generator().manual_seed(0))
+    assert sample.fixed_points is not None
+    assert sample.moving_points is not None
+    for scan, points in ((sample.fixed, sample.fixed_points), (sample.moving, sample.moving_points)):
+        # 22 voxels are 1.1 boxes: the box takes 20 of them, from 1 voxel within the border, which is 1.5 mm outside
+        # of the first voxel's center.
+        assert points.unique(dim=0).flatten().tolist() == pytest.approx([1.5] * 3 + [61.5] * 3, abs=1e-3)
+        assert scan.labels is not None
+        through_the_middle = scan.labels[0, 11, 11], scan.labels[0, 11, :, 11], scan.labels[0, :, 11, 11]
+        assert [int((line > 0.5).sum()) for line in through_the_middle] == [20, 20, 20]
+
+
 def write_points(folder: Path, name: str, offset: float) -> None:
     rows = [f"{1 + n},{offset},0,{1 + n},{offset},0" for n in range(3)]
     header = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"

@@ -69,6 +69,7 @@ _REGISTRY: dict[str, _Entry] = {
     "ldgnet": _Entry(LDGNet, "LDGNet (model D): guidance and enhancement", _SUN),
     "ldgnet-b": _Entry(LDGNet, "LDGNet, model B: guidance alone", _SUN, {"ablation": "B"}),
     "ldgnet-c": _Entry(LDGNet, "LDGNet, model C: enhancement alone", _SUN, {"ablation": "C"}),
+    "ldgnet-near": _Entry(LDGNet, "LDGNet with dilation rates that fit the bottleneck", _SUN, {"rates": (1, 2, 3)}),
     "voxelmorph": _Entry(VoxelMorph, "VoxelMorph, model A of LDGNet's ablations", _VOXELMORPH),
     "pyramid-unet": _Entry(PyramidUNet, "Pyramid of wide U-Nets, after VIRNET of 2021", _HERING_2021),
 }

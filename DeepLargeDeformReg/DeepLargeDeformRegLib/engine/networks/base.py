@@ -118,7 +118,7 @@ class RegistrationNetwork(nn.Module, ABC):
 
     def parameters_of_level(self, level: int) -> Iterator[nn.Parameter]:
         """Parameters of one level, 0 being the coarsest."""
-        return self._level_module(level).parameters()
+        return self.level_module(level).parameters()
 
     def inherit_level(self, level: int) -> None:
         """Start a level from the weights and statistics of the next coarser one, as progressive training does.
@@ -127,13 +127,13 @@ class RegistrationNetwork(nn.Module, ABC):
         """
         if level < 1:
             raise ValueError("the coarsest level has no coarser one to inherit from")
-        source = self._level_module(level - 1).state_dict()
-        target = self._level_module(level).state_dict()
+        source = self.level_module(level - 1).state_dict()
+        target = self.level_module(level).state_dict()
         fitting = {key: value for key, value in source.items() if key in target and target[key].shape == value.shape}
-        self._level_module(level).load_state_dict(target | fitting)
+        self.level_module(level).load_state_dict(target | fitting)
 
-    def _level_module(self, level: int) -> nn.Module:
-        """The module that holds the weights of one level."""
+    def level_module(self, level: int) -> nn.Module:
+        """The module that holds the weights and statistics of one level, 0 being the coarsest."""
         if level != 0:
             raise IndexError(f"this network has one level; there is no level {level}")
         return self

@@ -94,9 +94,10 @@ class LapIRN(RegistrationNetwork):
 
     What the papers leave open or differ in:
 
-    - Bottleneck: at 1/4 of the level's resolution, by two convolutions of stride 2. The authors' published code has
-      one and hence 1/2: ``bottleneck_stride=2``. The embedding that is passed on is the decoder's at twice the
-      bottleneck's resolution, which is the bottleneck's resolution of the next level in either case.
+    - Bottleneck: at 1/2 of the level's resolution, by one convolution of stride 2, as in the authors' published code
+      (923 748 parameters for three levels). The text says 1/4, which is ``bottleneck_stride=4``. The embedding that
+      is passed on is the decoder's at twice the bottleneck's resolution, which is the bottleneck's resolution of the
+      next level in either case.
     - Width, five residual blocks with leaky ReLU 0.2 after each, convolutions without bias and the range of the field
       are those of the authors' code (``start_channel=7``, four times that wide; ``field_range=0.4``).
     - Image pyramid: averages of 2x2x2 voxels, which is trilinear interpolation at the coarse voxels' centers.
@@ -121,7 +122,7 @@ class LapIRN(RegistrationNetwork):
         levels: int = 3,
         start_channel: int = 7,
         residual_blocks: int = 5,
-        bottleneck_stride: int = 4,
+        bottleneck_stride: int = 2,
         diffeomorphic: bool = False,
         integration_steps: int = 7,
         field_range: float = 0.4,
@@ -155,7 +156,8 @@ class LapIRN(RegistrationNetwork):
         field.upsample(self._bottleneck_stride).convolve(3, times=2)
         return field.upsample(stride, linear=stride > 1).size
 
-    def _level_module(self, level: int) -> nn.Module:
+    def level_module(self, level: int) -> nn.Module:
+        """See the base class."""
         if not 0 <= level < self.levels:
             raise IndexError(f"there are {self.levels} levels, coarsest first; there is no level {level}")
         return self.nets[level]

@@ -14,6 +14,19 @@ from .blocks import ReceptiveField, activation
 from .voxelmorph import VoxelMorph
 
 
+def taps_inside(rate: int, shape: Sequence[int]) -> int:
+    """How many of the 27 taps of a 3x3x3 convolution read a voxel of a map at one place at least, the others padding.
+
+    Args:
+        rate: of dilation.
+        shape: voxels of the map along each axis.
+    """
+    count = 1
+    for length in shape:
+        count *= 3 if rate < length else 1
+    return count
+
+
 class Enhancement(nn.Module):
     """Large-deformation feature enhancement (section 2.2): parallel dilated convolutions, fused to the input's width.
 
@@ -66,6 +79,12 @@ class LDGNet(VoxelMorph):
     What the paper leaves open:
 
     - Filters, decoder and slope: those of VoxelMorph, its baseline (see :class:`VoxelMorph`).
+    - Dilation rates: the paper's 6, 12 and 18 come from two-dimensional segmentation, and its bottleneck is small. At
+      the paper's size of 160x192x224 it has 10x12x14 voxels: a tap of the kernel lies outside wherever its offset is
+      at least the length of the axis, so at rate 12 only 3 of 27 taps ever read a voxel (the middle one and two along
+      the longest axis) and at rate 18 one; at 48x64x48 (3x4x3 voxels) one at each rate, and the module is a
+      1x1x1 convolution. :func:`taps_inside` counts them. The module is kept as the paper has it; the variant
+      ``ldgnet-near`` has the rates 1, 2 and 3, which fit.
     - Guidance "at the skip connections": at all four, the one at full resolution included, where the encoder map is
       the image pair itself. ``guide_images=False`` leaves that one plain.
 

@@ -66,7 +66,8 @@ class MultilevelNetwork(RegistrationNetwork):
         assert isinstance(coarsest, UNet)
         return coarsest.extend(field).upsample(stride, linear=stride > 1).size
 
-    def _level_module(self, level: int) -> nn.Module:
+    def level_module(self, level: int) -> nn.Module:
+        """See the base class."""
         if not 0 <= level < self.levels:
             raise IndexError(f"there are {self.levels} levels, coarsest first; there is no level {level}")
         return self.nets[level]
