@@ -19,7 +19,7 @@ ALLOWED = {
     "core": {"resources"},
     "engine": {"core", "resources"},
     "report": {"core", "engine", "resources"},
-    "cohort": {"core", "engine", "report", "resources"},
+    "cohort": {"core", "engine", "report", "worker", "resources"},
     "cli": {"core", "engine", "report", "cohort", "resources"},
     "worker": {"core"},
     "scene": {"core", "resources"},

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .batch import batch
 from .demo import demo
 from .evaluate import evaluate
 from .models import models
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (register, warp, evaluate, models, networks, demo):
+for _command in (register, batch, warp, evaluate, models, networks, demo):
     app.command()(_command)
 
 

@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from ..cohort.run import CohortProgress
     from ..core.progress import Monitor, ProgressEvent
 
 _log = logging.getLogger("DeepLargeDeformReg")
@@ -80,6 +81,30 @@ class Terminal:
                     bar.update(task, completed=event.fraction, description=event.message or event.stage)
 
             yield Monitor(_logged(show))
+
+    @contextmanager
+    def cohort(self) -> Iterator[tuple[Callable[[CohortProgress], None], Callable[[str], None]]]:
+        """Listeners that show how a cohort goes: pairs done, their rate and the time left."""
+        if self.quiet:
+            yield (lambda now: _log.info("%s", _of_cohort(now))), (lambda text: _log.info("%s", text))
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=self._both()[1]) as bar:
+            task = bar.add_task("", total=None)
+
+            def listen(now: CohortProgress) -> None:
+                _log.info("%s", _of_cohort(now))
+                with _unbroken():
+                    bar.update(task, total=now.total, completed=now.resumed + now.done, description=_of_cohort(now))
+
+            def tell(text: str) -> None:
+                _log.info("%s", text)
+                with _unbroken():
+                    bar.console.print(text, markup=False)
+
+            yield listen, tell
 
     def _both(self) -> tuple[Console, Console]:
         if self._consoles is None:
@@ -160,6 +185,14 @@ def _logged(listener: Any) -> Any:
         listener(event)
 
     return listen
+
+
+def _of_cohort(now: CohortProgress) -> str:
+    """A cohort's progress in words."""
+    left = now.seconds_left or 0.0
+    rate = 3600 * now.done / now.seconds if now.seconds else 0.0
+    time_left = f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+    return f"{now.resumed + now.done} of {now.total}, {now.failed} failed, {rate:.0f} an hour, {time_left} left"
 
 
 def _tell_as_json(event: ProgressEvent) -> None:

@@ -1,0 +1,67 @@
+"""Workers of a Dask cluster: the same jobs on many machines that share a file system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..core.errors import BadInputError, RegistrationError
+from .local import Outcome, Task
+
+RETRIES = 1
+
+
+def run_on_scheduler(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
+    """Outcomes of the tasks, as they end, of the workers of a Dask scheduler.
+
+    Only the job's JSON and the metrics travel; scans and results stay on the file system, which all workers see under
+    the same paths. Workers should have one thread for tasks (``dask worker --nthreads 1``). A worker that dies costs
+    its pair a retry.
+
+    Args:
+        tasks: pairs to register.
+        address: of the scheduler, ``tcp://host:8786`` for example.
+
+    Raises:
+        BadInputError: if Dask is not installed or there is no scheduler.
+    """
+    try:
+        from distributed import Client, KilledWorker, as_completed
+    except ImportError as error:
+        raise BadInputError(
+            "Dask is not installed; install DeepLargeDeformReg[cluster], or leave the scheduler out.", str(error)
+        ) from error
+    try:
+        client = Client(address, timeout=20)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BadInputError(f"There is no Dask scheduler at {address}; check the address.", str(error)) from error
+    with client:
+        futures = {
+            client.submit(register_pair, task.payload, key=f"{task.name}-{time.time_ns()}", retries=RETRIES): task
+            for task in tasks
+        }
+        for future in as_completed(list(futures)):
+            task = futures.pop(future)
+            failure = future.exception()
+            if failure is None:
+                yield Outcome(task, **future.result())
+            elif isinstance(failure, KilledWorker):
+                text = "Its process ended unexpectedly on several workers; most likely the memory was too small."
+                yield Outcome(task, 0.0, error=text, kind="worker_killed")
+            else:
+                yield Outcome(task, 0.0, error=f"{type(failure).__name__}: {failure}", kind="failed")
+            future.release()
+
+
+def register_pair(payload: dict[str, Any]) -> dict[str, Any]:
+    """Register one pair in this process: what an :class:`~.local.Outcome` holds beside its task."""
+    from ..engine.job import RegistrationJob, run_job
+    from ..report import write_report
+
+    started = time.monotonic()
+    try:
+        metrics = run_job(RegistrationJob.from_json(payload), write_report=write_report)
+    except RegistrationError as error:
+        return {"seconds": time.monotonic() - started, "error": error.message, "kind": error.kind}
+    return {"seconds": time.monotonic() - started, "metrics": metrics}

@@ -1,0 +1,139 @@
+"""Numbers of a cohort: a row a pair, and what is said of all of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from ..core.metrics import catalog
+
+STRUCTURE_MEASURES = ("dice", "asd_mm", "hd95_mm", "hd_mm")
+_DEFORMATION = ("fold_percent", "sdlogj", "min", "max", "std")
+# Where the catalog has a measure that has another name here.
+_PATHS = {"tre_p75_mm": "tre_mm.p75", "tre_max_mm": "tre_mm.max", "local_ncc": "similarity.local_ncc"}
+_SEVERITY = {"reject": 0, "look": 1, "accept": 2}
+STATISTICS = ("n", "mean", "std", "min", "p25", "p50", "p75", "p95", "max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One pair in the cohort's tables.
+
+    Args:
+        name: of the pair.
+        values: by measure; ``before: ...`` as loaded, ``dice`` the mean of the structures, ``dice: liver`` of one.
+        verdict: key of the level; None without a result.
+        error: why there is no result.
+        seconds: that the registration took, by the clock.
+    """
+
+    name: str
+    values: Mapping[str, float] = field(default_factory=dict)
+    verdict: str | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+def row_of(name: str, metrics: Mapping[str, Any], seconds: float) -> Row:
+    """Row of a pair from its metrics.json."""
+    verdict = metrics.get("verdict", {}).get("level")
+    return Row(name=name, values=case_values(metrics), verdict=verdict, seconds=seconds)
+
+
+def case_values(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Measures of one registration; those that are not defined are left out.
+
+    A structure that left the fixed scan's view altogether has Dice 0 and no distances.
+    """
+    values: dict[str, float] = {}
+    for when, prefix in (("after", ""), ("before", "before: ")):
+        for key in STRUCTURE_MEASURES:
+            found = {name: entry[when] for name, entry in metrics.get(key, {}).items() if entry[when] is not None}
+            values |= {f"{prefix}{key}": fmean(found.values())} if found else {}
+            values |= {f"{prefix}{key}: {name}": value for name, value in found.items()}
+        errors = metrics.get("tre_mm", {}).get(when, {})
+        if errors:
+            values[f"{prefix}tre_mm"] = errors["mean"]
+            values |= {f"{prefix}tre_{key}_mm": errors[key] for key in ("p75", "max") if errors.get(key) is not None}
+        alike = metrics.get("similarity", {}).get("local_ncc", {}).get(when)
+        values |= {f"{prefix}local_ncc": alike} if alike is not None else {}
+    jacobian = metrics["jacobian"]
+    values |= {f"jacobian.{key}": jacobian[key] for key in _DEFORMATION if jacobian.get(key) is not None}
+    for key in ("inverse_consistency_mm", "uncertainty_mm"):
+        value = metrics.get(key, {}).get("p95")
+        values |= {f"{key}.p95": value} if value is not None else {}
+    return values
+
+
+def title_of(measure: str) -> str:
+    """Name of a measure for people, with its unit, from the catalog."""
+    key, _, structure = measure.removeprefix("before: ").partition(": ")
+    entry = catalog().get(_PATHS.get(key, key))
+    title = entry.heading if entry is not None else key
+    title = f"{title}, {structure}" if structure else title
+    return f"{title}, as loaded" if measure.startswith("before: ") else title
+
+
+def text_of(measure: str, value: float | None) -> str:
+    """A value with the digits of its measure."""
+    if value is None:
+        return ""
+    key = measure.removeprefix("before: ").partition(": ")[0]
+    entry = catalog().get(_PATHS.get(key, key))
+    return entry.text(value) if entry is not None else f"{value:.4g}"
+
+
+def worst_first(rows: Iterable[Row]) -> list[Row]:
+    """Failed pairs, then rejected ones, then those to look at; in each the lowest Dice or the largest error first."""
+
+    def badness(row: Row) -> tuple[int, float, str]:
+        rank = -1 if row.error is not None else _SEVERITY.get(row.verdict or "", 3)
+        dice, error = row.values.get("dice"), row.values.get("tre_mm")
+        alike = row.values.get("local_ncc", 0.0)
+        return rank, -error if error is not None else dice if dice is not None else alike, row.name
+
+    return sorted(rows, key=badness)
+
+
+def measures(rows: Iterable[Row]) -> list[str]:
+    """All measures that any of the rows has."""
+    return list(dict.fromkeys(name for row in rows for name in row.values))
+
+
+def summarize(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Of each measure :data:`STATISTICS` over the rows that have it; the standard deviation is the population's."""
+    table = {}
+    for name in measures(rows):
+        values = np.array([row.values[name] for row in rows if name in row.values], dtype=np.float64)
+        entry = {"n": float(values.size), "mean": float(values.mean()), "std": float(values.std())}
+        entry |= {"min": float(values.min()), "max": float(values.max())}
+        table[name] = entry | {f"p{q}": float(np.percentile(values, q)) for q in (25, 50, 75, 95)}
+    return table
+
+
+def cases_csv(rows: Sequence[Row]) -> str:
+    """A line a pair, all digits. How long each took is not in it: two runs of one cohort give the same table."""
+    names = measures(rows)
+    lines: list[list[Any]] = [["name", "verdict", "error", *names]]
+    lines += [[row.name, row.verdict, row.error, *(row.values.get(name) for name in names)] for row in rows]
+    return comma_separated(lines)
+
+
+def summary_csv(rows: Sequence[Row]) -> str:
+    """A line a measure."""
+    table = summarize(rows)
+    lines = [[name, *(entry[key] for key in STATISTICS)] for name, entry in table.items()]
+    return comma_separated([["measure", *STATISTICS], *lines])
+
+
+def comma_separated(lines: Iterable[Sequence[Any]]) -> str:
+    """CSV; None becomes an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
