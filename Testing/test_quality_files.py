@@ -60,17 +60,17 @@ def written(sample_case: Path, tmp_path_factory: pytest.TempPathFactory) -> Writ
         metrics=str(folder / "metrics.json"),
         report=str(folder / "report.html"),
     )
-    seen: list[DisplacementField | None] = []
+    runs: list[DisplacementField | None] = []
     find_backward = pipeline._backward
 
     def watched(*arguments: Any) -> DisplacementField | None:
-        seen.append(find_backward(*arguments))
-        return seen[-1]
+        runs.append(find_backward(*arguments))
+        return runs[-1]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "_backward", watched)
         run_job(job, write_report=write_report)
-    (backward,) = seen
+    (backward,) = runs
     assert backward is not None
     forward = fields.to_field(fields.read_transform(folder / "transform.nrrd"), files.read_volume(job.fixed).grid)
     numbers = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

@@ -367,12 +367,12 @@ def test_fraction_never_decreases_and_garbage_is_kept_for_the_log() -> None:
         stage.worker.say(protocol.Progress(job=job, stage="refine", fraction=fraction))
     assert [value for name, value in stage.events if name == "progress"] == [0.2, 0.5, 0.6]
     stage.worker.log(b"terminate called\n")
-    seen: list[WorkerError] = []
-    stage.client.callbacks.on_error = lambda _, error: seen.append(error)
+    errors: list[WorkerError] = []
+    stage.client.callbacks.on_error = lambda _, error: errors.append(error)
     stage.worker.say(protocol.Accepted(job))
     stage.worker.exit(-6, True)
-    assert seen[0].kind == "worker_crashed"
-    assert "terminate called" in seen[0].detail
+    assert errors[0].kind == "worker_crashed"
+    assert "terminate called" in errors[0].detail
 
 
 def test_shutdown_ends_jobs_as_cancelled_and_kills_who_stays() -> None:

@@ -27,8 +27,8 @@ class Preset:
             percentile, scaled to 0..1, for scans without a standard unit. The first one is also used for refinement.
         linear: kind of linear pre-alignment.
         spacing_mm: working resolution of search and refinement.
-        model: model card that gives the start, if it is installed.
-        search: exhaustive searches for a start where no network gives one, coarse to fine; none if empty.
+        model: model card of the network that gives the initial field, if it is installed.
+        search: exhaustive searches for an initial field where no network gives one, coarse to fine; none if empty.
         refinement: instance optimization.
         network_search: searches for what the network's field leaves; none if empty.
         network_refined: False leaves a network's field as it is unless refinement is asked for or there is guidance:
@@ -60,7 +60,7 @@ SOFT_TISSUE_WINDOW = (-150.0, 250.0)
 
 # Cells of 4, 3 and 2 voxels; at 1.75 mm the three reach 28 + 16 + 7 mm in each direction.
 GLOBAL_SEARCH = (SearchLevel(4, 4), SearchLevel(3, 3), SearchLevel(2, 2))
-# Little diffusion lets organs slide past each other; the volume change barrier keeps the field from folding instead.
+# Little diffusion lets structures slide past each other; the barrier on the volume change keeps them from folding.
 LARGE_DEFORMATION = RefinementPlan(
     levels=(RefinementLevel(4, 30, 1.0), RefinementLevel(2, 60, 1.0)),
     diffusion=0.03,

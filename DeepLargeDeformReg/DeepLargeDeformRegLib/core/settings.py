@@ -19,13 +19,13 @@ class RegistrationSettings:
     Args:
         preset: name of a preset in :mod:`presets`.
         model: name of a model card; None takes the preset's model, ``"none"`` runs without a network.
-        refine: instance optimization after the start; None takes the preset's choice.
+        refine: instance optimization of the initial field; None takes the preset's choice.
         fold_free: repair the field until det J > 0 at every voxel of the output grid; what folds is no anatomy.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         prealign: linear pre-alignment: ``"auto"`` (the preset's), ``"none"``, ``"translation"``, ``"rigid"`` or
             ``"affine"``.
-        guide_with_segmentations: let the segmentations, if given, guide pre-alignment and refinement.
-        guide_with_landmarks: let the landmarks, if given, guide refinement; they then no longer measure it.
+        guide_with_segmentations: let the segmentations, if there are any, guide pre-alignment and refinement.
+        guide_with_landmarks: let the landmarks, if there are any, guide refinement; they then no longer measure it.
         output_spacing_mm: spacing of the transform's grid; None writes it on the fixed grid.
         iterations: steps of each refinement level; None takes the preset's.
         regularity: factor on the preset's regularity weights; larger is smoother.

@@ -45,8 +45,8 @@ def evaluate(
         monitor: progress and cancellation.
     """
     warped = warp_scan(pair.moving, field, pair.fixed.grid)
-    given = metrics.MeasureInput(field=field, pair=pair, warped=warped, backward=backward)
-    measured = metrics.measure(given, monitor)
+    measurable = metrics.MeasureInput(field=field, pair=pair, warped=warped, backward=backward)
+    measured = metrics.measure(measurable, monitor)
     return Evaluation(
         pair=pair,
         field=field,

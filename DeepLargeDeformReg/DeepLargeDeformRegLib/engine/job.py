@@ -48,7 +48,7 @@ class ReportWriter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RegistrationJob:
-    """Files of a registration; inputs that are None were not given, outputs that are None are not written."""
+    """Files of a registration; inputs that are None are not there, outputs that are None are not written."""
 
     fixed: str
     moving: str
@@ -243,7 +243,7 @@ def _is_needed(entry: dataclasses.Field[Any]) -> bool:
 def _check_outputs(job: RegistrationJob) -> None:
     check_job_files(job)
     if job.output_segmentation and not job.moving_segmentation:
-        raise BadInputError("A propagated segmentation was asked for, but no moving segmentation was given.")
+        raise BadInputError("A propagated segmentation was asked for, but there is no moving segmentation.")
 
 
 def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> RegistrationRequest:
@@ -307,7 +307,7 @@ def _landmarks(
     if not job.fixed_landmarks and not job.moving_landmarks:
         return None
     if not job.fixed_landmarks or not job.moving_landmarks:
-        raise BadInputError("Landmarks are needed in both scans; only one of the two files was given.")
+        raise BadInputError("Landmarks are needed in both scans; only one of the two files is named.")
     with reading("landmarks", job.fixed_landmarks, "fixed"):
         fixed = files.read_landmarks(job.fixed_landmarks, fixed_grid)
     with reading("landmarks", job.moving_landmarks, "moving"):

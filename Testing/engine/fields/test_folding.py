@@ -46,15 +46,15 @@ def _mirrored_ball() -> DisplacementField:
     """Inside a ball left and right are exchanged."""
     x, y, z = _indices()
     inside = ((x - 20) ** 2 + (y - 18) ** 2 + (z - 15) ** 2 < 64).float()
-    still = torch.zeros_like(x)
-    return _of(torch.stack((2 * (20 - x) * inside, still, still)))
+    zero = torch.zeros_like(x)
+    return _of(torch.stack((2 * (20 - x) * inside, zero, zero)))
 
 
 def _collision() -> DisplacementField:
     """Two halves run into each other by ten voxels."""
     x, _, _ = _indices()
-    still = torch.zeros_like(x)
-    return _of(torch.stack((torch.where(x < 20, 5.0, -5.0), still, still)))
+    zero = torch.zeros_like(x)
+    return _of(torch.stack((torch.where(x < 20, 5.0, -5.0), zero, zero)))
 
 
 def _oblique_slip() -> DisplacementField:

@@ -189,13 +189,13 @@ def test_inverse_consistency_of_maps_that_are_known() -> None:
 
 def test_similarity_knows_no_gain_and_sees_a_shift(lungs: Pair) -> None:
     grid = lungs.fixed.grid
-    still = fields.identity(grid)
+    identity = fields.identity(grid)
     inverted = Volume(-3.0 * lungs.fixed.array + 100.0, grid)
-    assert metrics.scan_similarity(lungs.fixed, inverted, still).local_ncc == pytest.approx(1.0, abs=1e-3)
+    assert metrics.scan_similarity(lungs.fixed, inverted, identity).local_ncc == pytest.approx(1.0, abs=1e-3)
     matrix = np.eye(4)
     matrix[2, 3] = 12.0
     moved = metrics.scan_similarity(lungs.fixed, lungs.fixed, fields.from_affine(matrix, grid))
-    same = metrics.scan_similarity(lungs.fixed, lungs.fixed, still)
+    same = metrics.scan_similarity(lungs.fixed, lungs.fixed, identity)
     assert moved.local_ncc is not None
     assert moved.local_ncc < 0.6
     assert moved.mutual_information is not None

@@ -21,17 +21,17 @@ def test_three_levels_each_with_five_residual_blocks_at_half():
     network = build("lapirn")
     assert network.strides == (4, 2, 1)
     assert all(sum(isinstance(part, ResidualBlock) for part in net.modules()) == 5 for net in network.nets)
-    seen = trace(network, size)
+    traced = trace(network, size)
     for level, stride in enumerate((4, 2, 1)):
-        assert seen.outputs[f"nets.{level}.encoder"] == tuple(n // stride for n in size)
-        assert seen.outputs[f"nets.{level}.residual"] == tuple(n // stride // 2 for n in size)
-        assert seen.outputs[f"nets.{level}.head"] == tuple(n // stride for n in size)
-        assert seen.channels[f"nets.{level}.residual"] == 28
+        assert traced.outputs[f"nets.{level}.encoder"] == tuple(n // stride for n in size)
+        assert traced.outputs[f"nets.{level}.residual"] == tuple(n // stride // 2 for n in size)
+        assert traced.outputs[f"nets.{level}.head"] == tuple(n // stride for n in size)
+        assert traced.channels[f"nets.{level}.residual"] == 28
 
 
 def test_bottleneck_of_the_text():
-    seen = trace(build("lapirn", bottleneck_stride=4), (64, 64, 64))
-    assert seen.outputs["nets.2.residual"] == (16, 16, 16)
+    traced = trace(build("lapirn", bottleneck_stride=4), (64, 64, 64))
+    assert traced.outputs["nets.2.residual"] == (16, 16, 16)
 
 
 def test_as_many_parameters_as_the_published_code():
@@ -109,23 +109,23 @@ def _force(network, value: float):
 
 
 def _calls(network, fixed, moving):
-    seen = []
+    traced = []
     for net in network.nets:
-        net.register_forward_hook(lambda module, inputs, output: seen.append((inputs, output)) and None)
+        net.register_forward_hook(lambda module, inputs, output: traced.append((inputs, output)) and None)
     with torch.inference_mode():
         output = network.forward_levels(fixed, moving)
-    return seen, output
+    return traced, output
 
 
 def test_inputs_of_each_level_and_addition_of_fields():
     network = make("lapirn")
     _force(network, 0.1)
     fixed, moving = torch.rand(CUBE), torch.rand(CUBE)
-    seen, output = _calls(network, fixed, moving)
+    traced, output = _calls(network, fixed, moving)
     share = 0.4 * 0.1 / 1.1  # of half the extent, by every level
-    (first, _), _ = seen[0]
+    (first, _), _ = traced[0]
     torch.testing.assert_close(first, torch.cat((pool_average(fixed, 4), pool_average(moving, 4)), dim=1))
-    (second, _), _ = seen[1]
+    (second, _), _ = traced[1]
     assert second.shape[1] == 2 + 3
     shift = torch.zeros(1, 3, 16, 16, 16)
     shift[:, 0] = share * 8
@@ -143,12 +143,12 @@ def test_embedding_of_the_coarser_level_is_added_before_the_residual_blocks():
     for net in network.nets:
         net.down.register_forward_hook(lambda module, inputs, output: entering.append(output) and None)
         net.residual.register_forward_hook(lambda module, inputs, output: entering.append(inputs[0]) and None)
-    seen, _ = _calls(network, torch.rand(CUBE), torch.rand(CUBE))
-    embeddings = [output[1] for _, output in seen]
-    assert seen[0][0][1] is None
+    traced, _ = _calls(network, torch.rand(CUBE), torch.rand(CUBE))
+    embeddings = [output[1] for _, output in traced]
+    assert traced[0][0][1] is None
     torch.testing.assert_close(entering[1], entering[0])
     for level in (1, 2):
-        assert seen[level][0][1] is embeddings[level - 1]
+        assert traced[level][0][1] is embeddings[level - 1]
         torch.testing.assert_close(entering[2 * level + 1], entering[2 * level] + embeddings[level - 1])
 
 

@@ -20,15 +20,15 @@ def test_four_convolutions_of_stride_two_to_a_sixteenth(name):
         assert (block.c.kernel_size, block.c.stride, block.c.padding) == ((3, 3, 3), (2, 2, 2), (1, 1, 1))
         assert isinstance(block.a, nn.LeakyReLU)
         assert block.a.negative_slope == 0.2
-    seen = trace(network, (160, 192, 224))
-    assert [seen.outputs[f"encoder.{i}"] for i in range(4)] == [
+    traced = trace(network, (160, 192, 224))
+    assert [traced.outputs[f"encoder.{i}"] for i in range(4)] == [
         (80, 96, 112),
         (40, 48, 56),
         (20, 24, 28),
         (10, 12, 14),
     ]
-    assert seen.outputs["bottleneck"] == (10, 12, 14)
-    assert seen.field == (160, 192, 224)
+    assert traced.outputs["bottleneck"] == (10, 12, 14)
+    assert traced.field == (160, 192, 224)
 
 
 @pytest.mark.parametrize(

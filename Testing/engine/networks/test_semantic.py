@@ -18,20 +18,20 @@ COARSE = {"a": (9, 7, 4), "b": (6, 5, 8)}
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["semantic", "semantic-no-skip"])
 def test_resolutions_of_the_paper(name, size):
-    seen = trace(build(name), size)
+    traced = trace(build(name), size)
     for net in ("nets.0", "nets.1"):
-        assert seen.outputs[f"{net}.down.2"] == BOTTLENECK[SIZES[size]]
-        assert seen.outputs[f"{net}.head"] == HALF[SIZES[size]]
-    assert seen.outputs["features.classify"] == HALF[SIZES[size]]
-    assert seen.field == size
+        assert traced.outputs[f"{net}.down.2"] == BOTTLENECK[SIZES[size]]
+        assert traced.outputs[f"{net}.head"] == HALF[SIZES[size]]
+    assert traced.outputs["features.classify"] == HALF[SIZES[size]]
+    assert traced.field == size
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_resolutions_of_ha2020(size):
-    seen = trace(build("ha2020"), size)
-    assert seen.outputs["nets.0.head"] == COARSE[SIZES[size]]
-    assert seen.outputs["nets.1.head"] == COARSE[SIZES[size]]
-    assert seen.field == size
+    traced = trace(build("ha2020"), size)
+    assert traced.outputs["nets.0.head"] == COARSE[SIZES[size]]
+    assert traced.outputs["nets.1.head"] == COARSE[SIZES[size]]
+    assert traced.field == size
 
 
 def test_odd_slices_can_be_kept():
@@ -68,22 +68,22 @@ def test_registration_networks(name, down, up):
 
 def test_one_feature_network_serves_both_images():
     network = make("semantic")
-    seen = []
-    network.features.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    traced = []
+    network.features.register_forward_hook(lambda module, inputs, output: traced.append(inputs[0]))
     fixed, moving = torch.rand(1, 1, 32, 32, 32), torch.rand(1, 1, 32, 32, 32)
     network(fixed, moving)
-    assert [x.data_ptr() for x in seen] == [fixed.data_ptr(), moving.data_ptr()]
+    assert [x.data_ptr() for x in traced] == [fixed.data_ptr(), moving.data_ptr()]
 
 
 def _inputs(network: nn.Module, fixed: torch.Tensor, moving: torch.Tensor) -> list[list[torch.Tensor]]:
     """What the three encoder levels of the two registration networks get, for given images."""
-    seen: list[list[torch.Tensor]] = [[], []]
+    traced: list[list[torch.Tensor]] = [[], []]
     for index, net in enumerate(network.nets):
         for block in net.down:
-            block.register_forward_hook(lambda module, inputs, output, i=index: seen[i].append(inputs[0]) and None)
+            block.register_forward_hook(lambda module, inputs, output, i=index: traced[i].append(inputs[0]) and None)
     with torch.inference_mode():
         network(fixed, moving)
-    return seen
+    return traced
 
 
 def test_transferred_features_reach_every_encoder_level_of_both_networks():

@@ -42,11 +42,11 @@ def test_levels_and_resolutions(name, strides):
     network = build(name)
     assert network.strides == strides
     assert network.levels == len(strides)
-    seen = trace(network, size)
+    traced = trace(network, size)
     for level, stride in enumerate(strides):
-        assert seen.outputs[f"nets.{level}.head"] == tuple(n // stride for n in size)
-        assert seen.outputs[f"nets.{level}.enc.2"] == tuple(n // stride // 4 for n in size)
-    assert seen.field == size
+        assert traced.outputs[f"nets.{level}.head"] == tuple(n // stride for n in size)
+        assert traced.outputs[f"nets.{level}.enc.2"] == tuple(n // stride // 4 for n in size)
+    assert traced.field == size
 
 
 def test_any_number_of_levels():
@@ -65,12 +65,12 @@ def _force(network, shifts):
 
 
 def _level_inputs(network, fixed, moving):
-    seen = []
+    traced = []
     for net in network.nets:
-        net.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]) and None)
+        net.register_forward_hook(lambda module, inputs, output: traced.append(inputs[0]) and None)
     with torch.inference_mode():
         field = network(fixed, moving)
-    return seen, field
+    return traced, field
 
 
 def test_constant_fields_add_up_in_voxels_of_the_input():

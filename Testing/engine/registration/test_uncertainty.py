@@ -48,9 +48,9 @@ def test_disagreement_is_the_distance_from_the_mean() -> None:
     shift = torch.zeros(1, 3, *GRID.shape)
     shift[:, 1] = 6.0
     moved = DisplacementField(shift, GRID)
-    still = fields.identity(GRID)
-    assert float(disagreement([still, still]).max()) == 0.0
-    spread = disagreement([still, moved])
+    identity = fields.identity(GRID)
+    assert float(disagreement([identity, identity]).max()) == 0.0
+    spread = disagreement([identity, moved])
     assert tuple(spread.shape) == (1, 1, *GRID.shape)
     assert spread.unique().tolist() == pytest.approx([3.0])
 
@@ -63,13 +63,13 @@ def _noise(seed: int, width: float) -> torch.Tensor:
 def test_the_expected_error_follows_the_law() -> None:
     """Equal scans under a translation differ and bend least; with another solution, its distance comes in square."""
     image = _noise(0, 1.5)
-    still = fields.identity(GRID)
+    identity = fields.identity(GRID)
     shift = DisplacementField(torch.full((1, 3, *GRID.shape), 2.0), GRID)
     least = Evidence.of(image, image, shift).expected_error()
     assert least.unique().numel() == 1
     bent = Evidence.of(image, image, _wave(1.5)).expected_error()
     assert float(bent.min()) > float(least.max())
-    apart = Evidence.of(image, image, still, [still, shift]).expected_error()
+    apart = Evidence.of(image, image, identity, [identity, shift]).expected_error()
     assert float(apart.max()) == pytest.approx((float(least.max()) ** 2 + 3.0) ** 0.5)
 
 

@@ -50,7 +50,7 @@ class Deformed:
 
     Args:
         field: in mm, on the CPU, linear part not included.
-        origin: where it started from.
+        origin: which initial field was refined: a network's name, or one of those of ``solve.py``.
         steps: refinement steps of each level.
         seconds: per stage.
         evidence: what tells where the field errs, on its grid; None unless the plan asks for it.

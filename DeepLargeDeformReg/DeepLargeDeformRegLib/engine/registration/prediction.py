@@ -1,4 +1,4 @@
-"""What a network sees of two scans, and its field between them."""
+"""The network's input of two scans, and its field between them."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def network_grid(region: ImageGrid, card: ModelCard, voxels: ImageGrid) -> Image
 
 def warnings_of_sight(region: ImageGrid, card: ModelCard) -> list[str]:
     """What a user must know of a working region that is larger than the network's grid; nothing if it is not."""
-    seen = np.array(network_grid(region, card, region).extent)
-    share = float(np.prod(np.minimum(seen / np.ptp(region.corners, axis=0).clip(1e-6), 1.0)))
+    covered = np.array(network_grid(region, card, region).extent)
+    share = float(np.prod(np.minimum(covered / np.ptp(region.corners, axis=0).clip(1e-6), 1.0)))
     if share > 0.98:
         return []
     return [

@@ -46,13 +46,13 @@ Term = Callable[[DisplacementField], Tensor]
 
 
 def refine(
-    pair: AlignedPair, start: DisplacementField, plan: RefinementPlan, monitor: Monitor | None = None
+    pair: AlignedPair, initial: DisplacementField, plan: RefinementPlan, monitor: Monitor | None = None
 ) -> Refined:
-    """Minimize the plan's objective, level by level, from a starting field.
+    """Minimize the plan's objective, level by level, from an initial field.
 
     Args:
         pair: linearly aligned scans on a working grid.
-        start: field in mm on any grid.
+        initial: field in mm on any grid.
         plan: levels, terms and weights.
         monitor: progress and cancellation.
 
@@ -64,7 +64,7 @@ def refine(
     monitor.check()
     supervision = _supervision(pair, plan)
     monitor.check()
-    current, history, taken = start, [], []
+    current, history, taken = initial, [], []
     total = sum(level.steps for level in plan.levels)
     done = 0
     for number, level in enumerate(plan.levels):
@@ -82,13 +82,13 @@ def refine(
 
 def _optimize(
     lattice: ImageGrid,
-    start: DisplacementField,
+    initial: DisplacementField,
     level: RefinementLevel,
     spline: _Spline,
     terms: list[Term],
     monitor: Monitor,
 ) -> tuple[DisplacementField, list[float]]:
-    nodes = fields.resample(start, lattice).displacement.detach().clone().requires_grad_(True)
+    nodes = fields.resample(initial, lattice).displacement.detach().clone().requires_grad_(True)
     optimizer = torch.optim.Adam([nodes], lr=level.rate_mm)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, level.steps)
     values: list[float] = []

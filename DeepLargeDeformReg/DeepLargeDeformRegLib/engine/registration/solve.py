@@ -32,7 +32,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Field on its own lattice, mm; where it started from; refinement steps of each level; seconds of each stage."""
+    """Field on its own lattice, mm; which initial field it refines; steps of each level; seconds of each stage."""
 
     field: DisplacementField
     origin: str

@@ -60,7 +60,7 @@ class Evidence:
 
         Args:
             fixed: fixed scan ``(1, 1, D, H, W)`` on the field's grid.
-            warped: moving scan seen through the field, likewise.
+            warped: moving scan warped by the field, likewise.
             field: the map, mm.
             solutions: independent ones on the same grid, such as a run and the inverse of the one in the other
                 direction, if there are several.
@@ -94,8 +94,8 @@ class Evidence:
 def disagreement(solutions: Sequence[DisplacementField]) -> Tensor:
     """How far solutions on one grid lie apart: root mean square distance from their mean, mm, ``(1, 1, D, H, W)``.
 
-    Where the images determine the map, runs with another direction, another start and other features end at the
-    same place; where they do not, each ends elsewhere.
+    Where the images determine the map, runs with another direction, initial field or features end at the same
+    place; where they do not, each ends elsewhere.
     """
     stack = torch.cat([solution.displacement for solution in solutions])
     deviation = stack - stack.mean(dim=0, keepdim=True)
