@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..core.presets import PRESETS
+
 SCANS = ".nrrd .nii .nii.gz .mha .mhd or a DICOM folder (FOLDER#2: its second series)"
 LABELS = ".nrrd .seg.nrrd .nii .nii.gz .mha"
 POINTS = ".mrk.json, .fcsv, .csv (LPS mm) or a point file of elastix"
@@ -38,7 +40,7 @@ Match = Annotated[
     ),
 ]
 
-Preset = Annotated[str, typer.Option(help="How to register: lung-ct, liver-ct, mr-hippocampus or any.")]
+Preset = Annotated[str, typer.Option(help=f"How to register: {', '.join(PRESETS)}.")]
 Model = Annotated[str | None, option("Name of a model (see the command models), or none; the preset's by default.")]
 Refine = Annotated[
     bool | None,
