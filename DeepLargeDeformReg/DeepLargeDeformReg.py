@@ -312,7 +312,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 self.progress.log(run.error.detail)
         else:
             self.progress.idle(_("{name} is done.").format(name=run.result.name))
-            for warning in run.result.metrics.get("warnings", ()):
+            for warning in run.result.metrics.warnings:
                 self.progress.log(str(warning))
             self.results.refresh(newest=True)
             self.results.show_view("fade", fit=True)

@@ -14,13 +14,21 @@ FULL = Metrics(
     deformation=measures.DeformationMetrics(
         jacobian=measures.JacobianStatistics(min=-0.5, max=2.0, fold_percent=0.1),
         jacobian_in_mask=measures.JacobianStatistics(min=0.4),
+        displacement_mm=Spread(mean=1.0, p95=2.0, max=3.0),
         folds=(measures.Fold(volume_mm3=8.0, worst=-0.5, point_lps=(1.0, 2.0, 3.0), structure="liver"),),
         fold_count=1,
         inverse_consistency_mm=measures.ConsistencyMetrics(mean=0.1, p95=0.2, max=0.3, source="backward run"),
         round_trip_before_mm=0.25,
     ),
     structures={
-        "liver": StructureMetrics(dice=Change(before=0.5, after=0.9), volume_change_percent=-3.0),
+        "liver": StructureMetrics(
+            dice=Change(before=0.5, after=0.9),
+            asd_mm=Change(before=9.0, after=1.0),
+            hd95_mm=Change(after=2.0),
+            hd_mm=Change(after=3.0),
+            volume_ml=measures.Volumes(fixed=1.0, moving=2.0, warped=1.5),
+            volume_change_percent=-3.0,
+        ),
         "spleen": StructureMetrics(dice=Change(before=None, after=0.8)),
     },
     landmarks=measures.LandmarkMetrics(

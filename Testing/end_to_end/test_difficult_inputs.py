@@ -168,7 +168,7 @@ def test_segmentations_with_another_geometry(small: Small) -> None:
     found = slicer.util.arrayFromSegmentBinaryLabelmap(propagated, identifier, small.fixed)
     assert expected.sum() > 1000
     assert (found == expected)[~undecided].all()
-    assert run.result.metrics["dice"]["lung"]["after"] > 0.9
+    assert run.result.metrics.structures["lung"].dice.after > 0.9
 
 
 def test_empty_segment_is_named_and_the_rest_is_used(small: Small) -> None:
@@ -181,7 +181,7 @@ def test_empty_segment_is_named_and_the_rest_is_used(small: Small) -> None:
     cases.select(small.widget, nodes)
     run = small.register()
     assert run.error is None, run.error
-    assert list(run.result.metrics["dice"]) == ["air"]
+    assert list(run.result.metrics.structures) == ["air"]
     assert "nothing of fixed segments has no voxel" in small.widget.ui.logText.plainText
 
 
@@ -233,11 +233,11 @@ def test_both_directions_and_uncertainty_by_script(small: Small) -> None:
         wanted={"maps", "parts", "warped"},
         progress=lambda stage, fraction, message, seconds: said.append((stage, fraction)),
     )
-    assert result.metrics["inverse_consistency_mm"]["source"] == "backward run"
+    assert result.metrics.deformation.inverse_consistency_mm.source == "backward run"
     uncertainty = slicer.util.arrayFromVolume(result.get("uncertainty_mm"))
     # The numbers leave out what the moving scan does not show.
-    assert uncertainty.max() >= 0.95 * result.metrics["uncertainty_mm"]["max"]
-    assert uncertainty.mean() == pytest.approx(result.metrics["uncertainty_mm"]["mean"], rel=0.5)
+    assert uncertainty.max() >= 0.95 * result.metrics.uncertainty_mm.max
+    assert uncertainty.mean() == pytest.approx(result.metrics.uncertainty_mm.mean, rel=0.5)
     assert result.get("linear").GetParentTransformNode() is result.get("deformable")
     assert result.get("table") is result.get("report") is None
     assert result.get_all("charts") == []

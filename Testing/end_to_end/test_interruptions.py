@@ -133,7 +133,7 @@ def test_segmentation_removed_while_running(small: Small) -> None:
     cases.select(small.widget, nodes)
     run = at_stage(small, "refine", lambda: [slicer.mrmlScene.RemoveNode(node) for node in nodes.values()])
     assert run.error is None, run.error
-    (name,) = run.result.metrics["dice"]
+    (name,) = run.result.metrics.structures
     assert name == "air"
     assert run.result.get("segmentation").GetSegmentation().GetNumberOfSegments() == 1
     assert run.result.get("moving_segmentation") is None

@@ -73,13 +73,13 @@ def test_table_holds_the_numbers_of_the_engine(outcome: Outcome) -> None:
         for structure, values in outcome.metrics[key].items():
             shown = rows[(title, structure)]
             for text, value in zip(shown, (values["before"], values["after"]), strict=True):
-                assert (text == "") if value is None else (float(text) == pytest.approx(value, rel=1e-3)), title
+                assert (text == "") if value is None else (float(text) == pytest.approx(value, abs=6e-3)), title
                 compared += value is not None
     if outcome.case.landmarks is not None:
-        for key, title in (("mean", "TRE, mean"), ("max", "TRE, largest")):
+        for key, title in (("mean", "Landmark error, mean"), ("max", "Landmark error, largest")):
             before, after = (float(text) for text in rows[(title, "landmarks")])
-            assert before == pytest.approx(outcome.metrics["tre_mm"]["before"][key], rel=1e-3)
-            assert after == pytest.approx(outcome.metrics["tre_mm"]["after"][key], rel=1e-3)
+            assert before == pytest.approx(outcome.metrics["tre_mm"]["before"][key], abs=6e-3)
+            assert after == pytest.approx(outcome.metrics["tre_mm"]["after"][key], abs=6e-3)
     assert compared >= 3
 
 

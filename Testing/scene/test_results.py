@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.core.metrics import Metrics
+from DeepLargeDeformRegLib.core.rows import metric_rows
 
 from .conftest import itk_warped
 
@@ -66,7 +68,7 @@ def collected(nodes: Any, segmentation: Any, field: sitk.Image, tmp_path: Path) 
     targets = exchange.Targets()
     prepared = exchange.prepare(inputs, targets, {"preset": "any"}, tmp_path)
     finish(prepared.payload, field)
-    return collect(inputs, targets, {"preset": "any"}, prepared, METRICS)
+    return collect(inputs, targets, {"preset": "any"}, prepared, Metrics.from_json(METRICS))
 
 
 def test_result_has_all_its_nodes(collected: Any, nodes: Any, moving_image: sitk.Image, field: sitk.Image) -> None:
@@ -80,7 +82,7 @@ def test_result_has_all_its_nodes(collected: Any, nodes: Any, moving_image: sitk
     assert segment.GetName() == "Liver"
     np.testing.assert_allclose(segment.GetColor(), (0.8, 0.4, 0.3), atol=1e-6)
     assert json.loads(collected.get("transform").GetAttribute("DeepLargeDeformReg.settings")) == {"preset": "any"}
-    assert collected.verdict["level"] == "look"
+    assert collected.verdict.level == "look"
     point = collected.get("folds").GetNthControlPointPositionWorld(0)
     np.testing.assert_allclose(point, (-1.0, 2.0, 3.0))
 
@@ -97,7 +99,7 @@ def test_result_comes_back_from_a_saved_scene(application: Any, collected: Any, 
     assert results.list_results() == []
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     (run,) = results.list_results()
-    assert run.metrics["dice"]["Liver"]["after"] == 0.95
+    assert run.metrics.structures["Liver"].dice.after == 0.95
     assert run.report == "<html>report</html>"
     assert run.get("transform").GetNodeReference(transforms.FIXED_ROLE) is run.get("fixed")
     assert run.get("transform").GetNodeReference(transforms.MOVING_ROLE).GetName() == "moving"
@@ -115,7 +117,7 @@ def test_result_comes_back_from_a_saved_scene(application: Any, collected: Any, 
 def test_runs_are_kept_and_removed_apart(collected: Any, nodes: Any) -> None:
     from DeepLargeDeformRegLib.scene import results
 
-    second = results.add_result({"fixed": nodes[0], "warped": collected.get("warped")}, {}, {})
+    second = results.add_result({"fixed": nodes[0], "warped": collected.get("warped")}, Metrics(), {})
     assert [run.name for run in results.list_results()] == ["Run 1", "Run 2"]
     warped, transform = collected.get("warped"), collected.get("transform")
     results.remove_result(collected)
@@ -230,7 +232,7 @@ def test_checkerboard_and_difference() -> None:
     board = checkerboard_array(zeros, ones, tiles=4)
     assert board.mean() == 0.5
     assert board[0, 0, 0] != board[2, 0, 0] != board[4, 0, 0]
-    assert (difference_array(zeros, ones) == -1).all()
+    assert (difference_array(zeros, ones) == 1).all(), "registered minus fixed, as in the report"
 
 
 def test_export_writes_what_itk_reads(collected: Any, tmp_path: Path, field: sitk.Image) -> None:
@@ -282,10 +284,10 @@ def test_region_and_landmarks(nodes: Any, fixed_image: sitk.Image) -> None:
 
 
 def test_quality_maps_are_bright_where_to_look(collected: Any) -> None:
+    from DeepLargeDeformRegLib.core.display import MAPS
     from DeepLargeDeformRegLib.engine.metrics.maps import TITLES
-    from DeepLargeDeformRegLib.scene import color_map
 
-    assert set(color_map.MAPS) == set(TITLES)
+    assert set(MAPS) == set(TITLES)
     display = collected.get("local_similarity").GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0.0, 1.0))
     assert display.GetApplyThreshold()
@@ -298,18 +300,16 @@ def test_quality_maps_are_bright_where_to_look(collected: Any) -> None:
 
 
 def test_how_well_the_scans_fit_has_rows_of_its_own() -> None:
-    from DeepLargeDeformRegLib.scene import tables
-
     alike = {"local_ncc": {"before": 0.25, "after": 0.75}}
-    rows = {row.measure: row for row in tables.metric_rows({"similarity": alike, "in_place_percent": 93.5})}
-    assert rows["Similarity, local NCC"].after == 0.75
-    assert rows["Neighborhoods that fit best in place"].after == 93.5
-    assert rows["Neighborhoods that fit best in place"].unit == "%"
+    metrics = Metrics.from_json({"similarity": alike, "in_place_percent": 93.5})
+    rows = {row.measure.title: row for row in metric_rows(metrics)}
+    assert rows["Similarity (local NCC)"].cells == ("Similarity (local NCC)", "", "0.250", "0.750", "")
+    assert rows["Agrees best at this place"].cells == ("Agrees best at this place", "", "", "93.5", "%")
 
 
 def test_rows_lead_to_their_places(collected: Any, field: sitk.Image) -> None:
     import slicer
-    from DeepLargeDeformRegLib.scene import places, tables
+    from DeepLargeDeformRegLib.scene import places
 
     metrics = dict(METRICS)
     metrics["tre_mm"] = {
@@ -319,18 +319,20 @@ def test_rows_lead_to_their_places(collected: Any, field: sitk.Image) -> None:
             for name, after in (("L1", 0.5), ("L2", 3.0))
         ],
     }
-    rows = {(row.measure, row.structure): row for row in tables.metric_rows(metrics)}
+    rows = {(row.measure.title, row.structure): row for row in metric_rows(Metrics.from_json(metrics))}
     assert places.place_of(collected, rows[("SDlogJ", "")]) is None
-    np.testing.assert_allclose(places.place_of(collected, rows[("TRE, largest", "landmarks")]), [3.0, 0.0, 0.0])
-    np.testing.assert_allclose(places.place_of(collected, rows[("TRE", "L1")]), [0.5, 0.0, 0.0])
-    assert [name for measure, name in rows if measure == "TRE"] == ["L2", "L1"], "the worst first"
+    np.testing.assert_allclose(
+        places.place_of(collected, rows[("Landmark error, largest", "landmarks")]), [3.0, 0.0, 0.0]
+    )
+    np.testing.assert_allclose(places.place_of(collected, rows[("Landmark error", "L1")]), [0.5, 0.0, 0.0])
+    assert [name for measure, name in rows if measure == "Landmark error"] == ["L2", "L1"], "the worst first"
     segmentation = collected.get("segmentation")
     array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "liver", collected.get("warped"))
     voxel = np.argwhere(array).mean(axis=0)[::-1]
     center = places.place_of(collected, rows[("Dice", "Liver")])
     np.testing.assert_allclose(center, field.TransformContinuousIndexToPhysicalPoint(voxel.tolist()), atol=1.5)
     jacobian = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
-    for title, flat in (("det J, least", jacobian.argmin()), ("det J, most", jacobian.argmax())):
+    for title, flat in (("det J, smallest", jacobian.argmin()), ("det J, largest", jacobian.argmax())):
         index = [int(i) for i in np.unravel_index(flat, jacobian.shape)[::-1]]
         expected = field.TransformIndexToPhysicalPoint(index)
         np.testing.assert_allclose(places.place_of(collected, rows[(title, "")]), expected, atol=1e-3)
@@ -346,13 +348,15 @@ def test_runs_stand_side_by_side(collected: Any) -> None:
     from DeepLargeDeformRegLib.scene import tables
 
     better = {**METRICS, "dice": {"Liver": {"before": 0.6, "after": 0.97}}}
-    node = tables.comparison_table({"Run 1": METRICS, "Run 2": better}, "comparison")
+    node = tables.comparison_table(
+        {"Run 1": Metrics.from_json(METRICS), "Run 2": Metrics.from_json(better)}, "comparison"
+    )
     header = [node.GetColumnName(column) for column in range(node.GetNumberOfColumns())]
     assert header == ["Measure", "Structure", "Run 1", "Run 2", "Unit"]
     rows = [[node.GetCellText(row, column) for column in range(5)] for row in range(node.GetNumberOfRows())]
-    assert ["Dice", "Liver", "0.95", "0.97", ""] in rows
+    assert ["Dice", "Liver", "0.950", "0.970", ""] in rows
     assert ["Dice", "Spleen", "", "", ""] in rows, "what one run lacks stays empty"
-    assert ["TRE, mean", "landmarks", "1.2", "1.2", "mm"] in rows
+    assert ["Landmark error, mean", "landmarks", "1.20", "1.20", "mm"] in rows
 
 
 def test_views_compare_a_run_with_another(collected: Any, nodes: Any, fixed_image: sitk.Image) -> None:
@@ -360,7 +364,7 @@ def test_views_compare_a_run_with_another(collected: Any, nodes: Any, fixed_imag
     from DeepLargeDeformRegLib.scene.volumes import volume_from_image
 
     warped = volume_from_image(fixed_image, "other warped")
-    second = results.add_result({"fixed": nodes[0], "moving": nodes[1], "warped": warped}, {}, {})
+    second = results.add_result({"fixed": nodes[0], "moving": nodes[1], "warped": warped}, Metrics(), {})
     comparison = layouts.Comparison(collected, second)
     comparison.show("fade", 0.4)
     for composite in layouts.composites():
@@ -369,7 +373,7 @@ def test_views_compare_a_run_with_another(collected: Any, nodes: Any, fixed_imag
     assert comparison.missing("difference") == ""
     assert "segmentation" in comparison.missing("outlines")
     smaller = volume_from_image(fixed_image[:10], "smaller")
-    third = results.add_result({"fixed": nodes[0], "moving": nodes[1], "warped": smaller}, {}, {})
+    third = results.add_result({"fixed": nodes[0], "moving": nodes[1], "warped": smaller}, Metrics(), {})
     assert "Run 3 has another grid" in layouts.Comparison(collected, third).missing("checkerboard")
 
 
@@ -384,7 +388,7 @@ def test_a_file_that_cannot_be_read_leaves_the_scene_as_it_was(nodes: Any, field
     Path(prepared.payload["output_jacobian"]).write_bytes(b"NRRD0004\ndamaged")
     before = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")}
     with pytest.raises(RuntimeError):
-        collect(inputs, targets, {}, prepared, METRICS)
+        collect(inputs, targets, {}, prepared, Metrics.from_json(METRICS))
     assert {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")} == before
 
 
@@ -419,7 +423,7 @@ def test_moving_landmarks_alone_are_carried_over(nodes: Any, field: sitk.Image, 
     prepared = exchange.prepare(inputs, exchange.Targets(), {}, tmp_path)
     assert "landmarks" not in prepared.payload, "nothing to measure with"
     finish(prepared.payload, field)
-    run = collect(inputs, exchange.Targets(), {}, prepared, METRICS)
+    run = collect(inputs, exchange.Targets(), {}, prepared, Metrics.from_json(METRICS))
     (point,), (name,) = markups.points_lps(run.get("landmarks"))
     np.testing.assert_allclose(point, start, atol=0.05)
     assert name == "nodule"
@@ -467,7 +471,7 @@ def test_undo_takes_a_result_back_as_a_whole(nodes: Any, field: sitk.Image, tmp_
         default.SetUndoEnabled(True)
         scene.AddDefaultNode(default)
     try:
-        made = [node.GetID() for node in collect(inputs, targets, {}, prepared, METRICS).outputs()]
+        made = [node.GetID() for node in collect(inputs, targets, {}, prepared, Metrics.from_json(METRICS)).outputs()]
         scene.Undo()
         assert results.list_results() == []
         assert not any(scene.GetNodeByID(identifier) for identifier in made)

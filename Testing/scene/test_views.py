@@ -97,10 +97,11 @@ def test_legend_is_drawn_in_a_view_that_was_just_made(fresh_view: Any, compariso
 
 def test_chart_is_drawn_in_its_view(application: Any) -> None:
     import slicer
+    from DeepLargeDeformRegLib.core.metrics import Metrics
     from DeepLargeDeformRegLib.scene import layouts, plots
 
     metrics = {"dice": {"Liver": {"before": 0.3, "after": 0.9}, "Spleen": {"before": 0.5, "after": 0.8}}}
-    chart = plots.dice_chart(metrics, "run 1")
+    chart = plots.dice_chart(Metrics.from_json(metrics), "run 1")
     layouts.show_chart(chart.node)
     application.layout.fit((900, 760))
     (node,) = (view for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode") if view.GetPlotChartNode())

@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 
 import numpy as np
 import pytest
+from DeepLargeDeformRegLib.core.metrics import Metrics
 
 MODULE = Path(__file__).resolve().parents[2] / "DeepLargeDeformReg" / "DeepLargeDeformReg.py"
 
@@ -77,11 +78,8 @@ def test_settings_and_presets_are_those_of_the_engine(application: Any) -> None:
 
     widget = application.open_module(MODULE)
     RegistrationSettings.from_json(widget.logic.settings(widget.logic.getParameterNode()))
-    summaries = {
-        name: model_cards.PresetSummary(preset.title, preset.description, preset.model)
-        for name, preset in PRESETS.items()
-    }
-    assert summaries == model_cards.PRESETS
+    shown = [widget.ui.presetBox.itemText(index) for index in range(widget.ui.presetBox.count)]
+    assert shown == [preset.title for preset in PRESETS.values()]
     titles = [card.title for card in model_cards.list_cards()]
     shown = [widget.ui.modelBox.itemText(index) for index in range(widget.ui.modelBox.count)]
     assert shown[2:] == titles
@@ -178,8 +176,13 @@ def test_result_is_shown_with_its_verdict(application: Any) -> None:
         "verdict": {"level": "reject", "title": "Do not use", "reasons": [{"text": "folds <here>"}]},
         "folds": [{"volume_mm3": 3.0, "worst": -0.2, "point_lps": [4.0, 5.0, 6.0], "structure": "Liver"}],
     }
-    nodes = {"fixed": fixed, "moving": moving, "warped": warped, "table": tables.metrics_table(metrics, "metrics")}
-    results.add_result(nodes, metrics, {})
+    nodes = {
+        "fixed": fixed,
+        "moving": moving,
+        "warped": warped,
+        "table": tables.metrics_table(Metrics.from_json(metrics), "metrics"),
+    }
+    results.add_result(nodes, Metrics.from_json(metrics), {})
     widget.results.refresh(newest=True)
     assert "Do not use" in widget.ui.verdictLabel.text
     assert "folds &lt;here&gt;" in widget.ui.verdictLabel.text
@@ -201,9 +204,9 @@ def add_result(fixed: Any, moving: Any, metrics: dict[str, Any], **nodes: Any) -
     from DeepLargeDeformRegLib.scene import results, tables
 
     (warped,) = add_volumes(f"warped {len(results.list_results()) + 1}")
-    table = tables.metrics_table(metrics, "metrics")
+    table = tables.metrics_table(Metrics.from_json(metrics), "metrics")
     return results.add_result(
-        {"fixed": fixed, "moving": moving, "warped": warped, "table": table, **nodes}, metrics, {}
+        {"fixed": fixed, "moving": moving, "warped": warped, "table": table, **nodes}, Metrics.from_json(metrics), {}
     )
 
 
@@ -292,14 +295,18 @@ def test_a_row_of_the_table_jumps_to_its_place(application: Any) -> None:
     segmentation = add_segmentation("organs", fixed, "Liver")
     metrics = {
         "dice": {"Liver": {"before": 0.5, "after": 0.9}},
-        "tre_mm": {"landmarks": [{"name": "L1", "before": 9.0, "after": 1.0, "point_lps": [-3.0, -4.0, 7.0]}]},
+        "tre_mm": {
+            "before": {"mean": 9.0},
+            "after": {"mean": 1.0},
+            "landmarks": [{"name": "L1", "before": 9.0, "after": 1.0, "point_lps": [-3.0, -4.0, 7.0]}],
+        },
     }
     widget = application.open_module(MODULE)
     add_result(fixed, moving, metrics, fixed_segmentation=segmentation)
     widget.results.refresh(newest=True)
     view = widget.ui.metricsView
     (red,) = (node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetName() == "Red")
-    for row, offset in ((0, 5.5), (1, 7.0)):
+    for row, offset in ((0, 5.5), (2, 7.0)):
         view.selectRow(row)
         assert red.GetSliceOffset() == pytest.approx(offset, abs=0.6)
     header = view.horizontalHeader()
@@ -317,7 +324,7 @@ def test_runs_are_compared(application: Any) -> None:
     assert [widget.ui.compareBox.itemText(i) for i in range(widget.ui.compareBox.count)] == ["Fixed scan", "Run 1"]
     widget.ui.compareBox.currentIndex = 1
     node = widget.ui.metricsView.mrmlTableNode()
-    assert [node.GetCellText(0, column) for column in range(4)] == ["Dice", "Liver", "0.9", "0.8"]
+    assert [node.GetCellText(0, column) for column in range(4)] == ["Dice", "Liver", "0.900", "0.800"]
     widget.ui.fadeButton.click()
     from DeepLargeDeformRegLib.scene import layouts
 
@@ -338,7 +345,7 @@ def test_one_output_is_saved_to_a_file_of_choice(application: Any, tmp_path: Pat
     box.currentIndex = 1
     application.dialogs.answers.append(lambda dialog: str(tmp_path / "numbers"))
     widget.ui.exportOneButton.click()
-    assert (tmp_path / "numbers.csv").read_text(encoding="utf-8").splitlines()[1] == "Dice,Liver,0.5,0.9,"
+    assert (tmp_path / "numbers.csv").read_text(encoding="utf-8").splitlines()[1] == "Dice,Liver,0.500,0.900,"
     assert "numbers.csv written" in widget.ui.exportLabel.text
     application.dialogs.answers.append(lambda dialog: "")
     widget.ui.exportOneButton.click()
@@ -398,7 +405,7 @@ def test_charts_are_shown_in_a_plot_view_and_the_layout_comes_back(application: 
 
     fixed, moving = add_volumes("first", "second")
     metrics = {"dice": {"Liver": {"before": 0.5, "after": 0.9}}}
-    charts = plots.charts_of(metrics, None, "run 1")
+    charts = plots.charts_of(Metrics.from_json(metrics), None, "run 1")
     widget = application.open_module(MODULE)
     add_result(fixed, moving, metrics, charts=[chart.node for chart in charts], chart_parts=charts[0].parts)
     widget.results.refresh(newest=True)

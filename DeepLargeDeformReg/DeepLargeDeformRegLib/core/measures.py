@@ -193,6 +193,7 @@ class DeformationMetrics:
         jacobian_in_mask: det J in the fixed segmentation; None without one.
         folds: connected regions of det J <= 0, the largest first, at most 20.
         fold_count: how many there are in all.
+        displacement_mm: how far the map moves points.
         inverse_consistency_mm: how far points miss themselves there and back.
         round_trip_before_mm: mean distance by which the two directions of a symmetric run missed each other.
     """
@@ -201,6 +202,16 @@ class DeformationMetrics:
     jacobian_in_mask: JacobianStatistics | None = None
     folds: tuple[Fold, ...] = ()
     fold_count: int = 0
+    displacement_mm: Annotated[
+        Spread,
+        Measure(
+            "Displacement",
+            "mm",
+            1,
+            "",
+            "How far the map moves points of the fixed scan, whether by a shift of the whole or by a deformation.",
+        ),
+    ] = Spread()
     inverse_consistency_mm: Annotated[
         ConsistencyMetrics,
         Measure(
@@ -229,7 +240,7 @@ class ErrorSummary:
     """Statistics of the landmark errors, mm; the standard deviation is that of the population."""
 
     mean: Annotated[float, Measure("mean")]
-    std: Annotated[float, Measure("standard deviation")] = 0.0
+    std: Annotated[float | None, Measure("standard deviation")] = None
     p25: Annotated[float | None, Measure("25th percentile")] = None
     p50: Annotated[float | None, Measure("median")] = None
     p75: Annotated[float | None, Measure("75th percentile")] = None

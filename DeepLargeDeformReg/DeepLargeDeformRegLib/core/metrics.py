@@ -151,22 +151,24 @@ class Metrics:
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json: what was not measured has no entry."""
         deformation, similarity = to_plain(self.deformation), to_plain(self.similarity) or {}
-        if self.deformation.round_trip_before_mm is None:
-            del deformation["round_trip_before_mm"]
-        entries = deformation | {
-            key: {name: to_plain(getattr(one, key)) for name, one in self.structures.items()}
-            for key in measures_of(StructureMetrics)
-            if self.structures
-        }
+        measured = self.deformation.jacobian != JacobianStatistics()
+        folds = {key: deformation.pop(key) for key in ("folds", "fold_count")}
+        entries = {key: value for key, value in deformation.items() if _is_defined(value)} | (
+            folds if measured else {}
+        )
+        for key in measures_of(StructureMetrics):
+            values = {name: to_plain(getattr(one, key)) for name, one in self.structures.items()}
+            if _is_defined(values):
+                entries[key] = values
         if similarity:
             pairs = {key: similarity.pop(key) for key in ("local_ncc", "mutual_information")}
             entries |= {"similarity": pairs, **similarity}
         for name, key in (("landmarks", "tre_mm"), ("uncertainty_mm",) * 2, ("worst_places",) * 2, ("verdict",) * 2):
             if getattr(self, name):
                 entries[key] = to_plain(getattr(self, name))
-        if self.provenance is not None:
-            made = ("seconds", "device", "model", "linear_lps", "warnings", "provenance")
-            entries |= {name: to_plain(getattr(self, name)) for name in made}
+        for name in ("seconds", "device", "model", "linear_lps", "warnings", "provenance"):
+            if getattr(self, name) or self.provenance is not None:
+                entries[name] = to_plain(getattr(self, name))
         return entries
 
     @classmethod
@@ -191,6 +193,12 @@ class Metrics:
         )
 
 
+def _is_defined(value: Any) -> bool:
+    """Whether there is a number anywhere in a plain value."""
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return isinstance(value, int | float) or any(_is_defined(part) for part in parts)
+
+
 @cache
 def catalog() -> dict[str, Measure]:
     """All measures by their key in metrics.json: the path to them there, joined with dots.
@@ -205,7 +213,8 @@ def catalog() -> dict[str, Measure]:
         for name, measure in measures_of(JacobianStatistics).items():
             found[f"{part}.{name}"] = replace(measure, title=measure.title + where)
     deformation = measures_of(DeformationMetrics)
-    found |= _statistics("inverse_consistency_mm", deformation["inverse_consistency_mm"], Spread)
+    for key in ("displacement_mm", "inverse_consistency_mm"):
+        found |= _statistics(key, deformation[key], Spread)
     found["round_trip_before_mm"] = deformation["round_trip_before_mm"]
     for name, measure in measures_of(SimilarityMetrics).items():
         found[f"similarity.{name}" if name in ("local_ncc", "mutual_information") else name] = measure

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import slicer
 
+from ..core.display import MAPS, MOVING_COLOR
+from ..core.metrics import Metrics
 from . import markups, plots, results, segmentations, tables, transforms, volumes
-from .color_map import MAPS, MOVING_COLOR, show_as_jacobian, show_as_map
+from .color_map import show_as_jacobian, show_as_map
 from .errors import SceneError
 from .exchange import Inputs, Prepared, Targets
 from .lazy_sitk import sitk
 
 
 def collect(
-    inputs: Inputs, targets: Targets, settings: Mapping[str, Any], prepared: Prepared, metrics: Mapping[str, Any]
+    inputs: Inputs, targets: Targets, settings: Mapping[str, Any], prepared: Prepared, metrics: Metrics
 ) -> results.RunResult:
     """Take the files of a finished job into the scene: all of them, or none if one cannot be read.
 
@@ -58,14 +60,14 @@ def _collect_transform(
     targets: Targets,
     settings: Mapping[str, Any],
     prepared: Prepared,
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     label: str,
 ) -> None:
     path = prepared.payload["output_transform"]
     attributes = {
-        "model": str(metrics.get("model") or "none"),
+        "model": metrics.model or "none",
         "settings": json.dumps(dict(settings)),
-        "version": str((metrics.get("provenance") or {}).get("version", "")),
+        "version": metrics.provenance.version if metrics.provenance else "",
     }
     made["transform"] = transforms.read_transform(
         path,
@@ -75,8 +77,8 @@ def _collect_transform(
         moving=inputs.moving,
         attributes=attributes,
     )
-    if "parts" in targets.wanted and metrics.get("linear_lps"):
-        matrix = np.array(metrics["linear_lps"])
+    if "parts" in targets.wanted and metrics.linear_lps:
+        matrix = np.array(metrics.linear_lps)
         made["linear"], made["deformable"] = transforms.linear_and_grid(sitk.ReadImage(path), matrix, label)
     if "landmarks" in targets.wanted and made["moving_landmarks"] is not None:
         made["landmarks"] = carried_landmarks(
@@ -98,7 +100,7 @@ def _collect_images(made: dict[str, Any], inputs: Inputs, targets: Targets, prep
     for name, style in MAPS.items() if "output_maps" in payload else ():
         path = Path(payload["output_maps"]) / f"{name}.nrrd"
         if path.exists():
-            made[name] = volumes.read_volume(path, f"{label} {style.title}", targets.node(name))
+            made[name] = volumes.read_volume(path, f"{label} {style.heading}", targets.node(name))
             show_as_map(made[name], name)
     if "output_segmentation" in payload and Path(payload["output_segmentation"]).exists():
         made["segmentation"] = segmentations.read_label_map(
@@ -111,7 +113,7 @@ def _collect_images(made: dict[str, Any], inputs: Inputs, targets: Targets, prep
 
 
 def _collect_measures(
-    made: dict[str, Any], targets: Targets, payload: Mapping[str, Any], metrics: Mapping[str, Any], label: str
+    made: dict[str, Any], targets: Targets, payload: Mapping[str, Any], metrics: Metrics, label: str
 ) -> None:
     if "table" in targets.wanted:
         made["table"] = tables.metrics_table(metrics, f"{label} metrics", targets.node("table"))
@@ -119,8 +121,9 @@ def _collect_measures(
         charts = plots.charts_of(metrics, made.get("jacobian"), label)
         made["charts"] = [chart.node for chart in charts]
         made["chart_parts"] = [part for chart in charts for part in chart.parts]
-    if metrics.get("folds"):
-        made["folds"] = markups.fold_points(metrics["folds"], f"{label} folds")
+    folds = metrics.deformation.folds
+    if folds:
+        made["folds"] = markups.fold_points(folds, f"{label} folds")
         made["folds"].GetDisplayNode().SetVisibility(False)
     if "report" in payload and Path(payload["report"]).exists():
         report = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{label} report")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +11,12 @@ import numpy as np
 import slicer
 import vtk
 
+from ..core.display import MAP_COLORS, MAPS
 from ..resources import JACOBIAN_COLORS
 
-# Of what belongs to the fixed and to the moving scan: tellable apart by color-blind eyes too.
-FIXED_COLOR, MOVING_COLOR = (0.0, 0.85, 0.95), (1.0, 0.65, 0.0)
 COLOR_NODE_NAME = "Jacobian determinant (-1 to 5)"
-# Dark where all is well, bright where to look; lightness rises evenly, so it reads in gray print too.
-ATTENTION = (
-    (0.0, 0.267, 0.005, 0.329),
-    (0.25, 0.229, 0.322, 0.546),
-    (0.5, 0.128, 0.567, 0.551),
-    (0.75, 0.369, 0.789, 0.383),
-    (1.0, 0.993, 0.906, 0.144),
-)
 LEGEND_SIZE = (0.1, 0.45)  # shares of the view; the letters follow
 MAP_STEPS = 5
-
-
-@dataclass(frozen=True)
-class MapStyle:
-    """How a quality map of ``engine/metrics/maps.py`` is shown.
-
-    Args:
-        title: name for people, with the unit. legend: the same, short.
-        attention: ``"high"`` or ``"low"``: which values ask for a look, and are bright.
-        most: value at the end of the color map; None takes the 99th percentile of the map.
-    """
-
-    title: str
-    legend: str
-    attention: str = "high"
-    most: float | None = None
-
-
-# By the name of the map's file; a test holds the names to those of the engine.
-MAPS = {
-    "displacement_mm": MapStyle("Displacement (mm)", "mm"),
-    "inverse_consistency_mm": MapStyle("Inverse consistency error (mm)", "mm", most=2.0),
-    "local_similarity": MapStyle("Local similarity", "similarity", "low", 1.0),
-    "uncertainty_mm": MapStyle("Uncertainty (mm)", "mm"),
-}
 
 
 def color_points(path: Path = JACOBIAN_COLORS) -> list[tuple[float, float, float, float]]:
@@ -116,7 +81,7 @@ def show_as_map(volume: Any, name: str) -> Any:
     Where the map is not defined (negative values) nothing is drawn.
 
     Raises:
-        KeyError: for a name that is not in :data:`MAPS`.
+        KeyError: for a name that is not in :data:`~..core.display.MAPS`.
     """
     style = MAPS[name]
     values = slicer.util.arrayFromVolume(volume)
@@ -125,17 +90,16 @@ def show_as_map(volume: Any, name: str) -> Any:
     if most is None:
         most = _round_up(max(float(np.percentile(defined, 99)), 0.1)) if defined.size else 1.0
     # A procedural node holds values, not shares: one for each end and direction.
-    sign = -1 if style.attention == "low" else 1
-    points = [
-        (position * most, *color) for (position, *_), (_, *color) in zip(ATTENTION, ATTENTION[::sign], strict=True)
-    ]
-    node = _color_node(f"{style.title}, 0 to {most:.3g}", points)
+    colors = [color for _, color in MAP_COLORS]
+    colors = colors[::-1] if style.look_at == "low" else colors
+    points = [(share * most, *color) for (share, _), color in zip(MAP_COLORS, colors, strict=True)]
+    node = _color_node(f"{style.heading}, 0 to {most:.3g}", points)
     legend = _show(volume, node, 0.0, most)
     # Between a defined and an undefined voxel there is nothing to interpolate: a bright rim would be no finding.
     volume.GetDisplayNode().InterpolateOff()
     volume.GetDisplayNode().SetThreshold(0.0, max(float(values.max()), most))
     volume.GetDisplayNode().ApplyThresholdOn()
-    legend.SetTitleText(style.legend)
+    legend.SetTitleText(style.unit or style.title.lower())
     legend.SetLabelFormat("%.3g")
     legend.SetNumberOfLabels(MAP_STEPS + 1)
     return legend

@@ -12,6 +12,7 @@ import numpy as np
 import slicer
 import vtk
 
+from ..core.display import MAPS
 from . import markups, segmentations, transforms, volumes
 from .errors import SceneError
 from .lazy_sitk import sitk
@@ -19,7 +20,6 @@ from .lazy_sitk import sitk
 # What a run makes beside the transform. "maps": the quality maps; "parts": the linear and the deformable part of the
 # transform as two further nodes.
 OUTPUTS = ("warped", "segmentation", "jacobian", "maps", "table", "charts", "landmarks", "report", "parts")
-MOST_MAPS = 4
 DEFAULT_OUTPUTS = frozenset(OUTPUTS) - {"parts"}
 
 
@@ -102,7 +102,7 @@ def needed_bytes(inputs: Inputs, targets: Targets) -> int:
         largest = max(largest, image.GetScalarSize() if image is not None else 1)
     labels = inputs.fixed_segmentation is not None or inputs.moving_segmentation is not None
     single = 4  # bytes of a float32
-    scalars = 1 + ("jacobian" in targets.wanted) + MOST_MAPS * ("maps" in targets.wanted)
+    scalars = 1 + ("jacobian" in targets.wanted) + len(MAPS) * ("maps" in targets.wanted)
     each = single * (3 + scalars) + 2 * labels
     return sum(voxels) * largest + voxels[0] * each
 

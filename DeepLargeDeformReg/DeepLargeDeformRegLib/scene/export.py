@@ -10,8 +10,8 @@ from typing import Any
 
 import slicer
 
+from ..core.display import MAPS
 from . import transforms
-from .color_map import MAPS
 from .errors import SceneError
 from .results import RunResult
 from .volumes import remove_node, write_volume
@@ -96,7 +96,7 @@ EXPORTS = {
     "labels": Export("Propagated labels", "segmentation", (".seg.nrrd",), save_labels),
     "jacobian": Export("Jacobian", "jacobian", VOLUME_ENDINGS, _volume("jacobian")),
     **{
-        name.removesuffix("_mm").replace("_", "-"): Export(style.title, name, VOLUME_ENDINGS, _volume(name))
+        name.removesuffix("_mm").replace("_", "-"): Export(style.heading, name, VOLUME_ENDINGS, _volume(name))
         for name, style in MAPS.items()
     },
     "landmarks": Export("Carried landmarks", "landmarks", (".mrk.json", ".fcsv"), save_landmarks),

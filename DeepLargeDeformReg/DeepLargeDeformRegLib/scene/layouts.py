@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import slicer
 
-from .color_map import FIXED_COLOR, MAPS, MOVING_COLOR, show_legend
+from ..core.display import FIXED_COLOR, MAPS, MOVING_COLOR
+from .color_map import show_legend
 from .lazy_sitk import sitk
 from .results import RunResult, list_results
 from .segmentations import keep_surfaces, show_outlines
@@ -83,8 +84,8 @@ def checkerboard_array(first: np.ndarray, second: np.ndarray, tiles: int = 8) ->
 
 
 def difference_array(fixed: np.ndarray, warped: np.ndarray) -> np.ndarray:
-    """Fixed minus warped."""
-    return fixed.astype(np.float32) - warped.astype(np.float32)
+    """Warped minus fixed, as everywhere: see :data:`~..core.display.DIFFERENCE`."""
+    return warped.astype(np.float32) - fixed.astype(np.float32)
 
 
 class Comparison:
@@ -106,7 +107,7 @@ class Comparison:
         self._derived: dict[str, Any] = {}
 
     def missing(self, view: str) -> str:
-        """Why a view (of :data:`VIEWS` or :data:`~.color_map.MAPS`) cannot be shown; empty if it can."""
+        """Why a view (of :data:`VIEWS` or :data:`~..core.display.MAPS`) cannot be shown; empty if it can."""
         if self.fixed is None:
             return "The fixed volume is no longer in the scene."
         if view == "jacobian":
@@ -126,7 +127,7 @@ class Comparison:
         return ""
 
     def show(self, view: str, opacity: float = 0.5) -> None:
-        """Arrange the views: one of :data:`VIEWS` or of :data:`~.color_map.MAPS`.
+        """Arrange the views: one of :data:`VIEWS` or of :data:`~..core.display.MAPS`.
 
         Raises:
             ValueError: for another name, or with the reason why the view cannot be shown.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 
+from ..core.measures import Fold
 from .errors import SceneError
 
 
@@ -63,14 +64,14 @@ def show_as_carried(node: Any, color: tuple[float, float, float]) -> None:
     display.SetPointLabelsVisibility(False)
 
 
-def fold_points(folds: Iterable[Mapping[str, Any]], name: str, node: Any = None) -> Any:
+def fold_points(folds: Iterable[Fold], name: str, node: Any = None) -> Any:
     """The folding list as locked points; volume, worst value and structure are each point's description."""
     folds = list(folds)
-    points = np.array([fold["point_lps"] for fold in folds], dtype=float).reshape(-1, 3)
+    points = np.array([fold.point_lps for fold in folds], dtype=float).reshape(-1, 3)
     node = points_node(points, [f"fold {index}" for index in range(1, len(folds) + 1)], name, node)
     for index, fold in enumerate(folds):
-        where = fold.get("structure") or "outside the structures"
-        text = f"{where}: {fold.get('volume_mm3', 0):.1f} mm3, smallest det J {fold.get('worst', 0):.2f}"
+        where = fold.structure or "outside the structures"
+        text = f"{where}: {fold.volume_mm3:.1f} mm3, smallest det J {fold.worst:.2f}"
         node.SetNthControlPointDescription(index, text)
     node.SetLocked(True)
     display = node.GetDisplayNode()

@@ -9,21 +9,21 @@ import numpy as np
 import slicer
 import vtk
 
+from ..core.measures import StructureMetrics, measures_of
+from ..core.rows import MetricRow
 from .results import RunResult
 from .segmentations import segment_names
-from .tables import MetricRow
 
 
 def place_of(run: RunResult, row: MetricRow) -> np.ndarray | None:
     """Point (LPS, mm) in the fixed volume that a row is about; None where it has no place."""
-    if row.place is None:
-        return None
-    kind, what = row.place
-    if kind == "point":
-        return np.array(what, dtype=float)
-    if kind == "structure":
-        return _center_of_structure(run, what)
-    return _extreme(run.get("jacobian"), what)
+    if row.point_lps is not None:
+        return np.array(row.point_lps, dtype=float)
+    if row.key in measures_of(StructureMetrics):
+        return _center_of_structure(run, row.structure)
+    if row.key in ("jacobian.min", "jacobian.max"):
+        return _extreme(run.get("jacobian"), row.key.partition(".")[2])
+    return None
 
 
 def _center_of_structure(run: RunResult, name: str) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from ..core.metrics import Metrics
 from .color_map import color_points
 from .tables import add_column
 
@@ -65,13 +66,13 @@ def _series(
     chart.parts.append(series)
 
 
-def dice_chart(metrics: Mapping[str, Any], name: str) -> Chart | None:
+def dice_chart(metrics: Metrics, name: str) -> Chart | None:
     """Bars of Dice before and after for each structure; None without Dice."""
-    dice = metrics.get("dice") or {}
+    dice = {name: one.dice for name, one in metrics.structures.items()}
     if not dice:
         return None
     columns: dict[str, list[Any]] = {"Structure": list(dice)}
-    columns |= {title: [v.get(title.lower()) for v in dice.values()] for title in ("Before", "After")}
+    columns |= {title: [getattr(one, title.lower()) for one in dice.values()] for title in ("Before", "After")}
     chart = _chart(name, "Dice before and after", "", "Dice")
     chart.node.SetYAxisRangeAuto(False)
     chart.node.SetYAxisRange(0.0, 1.0)
@@ -81,16 +82,16 @@ def dice_chart(metrics: Mapping[str, Any], name: str) -> Chart | None:
     return chart
 
 
-def tre_chart(metrics: Mapping[str, Any], name: str) -> Chart | None:
+def tre_chart(metrics: Metrics, name: str) -> Chart | None:
     """Cumulative TRE: percent of the landmarks within a distance in mm; None without landmarks."""
-    landmarks = (metrics.get("tre_mm") or {}).get("landmarks") or ()
+    landmarks = metrics.landmarks.landmarks if metrics.landmarks else ()
     if not landmarks:
         return None
     chart = _chart(name, "Cumulative TRE", "TRE (mm)", "Landmarks (%)")
     chart.node.SetYAxisRangeAuto(False)
     chart.node.SetYAxisRange(0.0, 100.0)
     for title, color in (("Before", BEFORE_COLOR), ("After", AFTER_COLOR)):
-        errors = np.sort([landmark[title.lower()] for landmark in landmarks])
+        errors = np.sort([getattr(landmark, title.lower()) for landmark in landmarks])
         share = 100.0 * np.arange(errors.size + 1) / errors.size
         # As a staircase: the share jumps at each error.
         columns = {"TRE (mm)": np.repeat([0.0, *errors], 2)[1:], "Landmarks (%)": np.repeat(share, 2)[:-1]}
@@ -123,7 +124,7 @@ def jacobian_chart(jacobian: np.ndarray, name: str) -> Chart:
     return chart
 
 
-def charts_of(metrics: Mapping[str, Any], jacobian: Any, name: str) -> list[Chart]:
+def charts_of(metrics: Metrics, jacobian: Any, name: str) -> list[Chart]:
     """All charts that a run can have.
 
     Args:

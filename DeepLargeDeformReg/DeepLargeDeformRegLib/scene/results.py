@@ -9,7 +9,9 @@ from typing import Any
 
 import slicer
 
-from .color_map import MAPS
+from ..core.display import MAPS
+from ..core.measures import Fold
+from ..core.metrics import Metrics, Verdict
 from .volumes import remove_node
 
 RECORD_ATTRIBUTE = "DeepLargeDeformReg.result"
@@ -47,7 +49,7 @@ class RunResult:
     """
 
     node: Any
-    _metrics: dict[str, Any] | None = field(default=None, repr=False)
+    _metrics: Metrics | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -55,10 +57,10 @@ class RunResult:
         return self.node.GetName()
 
     @property
-    def metrics(self) -> dict[str, Any]:
-        """Metrics of the run, as in its JSON file."""
+    def metrics(self) -> Metrics:
+        """Metrics of the run."""
         if self._metrics is None:
-            self._metrics = json.loads(self.node.GetParameter("metrics") or "{}")
+            self._metrics = Metrics.from_json(json.loads(self.node.GetParameter("metrics") or "{}"))
         return self._metrics
 
     @property
@@ -73,14 +75,14 @@ class RunResult:
         return node.GetText() if node is not None else ""
 
     @property
-    def verdict(self) -> dict[str, Any]:
-        """``{"level", "title", "reasons"}``; empty if the run was not judged."""
-        return self.metrics.get("verdict") or {}
+    def verdict(self) -> Verdict | None:
+        """Whether it may be used; None if the run was not judged."""
+        return self.metrics.verdict
 
     @property
-    def folds(self) -> list[dict[str, Any]]:
-        """Folding list, worst first as the engine gave it."""
-        return self.metrics.get("folds") or []
+    def folds(self) -> tuple[Fold, ...]:
+        """Folding list, the largest first."""
+        return self.metrics.deformation.folds
 
     def get(self, role: str) -> Any:
         """Node of a role of :data:`ROLES`, or None; the first where a role has several."""
@@ -128,7 +130,7 @@ def next_number() -> int:
 
 def add_result(
     nodes: Mapping[str, Any],
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     settings: Mapping[str, Any],
     number: int | None = None,
 ) -> RunResult:
@@ -147,7 +149,7 @@ def add_result(
     record = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", f"Run {number}")
     record.SetAttribute(RECORD_ATTRIBUTE, str(number))
     record.SetHideFromEditors(True)
-    record.SetParameter("metrics", json.dumps(dict(metrics)))
+    record.SetParameter("metrics", json.dumps(metrics.to_json()))
     record.SetParameter("settings", json.dumps(dict(settings)))
     run = RunResult(record)
     for role, found in nodes.items():

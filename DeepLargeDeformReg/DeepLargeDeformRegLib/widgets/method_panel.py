@@ -7,7 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .model_cards import PRESETS, CardSummary, list_cards
+from ..core.presets import PRESETS
+from .model_cards import CardSummary, list_cards
 
 NO_NETWORK = "none"
 
@@ -72,7 +73,7 @@ class MethodPanel:
     def _description(self, preset: str, model: str) -> str:
         """What the chosen method is for, and what was measured of its network."""
         card = self._card(preset, model)
-        purpose = card.purpose if model and card is not None else PRESETS[preset].purpose
+        purpose = card.purpose if model and card is not None else _(PRESETS[preset].description)
         if card is None:
             rest = _("No network: an exhaustive search finds the start, refinement on this pair does the rest.")
         else:

@@ -1,4 +1,4 @@
-"""What the panel shows of presets and model cards, without importing the engine."""
+"""What the panel shows of model cards, without importing the engine."""
 
 from __future__ import annotations
 
@@ -10,38 +10,6 @@ from typing import Any
 from ..resources import MODELS
 
 HEADLINES = ("dice", "tre", "time")
-
-
-@dataclass(frozen=True)
-class PresetSummary:
-    """A preset of ``core/presets.py`` for people; ``model`` is the name of its card."""
-
-    title: str
-    purpose: str
-    model: str | None = None
-
-
-# As in core/presets.py, which needs torch; a test compares them.
-PRESETS = {
-    "lung-ct": PresetSummary(
-        "Lung CT, inspiration-expiration",
-        "CT of the lungs at two breathing states or two visits, in Hounsfield units.",
-    ),
-    "liver-ct": PresetSummary(
-        "Liver and abdomen CT",
-        "CT of the abdomen, between phases, visits or patients, in Hounsfield units.",
-        "liver-ct",
-    ),
-    "mr-hippocampus": PresetSummary(
-        "Brain MR, hippocampus",
-        "T1-weighted MR cropped to the hippocampus, between patients.",
-        "hippocampus-mr-lapirn",
-    ),
-    "any": PresetSummary(
-        "Any scan, refinement only",
-        "Any two scans of one modality or two, without a network.",
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class Preset(enum.Enum):
     @staticmethod
     def label(member: Preset) -> str:
         """Title for people."""
-        from .model_cards import PRESETS
+        from ..core.presets import PRESETS
 
         return PRESETS[member.value].title
 

@@ -6,22 +6,15 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..core.display import STAGES
+
 MOST_LOG_LINES = 500
 
 
 def stage_title(stage: str) -> str:
     """Name of a stage of the engine for people."""
-    titles = {
-        "read": _("Reading the scans"),
-        "prealign": _("Aligning positions"),
-        "network": _("Running the network"),
-        "start": _("Searching for a start"),
-        "refine": _("Refining"),
-        "repair": _("Repairing folds"),
-        "measure": _("Measuring quality"),
-        "write": _("Writing the result"),
-    }
-    return titles.get(stage, stage.capitalize())
+    known = STAGES.get(stage)
+    return stage.capitalize() if known is None else _(known.doing)
 
 
 def time_left(seconds: float | None) -> str:

@@ -8,26 +8,24 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from ..core.display import LEVELS
+from ..core.measures import Point
+from ..core.rows import MetricRow, metric_rows, place_text
 from ..scene import places, tables
 from ..scene.results import RunResult
 from ..scene.volumes import remove_node
-
-LEVELS = {
-    "accept": ("#1b7f3b", "#e6f4ea", "\u2713"),
-    "look": ("#8a5a00", "#fff4e0", "\u26a0"),
-    "reject": ("#b00020", "#fdecea", "\u2717"),
-}
 
 
 def verdict_html(run: RunResult) -> str:
     """The verdict of a run with its reasons; a sentence where it was not judged."""
     verdict = run.verdict
-    if not verdict:
+    if verdict is None:
         return _("This run was not judged; look at the numbers.")
-    color, _background, sign = LEVELS.get(verdict.get("level", "look"), LEVELS["look"])
-    reasons = "".join(f"<li>{html.escape(str(reason.get('text', '')))}</li>" for reason in verdict.get("reasons", ()))
+    level = LEVELS.get(verdict.level, LEVELS["look"])
+    reasons = "".join(f"<li>{html.escape(reason.text)}</li>" for reason in verdict.reasons)
     items = f"<ul style='margin: 2px 0 0 -22px'>{reasons}</ul>" if reasons else ""
-    return f"<b style='color: {color}'>{sign} {html.escape(str(verdict.get('title', '')))}</b>{items}"
+    title = html.escape(verdict.title or level.title)
+    return f"<b style='color: {level.color}'>{level.mark} {title}</b>{items}"
 
 
 class QualityPanel:
@@ -36,9 +34,10 @@ class QualityPanel:
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._run: RunResult | None = None
-        self._rows: list[tables.MetricRow] = []
+        self._rows: list[MetricRow] = []
+        self._places: list[Point] = []
         self._comparison: Any = None
-        ui.foldList.connect("currentRowChanged(int)", self._jump_to_fold)
+        ui.foldList.connect("currentRowChanged(int)", self._jump_to_place)
         ui.metricsView.connect("clicked(QModelIndex)", self._jump_to_row)
         ui.metricsView.connect("selectionChanged()", self._jump_to_row)
         ui.metricsView.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
@@ -50,22 +49,30 @@ class QualityPanel:
     def show(self, run: RunResult | None, other: RunResult | None = None) -> None:
         """Show a run, or that there is none."""
         self._run = run
-        self._rows = tables.metric_rows(run.metrics) if run is not None else []
+        self._rows = metric_rows(run.metrics) if run is not None else []
         self._ui.verdictLabel.setText(_("No result yet.") if run is None else verdict_html(run))
-        level = run.verdict.get("level", "") if run is not None else ""
-        color, background, _sign = LEVELS.get(level, ("#888888", "transparent", ""))
+        verdict = run.verdict if run is not None else None
+        level = LEVELS.get(verdict.level) if verdict is not None else None
+        color, background = (level.color, level.background) if level is not None else ("#888888", "transparent")
         self._ui.verdictLabel.setStyleSheet(
             f"background: {background}; border-left: 4px solid {color}; padding: 6px;"
             + (" color: #202020;" if level else "")
         )
         self._show_table(run, other)
-        self._ui.foldList.clear()
+        self._show_places(run)
+
+    def _show_places(self, run: RunResult | None) -> None:
+        """List where the run is at its worst, and where it folds; a click jumps there."""
+        entries = [(place_text(place), place.point_lps) for place in run.metrics.worst_places] if run else []
         for fold in run.folds if run is not None else ():
-            where = fold.get("structure") or _("outside the structures")
-            self._ui.foldList.addItem(
-                f"{where}: {fold.get('volume_mm3', 0):.1f} mm\u00b3, det J {fold.get('worst', 0):.2f}"
-            )
-        self._ui.foldList.setVisible(bool(run is not None and run.folds))
+            where = fold.structure or _("outside the structures")
+            text = _("Fold, {where}: {volume:.1f} mm\u00b3, det J {worst:.2f}")
+            entries.append((text.format(where=where, volume=fold.volume_mm3, worst=fold.worst), fold.point_lps))
+        self._places = [point for _text, point in entries]
+        self._ui.foldList.clear()
+        for text, _point in entries:
+            self._ui.foldList.addItem(text)
+        self._ui.foldList.setVisible(bool(entries))
 
     def forget(self) -> None:
         """Remove the table that was made to compare runs."""
@@ -99,6 +106,6 @@ class QualityPanel:
         if point is not None:
             places.jump_to(point)
 
-    def _jump_to_fold(self, row: int) -> None:
-        if self._run is not None and 0 <= row < len(self._run.folds):
-            places.jump_to(self._run.folds[row]["point_lps"])
+    def _jump_to_place(self, row: int) -> None:
+        if 0 <= row < len(self._places):
+            places.jump_to(self._places[row])

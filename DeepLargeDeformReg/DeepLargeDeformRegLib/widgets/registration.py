@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core.errors import RegistrationError
+from ..core.metrics import Metrics
 from ..scene import exchange, results
 from ..scene.collect import collect
 from ..scene.errors import SceneError
@@ -197,7 +198,7 @@ class Runner:
             run.end(error=RegistrationFailed(run.discarded, "cancelled"))
             return
         try:
-            result = collect(run.inputs, run.targets, run.settings, run.prepared, metrics)
+            result = collect(run.inputs, run.targets, run.settings, run.prepared, Metrics.from_json(metrics))
         except SceneError as error:
             run.end(error=RegistrationFailed(str(error), "discarded"))
         except (OSError, RuntimeError, KeyError, ValueError) as error:

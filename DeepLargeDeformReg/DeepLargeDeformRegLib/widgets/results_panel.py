@@ -8,9 +8,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..core.display import DIFFERENCE, FIXED_COLOR, MAPS, MOVING_COLOR
 from ..core.errors import RegistrationError
 from ..scene import layouts, results
-from ..scene.color_map import FIXED_COLOR, MAPS, MOVING_COLOR
 from ..scene.results import RunResult
 from .export_panel import ExportPanel
 from .quality_panel import QualityPanel
@@ -25,14 +25,6 @@ def view_legend(view: str, beneath: str = "") -> str:
         for color in (FIXED_COLOR, MOVING_COLOR)
     )
     first = beneath or _("Fixed scan")
-    maps = {
-        "displacement_mm": _("How far each point moves; bright is far."),
-        "inverse_consistency_mm": _("How far a point misses itself there and back; bright is far."),
-        "local_similarity": _(
-            "How alike the scans are around each point; bright is where to look, no color where neither has an edge."
-        ),
-        "uncertainty_mm": _("The error to expect; bright is where to look."),
-    }
     return {
         "fade": _("{first}, and over it the registered one.").format(first=first),
         "outlines": fixed
@@ -42,13 +34,13 @@ def view_legend(view: str, beneath: str = "") -> str:
         "checkerboard": _("{first} and registered scan in turns: edges must go on across the squares.").format(
             first=first
         ),
-        "difference": _(
-            "{first} minus registered scan: gray where they agree, black or white where one has no data."
-        ).format(first=first),
+        "difference": _(DIFFERENCE)
+        if not beneath
+        else _("Registered scan minus {first}: gray where they agree.").format(first=first),
         "jacobian": _("Volume change det J: white is 1, 0 and less are folds; the moving scan is larger above 1."),
         "grid": _("The registered scan, and how the transform bends a regular grid."),
         "before": _("Fixed scan, and over it the moving one as loaded."),
-        **maps,
+        **{name: _(style.description) for name, style in MAPS.items()},
     }[view]
 
 
@@ -153,7 +145,7 @@ class ResultsPanel:
         for widget in (self._ui.viewBox, self._ui.removeResultButton, self._ui.qualityBox):
             widget.setEnabled(run is not None)
         self._maps = [name for name in MAPS if run is not None and run.get(name) is not None]
-        self._fill(self._ui.mapBox, [_("Maps"), *(MAPS[name].title for name in self._maps)], 0)
+        self._fill(self._ui.mapBox, [_("Maps"), *(MAPS[name].heading for name in self._maps)], 0)
         self._ui.mapBox.setEnabled(bool(self._maps))
         self._charts = run.get_all("charts") if run is not None else []
         self._fill(self._ui.plotBox, [_("Plots"), *(chart.GetTitle() for chart in self._charts)], 0)

@@ -1,0 +1,127 @@
+"""Metrics as rows of a table, for the panel and the terminal alike; each row knows the place that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .measures import Measure, Point, StructureMetrics, measures_of
+from .metrics import Metrics, WorstPlace, catalog
+
+LANDMARK_STATISTICS = ("mean", "std", "p75", "p95", "max")
+JACOBIAN_STATISTICS = ("min", "max", "std", "fold_percent", "sdlogj")
+_PLAIN_STRUCTURE_KEYS = ("volume_ml",)  # three volumes make no row of before and after
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    """A row of the metrics table.
+
+    Args:
+        key: key of the measure in the catalog.
+        measure: its words.
+        structure: which structure or landmark the row is about; empty where it is about all.
+        before: as loaded; None where nothing was measured.
+        after: with the transform, likewise.
+        point_lps: where in the fixed scan, LPS mm; None where the row has no place of its own.
+    """
+
+    key: str
+    measure: Measure
+    structure: str = ""
+    before: float | None = None
+    after: float | None = None
+    point_lps: Point | None = None
+
+    @property
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Title, structure, before, after and unit as text."""
+        shown = self.measure.text
+        return self.measure.title, self.structure, shown(self.before), shown(self.after), self.measure.unit
+
+
+def metric_rows(metrics: Metrics) -> list[MetricRow]:
+    """Rows of the metrics of a run; what was not measured has no row. Single landmarks come last, the worst first."""
+    rows = [*_structure_rows(metrics), *_landmark_rows(metrics), *_map_rows(metrics), *_similarity_rows(metrics)]
+    landmarks = metrics.landmarks.landmarks if metrics.landmarks else ()
+    for landmark in sorted(landmarks, key=lambda one: -one.after):
+        rows.append(
+            MetricRow(
+                key="tre_mm",
+                measure=catalog()["tre_mm"],
+                structure=landmark.name,
+                before=landmark.before,
+                after=landmark.after,
+                point_lps=landmark.point_lps,
+            )
+        )
+    return [row for row in rows if row.before is not None or row.after is not None]
+
+
+def place_text(place: WorstPlace) -> str:
+    """A worst place in words: what is worst there, how much, and in which structure."""
+    measure = catalog()[place.measure]
+    unit = f" {measure.unit}" if measure.unit else ""
+    what = {"hd_mm": "Largest surface distance (HD)", "uncertainty_mm.max": "Largest expected error"}
+    title = what.get(place.measure, "Smallest volume change (det J)")
+    return f"{title}: {measure.text(place.value)}{unit}, {place.structure or 'outside the structures'}"
+
+
+def _structure_rows(metrics: Metrics) -> Iterator[MetricRow]:
+    farthest = next((place for place in metrics.worst_places if place.measure == "hd_mm"), None)
+    for key, measure in measures_of(StructureMetrics).items():
+        for name, one in metrics.structures.items() if key not in _PLAIN_STRUCTURE_KEYS else ():
+            value = getattr(one, key)
+            before, after = (None, value) if key == "volume_change_percent" else (value.before, value.after)
+            point = farthest.point_lps if farthest and key == "hd_mm" and farthest.structure == name else None
+            yield MetricRow(key=key, measure=measure, structure=name, before=before, after=after, point_lps=point)
+
+
+def _landmark_rows(metrics: Metrics) -> Iterator[MetricRow]:
+    errors = metrics.landmarks
+    if errors is None:
+        return
+    worst = max(errors.landmarks, key=lambda one: one.after, default=None)
+    for name in LANDMARK_STATISTICS:
+        key = f"tre_mm.{name}"
+        yield MetricRow(
+            key=key,
+            measure=catalog()[key],
+            structure="landmarks",
+            before=getattr(errors.before, name),
+            after=getattr(errors.after, name),
+            point_lps=worst.point_lps if worst is not None and name == "max" else None,
+        )
+
+
+def _map_rows(metrics: Metrics) -> Iterator[MetricRow]:
+    """Rows about the map itself, and about the error that is to be expected of it."""
+    deformation, points = metrics.deformation, {place.measure: place.point_lps for place in metrics.worst_places}
+    if deformation.folds:
+        points["jacobian.fold_percent"] = deformation.folds[0].point_lps
+        deepest = min(deformation.folds, key=lambda fold: fold.worst)
+        points["jacobian.min"] = deepest.point_lps
+    for name in JACOBIAN_STATISTICS:
+        yield _row(f"jacobian.{name}", getattr(deformation.jacobian, name), points)
+    if deformation.jacobian_in_mask is not None:
+        yield _row("jacobian_in_mask.min", deformation.jacobian_in_mask.min, points)
+    for key, spread in (
+        ("displacement_mm", deformation.displacement_mm),
+        ("inverse_consistency_mm", deformation.inverse_consistency_mm),
+        ("uncertainty_mm", metrics.uncertainty_mm),
+    ):
+        for name in ("mean", "p95", "max") if spread is not None else ():
+            yield _row(f"{key}.{name}", getattr(spread, name), points)
+
+
+def _similarity_rows(metrics: Metrics) -> Iterator[MetricRow]:
+    found = metrics.similarity
+    if found is None:
+        return
+    for key, change in (("similarity.local_ncc", found.local_ncc), ("overlap_percent", found.overlap_percent)):
+        yield MetricRow(key=key, measure=catalog()[key], before=change.before, after=change.after)
+    yield _row("in_place_percent", found.in_place_percent, {})
+
+
+def _row(key: str, value: float | None, points: dict[str, Point]) -> MetricRow:
+    return MetricRow(key=key, measure=catalog()[key], after=value, point_lps=points.get(key))
