@@ -91,7 +91,7 @@ def registrations(presets: list[str]) -> Iterator[tuple[str, Pretended]]:
             mock.patch("DeepLargeDeformRegLib.engine.registration.pipeline.choose_device", return_value=DEVICE),
         ):
             result = register(request)
-            assert not result.metrics["warnings"], result.metrics["warnings"]  # such as memory that was not enough
+            assert not result.metrics.warnings, result.metrics.warnings  # such as memory that was not enough
         yield name, seen
 
 

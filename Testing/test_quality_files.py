@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DeepLargeDeformRegLib import cli
+from DeepLargeDeformRegLib.cli.summary import summarize
+from DeepLargeDeformRegLib.cli.terminal import Terminal
 from DeepLargeDeformRegLib.core import files
+from DeepLargeDeformRegLib.core.display import MAPS
+from DeepLargeDeformRegLib.core.metrics import Metrics
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.job import EvaluateJob, RegistrationJob, run_evaluate, run_job
-from DeepLargeDeformRegLib.engine.metrics.maps import NOT_DEFINED, TITLES
+from DeepLargeDeformRegLib.engine.metrics.maps import NOT_DEFINED
 from DeepLargeDeformRegLib.engine.registration import pipeline
 from DeepLargeDeformRegLib.report import write_report
 
@@ -107,9 +110,9 @@ def test_two_foreign_transforms_are_held_against_each_other(sample_case: Path, t
         moving=scans[1],
         backward_transform=str(tmp_path / "back.tfm"),
     )
-    entry = run_evaluate(job)["inverse_consistency_mm"]
-    assert entry["source"] == "backward run"
-    assert entry["mean"] == pytest.approx(2.0, abs=1e-3)
+    entry = run_evaluate(job).deformation.inverse_consistency_mm
+    assert entry.source == "backward run"
+    assert entry.mean == pytest.approx(2.0, abs=1e-3)
 
 
 def _itk(field: DisplacementField) -> sitk.Transform:
@@ -124,8 +127,8 @@ def _itk(field: DisplacementField) -> sitk.Transform:
 def test_all_maps_are_written_on_the_fixed_grid_and_agree_with_the_numbers(
     written: Written, sample_case: Path
 ) -> None:
-    assert {path.name for path in (written.folder / "maps").iterdir()} == {f"{name}.nrrd" for name in TITLES}
-    for name in TITLES:
+    assert {path.name for path in (written.folder / "maps").iterdir()} == {f"{name}.nrrd" for name in MAPS}
+    for name in MAPS:
         values = written.map(name)
         assert values.shape == written.forward.grid.shape
         assert np.isfinite(values).all()
@@ -151,14 +154,14 @@ def test_report_and_summary_name_the_backward_run_and_show_the_maps(
     page = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", source)))
     assert "Inverse consistency error (backward run)" in page
     assert "Registration in the other direction" in page
-    for title in ("Greatest uncertainty", "Poorest match"):
+    for title in ("Largest expected error", "Poorest match"):
         assert title in page
-    for picture in ("Uncertainty", "Local similarity"):
+    for picture in ("Expected error", "Local similarity"):
         assert source.count(f"<figcaption>{picture}</figcaption>") >= 3 * 3
     assert f"{written.metrics['uncertainty_mm']['p95']:.2f}" in page
     assert f"{written.metrics['in_place_percent']:.0f} % of the neighborhoods" in page
-    cli._summarize(written.metrics)
+    summarize(Metrics.from_json(written.metrics), Terminal())
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "(backward run)" in shown
+    assert "backward run" in shown
     assert f"{written.metrics['inverse_consistency_mm']['p95']:.3f}" in shown
-    assert f"{written.metrics['uncertainty_mm']['mean']:.3f}" in shown
+    assert f"{written.metrics['uncertainty_mm']['mean']:.2f}" in shown

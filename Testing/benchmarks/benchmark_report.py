@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from DeepLargeDeformRegLib.core import files
 from DeepLargeDeformRegLib.core.images import Pair, Scan, Volume
+from DeepLargeDeformRegLib.core.metrics import Metrics
 from DeepLargeDeformRegLib.core.presets import find_preset
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.evaluation import Evaluation
@@ -40,7 +41,7 @@ def sample_registration() -> Evaluation:
     pair = Pair(Scan(fixed, labels[0]), Scan(moving, labels[1])).with_landmarks(landmarks)
     jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), fixed.grid)
     warped = warp_scan(pair.moving, field, fixed.grid)
-    return Evaluation(pair=pair, field=field, warped=warped, jacobian=jacobian, maps={}, metrics={})
+    return Evaluation(pair=pair, field=field, warped=warped, jacobian=jacobian, maps={}, metrics=Metrics())
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Pair, Scan, Volume
+from DeepLargeDeformRegLib.core.metrics import Metrics
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.evaluation import Evaluation
@@ -114,7 +115,7 @@ class Phantom:
 
     def with_metrics(self, metrics: dict[str, Any]) -> Phantom:
         """The same with other metrics."""
-        return Phantom(replace(self.result, metrics=metrics))
+        return Phantom(replace(self.result, metrics=Metrics.from_json(metrics)))
 
 
 BUMP = np.array([9.0, -6.0, 12.0])  # LPS mm: where the phantom's map deforms most
@@ -140,4 +141,4 @@ def phantom() -> Phantom:
     scan = Scan(volume, labels)
     pair = Pair(scan, scan).with_landmarks(landmarks)
     jacobian = Volume(determinant, grid)
-    return Phantom(Evaluation(pair=pair, field=field, warped=scan, jacobian=jacobian, maps={}, metrics={}))
+    return Phantom(Evaluation(pair=pair, field=field, warped=scan, jacobian=jacobian, maps={}, metrics=Metrics()))

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.core.metrics import Metrics
 
 from .conftest import itk_warped
 
@@ -16,7 +17,7 @@ def run(application: Any, fixed_image: sitk.Image, moving_image: sitk.Image, fie
 
     fixed, moving = volume_from_image(fixed_image, "fixed"), volume_from_image(moving_image, "moving")
     transform = transforms.transform_from_field(field, "transform")
-    return results.add_result({"fixed": fixed, "moving": moving, "transform": transform}, {}, {})
+    return results.add_result({"fixed": fixed, "moving": moving, "transform": transform}, Metrics(), {})
 
 
 def test_field_of_a_node_is_the_one_it_was_made_from(run: Any, field: sitk.Image) -> None:

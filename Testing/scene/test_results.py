@@ -141,7 +141,7 @@ def test_nothing_is_taken_in_when_an_input_is_gone(
     slicer.mrmlScene.RemoveNode(nodes[1])
     count = slicer.mrmlScene.GetNumberOfNodes()
     with pytest.raises(SceneError, match="removed"):
-        collect(inputs, targets, {}, prepared, {})
+        collect(inputs, targets, {}, prepared, Metrics())
     assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
@@ -157,20 +157,25 @@ def test_missing_inputs_are_named(nodes: Any) -> None:
 def test_table_has_units_and_numbers(collected: Any) -> None:
     table = collected.get("table").GetTable()
     rows = [[table.GetValue(r, c).ToString() for c in range(5)] for r in range(table.GetNumberOfRows())]
-    assert ["Dice", "Liver", "0.6", "0.95", ""] in rows
-    assert ["TRE, mean", "landmarks", "8", "1.2", "mm"] in rows
-    assert any(row[0].startswith("Folds") and row[4] == "%" for row in rows)
+    assert ["Dice", "Liver", "0.600", "0.950", ""] in rows
+    assert ["Landmark error, mean", "landmarks", "8.00", "1.20", "mm"] in rows
+    assert any(row[0] == "Folded voxels" and row[4] == "%" for row in rows)
 
 
 def test_plots(collected: Any) -> None:
     import slicer
     from DeepLargeDeformRegLib.scene import plots
 
-    dice = plots.dice_chart(METRICS, "Run 1")
+    dice = plots.dice_chart(Metrics.from_json(METRICS), "Run 1")
     assert dice.node.GetNumberOfPlotSeriesNodes() == 2
     assert dice.parts[0].GetTable().GetValueByName(0, "After").ToDouble() == 0.95
-    landmarks = [{"name": "a", "before": 3.0, "after": 0.5}, {"name": "b", "before": 1.0, "after": 0.2}]
-    tre = plots.tre_chart({"tre_mm": {"landmarks": landmarks}}, "Run 1")
+    place = {"point_lps": [0.0, 0.0, 0.0]}
+    landmarks = [
+        {"name": "a", "before": 3.0, "after": 0.5, **place},
+        {"name": "b", "before": 1.0, "after": 0.2, **place},
+    ]
+    errors = {"before": {"mean": 2.0}, "after": {"mean": 0.35}, "landmarks": landmarks}
+    tre = plots.tre_chart(Metrics.from_json({"tre_mm": errors}), "Run 1")
     values = tre.parts[0].GetTable()
     steps = [tuple(values.GetValue(r, c).ToDouble() for c in range(2)) for r in range(values.GetNumberOfRows())]
     assert steps == [(0.0, 0.0), (1.0, 0.0), (1.0, 50.0), (3.0, 50.0), (3.0, 100.0)]
@@ -183,7 +188,7 @@ def test_plots(collected: Any) -> None:
     assert heights[1.0] == pytest.approx(200 / 6)
     assert heights[4.9] == pytest.approx(100 / 6), "what lies beyond the ends is counted in them"
     assert sum(heights.values()) == pytest.approx(100.0)
-    assert plots.dice_chart({}, "none") is plots.tre_chart({}, "none") is None
+    assert plots.dice_chart(Metrics(), "none") is plots.tre_chart(Metrics(), "none") is None
     shown = [chart.GetTitle() for chart in collected.get_all("charts")]
     assert shown == ["Dice before and after", "Histogram of det J"]
     series = slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")
@@ -284,10 +289,7 @@ def test_region_and_landmarks(nodes: Any, fixed_image: sitk.Image) -> None:
 
 
 def test_quality_maps_are_bright_where_to_look(collected: Any) -> None:
-    from DeepLargeDeformRegLib.core.display import MAPS
-    from DeepLargeDeformRegLib.engine.metrics.maps import TITLES
 
-    assert set(MAPS) == set(TITLES)
     display = collected.get("local_similarity").GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0.0, 1.0))
     assert display.GetApplyThreshold()
@@ -441,7 +443,7 @@ def test_linear_part_is_kept_apart_on_wish(
     prepared = exchange.prepare(inputs, targets, {}, tmp_path)
     finish(prepared.payload, field)
     matrix = [[1.02, 0.03, 0.0, 1.0], [-0.02, 0.98, 0.01, -2.0], [0.0, 0.01, 1.0, 1.5], [0.0, 0.0, 0.0, 1.0]]
-    run = collect(inputs, targets, {}, prepared, {**METRICS, "linear_lps": matrix})
+    run = collect(inputs, targets, {}, prepared, Metrics.from_json({**METRICS, "linear_lps": matrix}))
     assert run.get("linear").GetParentTransformNode() is run.get("deformable")
     nodes[1].SetAndObserveTransformNodeID(run.get("linear").GetID())
     found = slicer.modules.volumes.logic().ResampleVolumeToReferenceVolume(nodes[1], nodes[0])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.core.metrics import Metrics
 
 from .conftest import itk_warped
 
@@ -37,7 +38,7 @@ def comparison(application: Any, fixed_image: sitk.Image, moving_image: sitk.Ima
     ]
     show_as_jacobian(nodes[-1])
     roles = ("fixed", "moving", "warped", "jacobian")
-    return Comparison(add_result(dict(zip(roles, nodes, strict=True)), {}, {}))
+    return Comparison(add_result(dict(zip(roles, nodes, strict=True)), Metrics(), {}))
 
 
 def right_edge(view: Any) -> np.ndarray:
@@ -97,7 +98,6 @@ def test_legend_is_drawn_in_a_view_that_was_just_made(fresh_view: Any, compariso
 
 def test_chart_is_drawn_in_its_view(application: Any) -> None:
     import slicer
-    from DeepLargeDeformRegLib.core.metrics import Metrics
     from DeepLargeDeformRegLib.scene import layouts, plots
 
     metrics = {"dice": {"Liver": {"before": 0.3, "after": 0.9}, "Spleen": {"before": 0.5, "after": 0.8}}}

@@ -173,7 +173,11 @@ def test_result_is_shown_with_its_verdict(application: Any) -> None:
     assert widget.ui.verdictLabel.text == "No result yet."
     metrics = {
         "dice": {"Liver": {"before": 0.5, "after": 0.9}},
-        "verdict": {"level": "reject", "title": "Do not use", "reasons": [{"text": "folds <here>"}]},
+        "verdict": {
+            "level": "reject",
+            "title": "Do not use",
+            "reasons": [{"text": "folds <here>", "severity": "reject"}],
+        },
         "folds": [{"volume_mm3": 3.0, "worst": -0.2, "point_lps": [4.0, 5.0, 6.0], "structure": "Liver"}],
     }
     nodes = {

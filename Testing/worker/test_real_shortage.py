@@ -64,11 +64,11 @@ def test_gpu_memory_that_is_not_enough_leads_to_the_cpu(tmp_path: Path) -> None:
     torch.cuda.set_per_process_memory_fraction(1e-4)
     try:
         entries = write_pair(tmp_path) | {"settings": SETTINGS | {"device": "cuda"}}
-        numbers = run_job(RegistrationJob.from_json(entries))
+        found = run_job(RegistrationJob.from_json(entries))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert numbers["device"].startswith("CPU")
-    assert any("was not enough" in warning for warning in numbers["warnings"])
+    assert found.device.startswith("CPU")
+    assert any("was not enough" in warning for warning in found.warnings)
 
 
 @pytest.fixture

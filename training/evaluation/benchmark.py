@@ -148,7 +148,7 @@ def _ours(case: Case, name: str) -> tuple[DisplacementField, float]:
     settings = RegistrationSettings(preset=case.preset, guide_with_segmentations=case.guides, **values)
     preset = change(find_preset(case.preset))
     result = register(RegistrationRequest(pair=case.guiding_pair(), settings=settings, preset=preset))
-    seconds: Mapping[str, float] = result.metrics["seconds"]
+    seconds: Mapping[str, float] = result.metrics.seconds
     return result.field, sum(seconds.values()) - seconds["measure"]
 
 

@@ -122,7 +122,7 @@ def case_values(result: RegistrationResult) -> dict[str, float]:
 
     A structure that left the fixed scan's view altogether has Dice 0 and no distances.
     """
-    numbers = result.metrics
+    numbers = result.metrics.to_json()
     values: dict[str, float] = {}
     for when, prefix in (("after", ""), ("before", "before: ")):
         for key in STRUCTURE_MEASURES:
@@ -154,5 +154,5 @@ def _lost(pair: Pair) -> Row:
 
 
 def _landmark_errors(result: RegistrationResult) -> dict[str, list[float]]:
-    points = result.metrics.get("tre_mm", {}).get("landmarks", [])
-    return {when: [point[when] for point in points] for when in ("before", "after")}
+    points = result.metrics.landmarks.landmarks if result.metrics.landmarks else ()
+    return {when: [getattr(point, when) for point in points] for when in ("before", "after")}

@@ -124,7 +124,7 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
     before = fields.from_affine(linear, fixed.grid)
     after = fields.compose_affine(linear, fields.resample(predicted, fixed.grid))
     statistics = metrics.jacobian_statistics(fields.jacobian_determinant(after)[0, 0].numpy())
-    case |= {name: statistics[name] or 0.0 for name in ("fold_percent", "sdlogj", "sdlogj_learn2reg")}
+    case |= {name: getattr(statistics, name) or 0.0 for name in ("fold_percent", "sdlogj", "sdlogj_learn2reg")}
     landmarks = pair.landmarks()
     for when, field in (("_before", before), ("", after)):
         if fixed_labels is not None and moving_labels is not None:

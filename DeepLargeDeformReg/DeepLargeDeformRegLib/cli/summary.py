@@ -2,58 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.markup import escape
 from rich.table import Table
 
+from ..core.display import LEVELS
+from ..core.metrics import Metrics, Verdict
+from ..core.rows import metric_rows, place_text, position_text
 from .terminal import Terminal
 
-COLORS = {"accept": "green", "look": "yellow", "reject": "red"}
-MARKS = {"accept": "+", "look": "?", "reject": "x"}  # for terminals without color
+# Rows of the metrics that the terminal shows; the file has all of them.
+SHOWN = {
+    *("dice", "asd_mm", "hd95_mm", "volume_change_percent"),
+    *("tre_mm.mean", "tre_mm.p75", "tre_mm.max"),
+    *("jacobian.fold_percent", "inverse_consistency_mm.p95", "uncertainty_mm.mean", "similarity.local_ncc"),
+}
 
 
-def summarize(numbers: dict[str, Any], terminal: Terminal, table: bool = True) -> None:
-    """Show measures, verdict and notes; the notes alone without ``table``."""
+def summarize(metrics: Metrics, terminal: Terminal, table: bool = True) -> None:
+    """Show measures, verdict, worst places and notes; the notes alone without ``table``."""
     if table:
-        terminal.show(_table(numbers))
-        if "verdict" in numbers:
-            _show_verdict(numbers["verdict"], terminal)
-    for warning in numbers.get("warnings", []):
+        terminal.show(_table(metrics))
+        if metrics.verdict is not None:
+            _show_verdict(metrics.verdict, terminal)
+        for place in metrics.worst_places:
+            terminal.show(f"  {escape(place_text(place))}, at {position_text(place.point_lps)}")
+    for warning in metrics.warnings:
         terminal.note(warning)
 
 
-def _table(numbers: dict[str, Any]) -> Table:
-    table = Table("Measure", "Before", "After")
-    for key, title in (("dice", "Dice"), ("asd_mm", "ASD, mm"), ("hd95_mm", "HD95, mm")):
-        for name, values in numbers.get(key, {}).items():
-            table.add_row(f"{title}, {escape(name)}", _text(values["before"]), _text(values["after"]))
-    if "tre_mm" in numbers:
-        for key in ("mean", "p75", "max"):
-            before, after = (numbers["tre_mm"][when][key] for when in ("before", "after"))
-            table.add_row(f"Landmark error {key}, mm", _text(before), _text(after))
-    alike = numbers.get("similarity", {}).get("local_ncc")
-    if alike is not None:
-        table.add_row("Similarity (local NCC)", _text(alike["before"]), _text(alike["after"]))
-    table.add_row("Folded voxels, %", "", _text(numbers["jacobian"]["fold_percent"]))
-    for name, change in numbers.get("volume_change_percent", {}).items():
-        table.add_row(f"Volume of moving against fixed {escape(name)}, %", "", _text(change))
-    consistency = numbers["inverse_consistency_mm"]
-    table.add_row(f"Inverse consistency p95, mm ({consistency['source']})", "", _text(consistency["p95"]))
-    if "uncertainty_mm" in numbers:
-        table.add_row("Expected error mean, mm", "", _text(numbers["uncertainty_mm"]["mean"]))
+def _table(metrics: Metrics) -> Table:
+    table = Table("Measure", "Structure", "Before", "After", "Unit")
+    for row in metric_rows(metrics):
+        if row.key in SHOWN:
+            table.add_row(*(escape(cell) for cell in row.cells))
     return table
 
 
-def _show_verdict(verdict: dict[str, Any], terminal: Terminal) -> None:
+def _show_verdict(verdict: Verdict, terminal: Terminal) -> None:
     """The verdict and its reasons; color repeats what the words say."""
-    color = COLORS[verdict["level"]]
-    terminal.show(f"[bold {color}]{escape(verdict['title'])}[/] (limits: {escape(verdict['limits'])})")
-    for reason in verdict["reasons"]:
-        mark = MARKS[reason["severity"]]
-        limit = "" if reason["limit"] is None else f" [dim](limit {reason['limit']:g})[/]"
-        terminal.show(f"  [{COLORS[reason['severity']]}]{mark}[/] {escape(reason['text'])}{limit}")
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    color = LEVELS[verdict.level].terminal
+    terminal.show(f"[bold {color}]{escape(verdict.title)}[/] (limits: {escape(verdict.limits)})")
+    for reason in verdict.reasons:
+        level = LEVELS[reason.severity]
+        limit = "" if reason.limit is None else f" [dim](limit {reason.limit:g})[/]"
+        terminal.show(f"  [{level.terminal}]{level.plain_mark}[/] {escape(reason.text)}{limit}")

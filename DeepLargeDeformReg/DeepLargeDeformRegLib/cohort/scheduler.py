@@ -61,7 +61,7 @@ def register_pair(payload: dict[str, Any]) -> dict[str, Any]:
 
     started = time.monotonic()
     try:
-        metrics = run_job(RegistrationJob.from_json(payload), write_report=write_report)
+        metrics = run_job(RegistrationJob.from_json(payload), write_report=write_report).to_json()
     except RegistrationError as error:
         return {"seconds": time.monotonic() - started, "error": error.message, "kind": error.kind}
     return {"seconds": time.monotonic() - started, "metrics": metrics}

@@ -148,14 +148,17 @@ class Metrics:
     linear_lps: tuple[tuple[float, ...], ...] | None = None
     provenance: Provenance | None = None
 
+    def with_warning(self, warning: str | None) -> Metrics:
+        """The same with one more warning; the same alone without one."""
+        return replace(self, warnings=(*self.warnings, warning)) if warning else self
+
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json: what was not measured has no entry."""
         deformation, similarity = to_plain(self.deformation), to_plain(self.similarity) or {}
-        measured = self.deformation.jacobian != JacobianStatistics()
         folds = {key: deformation.pop(key) for key in ("folds", "fold_count")}
-        entries = {key: value for key, value in deformation.items() if _is_defined(value)} | (
-            folds if measured else {}
-        )
+        entries = {key: value for key, value in deformation.items() if _is_defined(value)}
+        if "jacobian" in entries or self.deformation.folds:
+            entries |= folds
         for key in measures_of(StructureMetrics):
             values = {name: to_plain(getattr(one, key)) for name, one in self.structures.items()}
             if _is_defined(values):

@@ -38,7 +38,8 @@ def from_plain(record: type[RecordT], values: Mapping[str, Any]) -> RecordT:
     Raises:
         TypeError: if an entry that has no default is missing.
     """
-    known = {name: _value(hint, values[name]) for name, hint in field_types(record).items() if name in values}
+    hints: dict[str, Any] = field_types(record)  # type: ignore[arg-type]
+    known = {name: _value(hint, values[name]) for name, hint in hints.items() if name in values}
     return record(**known)
 
 
@@ -54,4 +55,4 @@ def _value(hint: Any, value: Any) -> Any:
         return tuple(_value(arguments[0], entry) for entry in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _value(arguments[1], entry) for key, entry in value.items()}
-    return from_plain(hint, value) if dataclasses.is_dataclass(hint) else value
+    return from_plain(hint, value) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else value

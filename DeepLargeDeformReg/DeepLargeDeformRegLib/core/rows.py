@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .measures import Measure, Point, StructureMetrics, measures_of
 from .metrics import Metrics, WorstPlace, catalog
@@ -20,7 +20,7 @@ class MetricRow:
     Args:
         key: key of the measure in the catalog.
         measure: its words.
-        structure: which structure or landmark the row is about; empty where it is about all.
+        structure: which structure or landmark the row is about, or from what it was measured; empty for the whole.
         before: as loaded; None where nothing was measured.
         after: with the transform, likewise.
         point_lps: where in the fixed scan, LPS mm; None where the row has no place of its own.
@@ -60,11 +60,26 @@ def metric_rows(metrics: Metrics) -> list[MetricRow]:
 
 def place_text(place: WorstPlace) -> str:
     """A worst place in words: what is worst there, how much, and in which structure."""
-    measure = catalog()[place.measure]
-    unit = f" {measure.unit}" if measure.unit else ""
+    where = f", {place.structure}" if place.structure else ""
+    return f"{place_title(place)}: {place_value(place)}{where}"
+
+
+def place_title(place: WorstPlace) -> str:
+    """What is worst at a place."""
     what = {"hd_mm": "Largest surface distance (HD)", "uncertainty_mm.max": "Largest expected error"}
-    title = what.get(place.measure, "Smallest volume change (det J)")
-    return f"{title}: {measure.text(place.value)}{unit}, {place.structure or 'outside the structures'}"
+    return what.get(place.measure, "Smallest volume change (det J)")
+
+
+def place_value(place: WorstPlace) -> str:
+    """The measure at a worst place with its unit."""
+    measure = catalog()[place.measure]
+    return f"{measure.text(place.value)} {measure.unit}".strip()
+
+
+def position_text(point_lps: Point) -> str:
+    """An LPS point as a radiologist reads it: the patient's side and millimeters from the scanner's origin."""
+    sides = (letters[value < 0] for letters, value in zip(("LR", "PA", "SI"), point_lps, strict=True))
+    return ", ".join(f"{side} {abs(value):.1f}" for side, value in zip(sides, point_lps, strict=True)) + " mm"
 
 
 def _structure_rows(metrics: Metrics) -> Iterator[MetricRow]:
@@ -99,8 +114,6 @@ def _map_rows(metrics: Metrics) -> Iterator[MetricRow]:
     deformation, points = metrics.deformation, {place.measure: place.point_lps for place in metrics.worst_places}
     if deformation.folds:
         points["jacobian.fold_percent"] = deformation.folds[0].point_lps
-        deepest = min(deformation.folds, key=lambda fold: fold.worst)
-        points["jacobian.min"] = deepest.point_lps
     for name in JACOBIAN_STATISTICS:
         yield _row(f"jacobian.{name}", getattr(deformation.jacobian, name), points)
     if deformation.jacobian_in_mask is not None:
@@ -110,8 +123,9 @@ def _map_rows(metrics: Metrics) -> Iterator[MetricRow]:
         ("inverse_consistency_mm", deformation.inverse_consistency_mm),
         ("uncertainty_mm", metrics.uncertainty_mm),
     ):
+        source = getattr(spread, "source", "")
         for name in ("mean", "p95", "max") if spread is not None else ():
-            yield _row(f"{key}.{name}", getattr(spread, name), points)
+            yield replace(_row(f"{key}.{name}", getattr(spread, name), points), structure=source)
 
 
 def _similarity_rows(metrics: Metrics) -> Iterator[MetricRow]:

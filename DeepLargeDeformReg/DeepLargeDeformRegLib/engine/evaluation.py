@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.images import Pair, Scan, Volume
+from ..core.metrics import Metrics
 from ..core.progress import Monitor
 from . import metrics
 from .fields import DisplacementField, warp_scan
@@ -22,7 +22,7 @@ class Evaluation:
         warped: moving scan and its segmentation on the fixed grid.
         jacobian: det J on the field's grid.
         maps: what was measured at each place, on grids of their own, for :func:`.metrics.maps.all_maps`.
-        metrics: JSON-safe numbers; see docs/metrics.md.
+        metrics: the numbers; see docs/metrics.md.
     """
 
     pair: Pair
@@ -30,7 +30,7 @@ class Evaluation:
     warped: Scan
     jacobian: Volume
     maps: Mapping[str, Volume]
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
 def evaluate(
@@ -53,5 +53,5 @@ def evaluate(
         warped=warped,
         jacobian=measured.jacobian,
         maps=measured.maps,
-        metrics=measured.numbers,
+        metrics=measured.metrics,
     )

@@ -17,6 +17,7 @@ from ..core.files.common import write_text
 from ..core.geometry import ImageGrid
 from ..core.images import LabelMap, LandmarkPairs, Pair, Scan
 from ..core.labels import notice_of_values, with_matches
+from ..core.metrics import Metrics
 from ..core.presets import Preset
 from ..core.progress import Monitor
 from ..core.settings import RegistrationSettings
@@ -65,7 +66,7 @@ class RegistrationJob:
     output_volume: str | None = None
     output_segmentation: str | None = None
     output_jacobian: str | None = None
-    output_maps: str | None = None  # folder for the maps of maps.TITLES, each NAME.nrrd; made if it is not there
+    output_maps: str | None = None  # folder for the maps of display.MAPS, each NAME.nrrd; made if it is not there
     output_uncertainty: str | None = None
     match: tuple[str, ...] = ()  # FIXED=MOVING each: structures that belong together, by name or value
     metrics: str | None = None
@@ -131,7 +132,7 @@ def run_job(
     monitor: Monitor | None = None,
     compress: bool = False,
     write_report: ReportWriter | None = None,
-) -> dict[str, Any]:
+) -> Metrics:
     """Read, register, write. Outputs are checked before the work and appear whole or not at all.
 
     Args:
@@ -141,7 +142,7 @@ def run_job(
         write_report: writes the report, if the job names one; passed in, since the engine knows no report.
 
     Returns:
-        The metrics, JSON-safe.
+        The metrics.
     """
     monitor = monitor or Monitor()
     _check_outputs(job)
@@ -153,23 +154,20 @@ def run_job(
         raise BadInputError("The error to expect is estimated after a refinement only; refine, or leave its map out.")
     reading = time.perf_counter() - clock
     result = register(request, monitor.span(0.03, 0.95))
-    result.metrics["warnings"] = [*warnings, *result.metrics["warnings"]]
     monitor.report("write", 0.95, "Writing the results")
     clock = time.perf_counter()
     _write(job, request, result, compress, monitor)
-    result.metrics["seconds"] = {
-        "read": reading,
-        **result.metrics["seconds"],
-        "write": time.perf_counter() - clock,
-    }
+    found = result.metrics
+    seconds = {"read": reading, **found.seconds, "write": time.perf_counter() - clock}
+    result = replace(result, metrics=replace(found, warnings=(*warnings, *found.warnings), seconds=seconds))
     if job.report is not None and write_report is not None:
         monitor.report("write", 0.98, "Writing the report")
         write = partial(write_report, Path(job.report), result, title=job.report_title, monitor=monitor)
         problem = report_problem(partial(write, preset=request.plan.preset, region=request.region))
-        result.metrics["warnings"] += [problem] if problem else []
+        result = replace(result, metrics=result.metrics.with_warning(problem))
     monitor.check()
     if job.metrics is not None:
-        write_text(json.dumps(result.metrics, indent=2) + "\n", job.metrics)
+        write_text(json.dumps(result.metrics.to_json(), indent=2) + "\n", job.metrics)
     monitor.report("write", 1.0, "Done")
     return result.metrics
 
@@ -200,8 +198,8 @@ def run_warp(job: WarpJob, monitor: Monitor | None = None, compress: bool = True
 @files.written_together()
 def run_evaluate(
     job: EvaluateJob, monitor: Monitor | None = None, write_report: ReportWriter | None = None
-) -> dict[str, Any]:
-    """Apply a transform and measure it on scans, labels and landmarks; returns the metrics, JSON-safe."""
+) -> Metrics:
+    """Apply a transform and measure it on scans, labels and landmarks; returns the metrics."""
     monitor = monitor or Monitor()
     check_job_files(job)
     monitor.report("read", 0.0, "Reading")
@@ -211,13 +209,13 @@ def run_evaluate(
     backward = _field(job.backward_transform, pair.moving.grid) if job.backward_transform else None
     monitor.report("measure", 0.1, "Resampling the moving scan")
     evaluation = evaluate(field, pair, backward, monitor)
-    evaluation.metrics["warnings"] = notices
+    evaluation = replace(evaluation, metrics=replace(evaluation.metrics, warnings=tuple(notices)))
     if job.report is not None and write_report is not None:
         write = partial(write_report, Path(job.report), evaluation, title=job.report_title, monitor=monitor)
         problem = report_problem(write)
-        evaluation.metrics["warnings"] += [problem] if problem else []
+        evaluation = replace(evaluation, metrics=evaluation.metrics.with_warning(problem))
     if job.metrics is not None:
-        write_text(json.dumps(evaluation.metrics, indent=2) + "\n", job.metrics)
+        write_text(json.dumps(evaluation.metrics.to_json(), indent=2) + "\n", job.metrics)
     monitor.report("measure", 1.0, "Done")
     return evaluation.metrics
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import files
+from ..core.display import MAPS
 from ..core.errors import CancelledError, RegistrationError
 from . import fields
-from .metrics.maps import TITLES
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def check_job_files(job: Any) -> None:
 def map_paths(folder: str) -> dict[str, str]:
     """Where each map goes; the folder need not be there."""
     place = files.folder_to_make(folder)
-    return {name: str(place / f"{name}.nrrd") for name in TITLES}
+    return {name: str(place / f"{name}.nrrd") for name in MAPS}
 
 
 def report_problem(write: Callable[[], None]) -> str | None:

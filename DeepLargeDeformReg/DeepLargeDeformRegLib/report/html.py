@@ -106,7 +106,7 @@ def write_report(
 
 def _numbers(case: Case) -> dict[str, Any]:
     """All of the page that comes from the metrics; what was not measured is None or empty."""
-    metrics = case.result.metrics
+    metrics = case.result.metrics.to_json()
     verdict = metrics.get("verdict")
     return {
         "metrics": metrics,
@@ -173,9 +173,9 @@ def _tiles(metrics: dict[str, Any]) -> list[tuple[str, numbers.Number, numbers.N
 
 def _error_chart(case: Case) -> charts.Chart | None:
     """From the errors that the metrics list, else from the landmarks themselves."""
-    listed = (case.result.metrics.get("tre_mm") or {}).get("landmarks")
-    if listed:
-        return charts.cumulative_errors(*([row[when] for row in listed] for when in numbers.WHEN))
+    found = case.result.metrics.landmarks
+    if found is not None and found.landmarks:
+        return charts.cumulative_errors(*([getattr(one, when) for one in found.landmarks] for when in numbers.WHEN))
     landmarks = case.pair.landmarks
     if landmarks is None:
         return None

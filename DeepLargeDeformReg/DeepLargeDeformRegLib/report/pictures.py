@@ -129,8 +129,8 @@ class PlanePictures:
         uncertainty, most = self._case.uncertainty, self._scale.uncertainty_mm
         if uncertainty is not None and most is not None:
             colors = millimeter_colors(np.nan_to_num(sample(uncertainty, self._points)) / most)
-            what = "how far independent solutions lie apart, bright where far"
-            pictures.append(self._picture("Uncertainty", what, colors, self._fixed_outline))
+            what = "the error to expect, as estimated from the scans, bright where it is large"
+            pictures.append(self._picture("Expected error", what, colors, self._fixed_outline))
         return pictures
 
     @cached_property

@@ -58,12 +58,12 @@ def _largest_deformation(case: Case) -> Place | None:
 
 
 def _worst_jacobian(case: Case) -> Place | None:
-    folds = case.result.metrics.get("folds") or []
+    folds = case.result.metrics.deformation.folds
     grid = case.result.jacobian.grid
     if folds:
-        deepest = min(folds, key=lambda fold: fold["worst"])
-        reason = f"det J falls to {deepest['worst']:.2f}: the map turns tissue inside out."
-        return Place("Deepest fold", reason, np.array(deepest["point_lps"], dtype=np.float64))
+        deepest = min(folds, key=lambda fold: fold.worst)
+        reason = f"det J falls to {deepest.worst:.2f}: the map turns tissue inside out."
+        return Place("Deepest fold", reason, np.array(deepest.point_lps, dtype=np.float64))
     inside = np.flatnonzero(case.inside(case.focus))
     if not len(inside):
         return None
@@ -109,16 +109,16 @@ def _most_uncertain(case: Case) -> Place | None:
         return None
     values = np.nan_to_num(sample(uncertainty, points), nan=-1.0)
     worst = int(values.argmax())
-    reason = f"Independent solutions of this registration lie {values[worst]:.1f} mm apart here."
-    return Place("Greatest uncertainty", reason, points[worst])
+    reason = f"An error of {values[worst]:.1f} mm is to be expected here, as estimated from the scans."
+    return Place("Largest expected error", reason, points[worst])
 
 
 def _structures_to_show(case: Case) -> list[Structure]:
     """Those that overlap least after registration, since these need a look."""
-    dice = case.result.metrics.get("dice") or {}
+    found = case.result.metrics.structures
 
     def overlap(structure: Structure) -> float:
-        after = dice.get(structure.name, {}).get("after")
+        after = found[structure.name].dice.after if structure.name in found else None
         return 2.0 if after is None else after
 
     return sorted(case.structures, key=overlap)[:MOST_STRUCTURES]
@@ -134,7 +134,8 @@ def _center(case: Case, structure: Structure) -> Place | None:
         return None
     points = labels.grid.to_physical(index)
     nearest = int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmin())
-    dice = (case.result.metrics.get("dice") or {}).get(structure.name, {}).get("after")
+    found = case.result.metrics.structures.get(structure.name)
+    dice = found.dice.after if found is not None else None
     reason = (
         "The middle of the structure." if dice is None else f"Dice of the structure after registration: {dice:.3f}."
     )

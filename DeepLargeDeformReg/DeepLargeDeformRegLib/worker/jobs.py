@@ -57,7 +57,7 @@ def register(payload: dict[str, Any], monitor: Monitor) -> Outcome:
     from ..report import write_report
 
     job = RegistrationJob.from_json(payload)
-    return run_job(job, monitor, write_report=write_report), written_files(payload)
+    return run_job(job, monitor, write_report=write_report).to_json(), written_files(payload)
 
 
 def written_files(payload: dict[str, Any]) -> dict[str, str]:

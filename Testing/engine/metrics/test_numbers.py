@@ -10,6 +10,7 @@ from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_labels
+from DeepLargeDeformRegLib.engine.metrics.worst import largest_error, smallest_determinant
 
 from .conftest import Pair, input_of
 
@@ -40,6 +41,10 @@ def test_shifted_spheres() -> None:
     found = metrics.surface_distances(sphere(radius), sphere(radius, (0, 0, shift)), FINE)
     assert found is not None
     assert found.hausdorff == pytest.approx(shift, abs=1e-4)
+    farthest = FINE.to_physical(np.array(found.farthest)[::-1])
+    # The top of the upper ball, or the bottom of the lower one.
+    assert np.linalg.norm(farthest[:2]) < 6  # the cap of a discrete ball is flat
+    assert farthest[2] == pytest.approx(radius + shift, abs=2) or farthest[2] == pytest.approx(-radius, abs=2)
     lens = np.pi * (4 * radius + shift) * (2 * radius - shift) ** 2 / 12
     expected = lens / (4 / 3 * np.pi * radius**3)
     assert metrics.dice(sphere(radius), sphere(radius, (0, 0, shift))) == pytest.approx(expected, abs=0.01)
@@ -54,12 +59,15 @@ def test_empty_structures_have_no_distance() -> None:
 
 def test_volumes_and_their_change() -> None:
     labels = [LabelMap(sphere(r).astype(np.int16), FINE, (Label(1, "ball"),)) for r in (15, 20)]
-    table = metrics.label_overlap(labels[0], labels[1], labels[0], labels[1], ((1, 1),))
-    assert table["volume_ml"]["ball"]["fixed"] == pytest.approx(4 / 3 * np.pi * 1.5**3, rel=0.01)
-    assert table["volume_ml"]["ball"]["warped"] == table["volume_ml"]["ball"]["fixed"]
-    assert table["volume_change_percent"]["ball"] == pytest.approx(100 * ((20 / 15) ** 3 - 1), rel=0.02)
-    assert table["dice"]["ball"]["after"] == 1.0
-    assert table["hd_mm"]["ball"]["after"] == pytest.approx(0.0, abs=1e-4)
+    table, worst = metrics.label_overlap(labels[0], labels[1], labels[0], labels[1], ((1, 1),))
+    ball = table["ball"]
+    assert worst is not None
+    assert worst.structure == "ball"
+    assert ball.volume_ml.fixed == pytest.approx(4 / 3 * np.pi * 1.5**3, rel=0.01)
+    assert ball.volume_ml.warped == ball.volume_ml.fixed
+    assert ball.volume_change_percent == pytest.approx(100 * ((20 / 15) ** 3 - 1), rel=0.02)
+    assert ball.dice.after == 1.0
+    assert ball.hd_mm.after == pytest.approx(0.0, abs=1e-4)
 
 
 def _as_monai(first: np.ndarray, second: np.ndarray, grid: ImageGrid) -> tuple[float, float, float, float]:
@@ -113,17 +121,17 @@ def test_landmarks_of_a_translation() -> None:
     pairs = LandmarkPairs(fixed, fixed + np.array([3.0, 4.0, 0.0]), ("a", "b", "c"))
     matrix = np.eye(4)
     matrix[0, 3] = 3.0
-    table = metrics.landmark_table(fields.from_affine(matrix, FINE), pairs)
-    assert table["before"]["mean"] == pytest.approx(5.0)
-    assert table["after"]["p95"] == pytest.approx(4.0, abs=1e-5)
-    assert table["after"]["std"] == pytest.approx(0.0, abs=1e-5)
-    assert [row["name"] for row in table["landmarks"]] == ["a", "b", "c"]
-    assert table["landmarks"][1]["point_lps"] == [5.0, 5.0, 5.0]
+    table = metrics.landmark_metrics(fields.from_affine(matrix, FINE), pairs)
+    assert table.before.mean == pytest.approx(5.0)
+    assert table.after.p95 == pytest.approx(4.0, abs=1e-5)
+    assert table.after.std == pytest.approx(0.0, abs=1e-5)
+    assert [row.name for row in table.landmarks] == ["a", "b", "c"]
+    assert table.landmarks[1].point_lps == (5.0, 5.0, 5.0)
 
 
 def test_percentiles() -> None:
     summary = metrics.summarize_errors(np.arange(101, dtype=np.float64))
-    assert [summary[key] for key in ("p25", "p50", "p75", "p95", "max")] == [25, 50, 75, 95, 100]
+    assert [getattr(summary, key) for key in ("p25", "p50", "p75", "p95", "max")] == [25, 50, 75, 95, 100]
 
 
 def test_dice30_is_the_mean_of_the_lowest_three_of_ten() -> None:
@@ -137,15 +145,15 @@ def test_jacobian_of_a_scaling_and_both_sdlogj() -> None:
     rng = np.random.default_rng(0)
     values = np.exp(rng.normal(0, 0.2, (20, 20, 20)))
     found = metrics.jacobian_statistics(values)
-    assert found["sdlogj"] == pytest.approx(np.log(values).std())
-    assert found["sdlogj_learn2reg"] == pytest.approx(np.log(values[2:-2, 2:-2, 2:-2] + 3).std())
-    assert found["fold_percent"] == 0.0
+    assert found.sdlogj == pytest.approx(np.log(values).std())
+    assert found.sdlogj_learn2reg == pytest.approx(np.log(values[2:-2, 2:-2, 2:-2] + 3).std())
+    assert found.fold_percent == 0.0
     scaled = fields.jacobian_determinant(fields.from_affine(np.diag([1.2, 1.2, 1.2, 1.0]), FINE))[0, 0].numpy()
     mask = sphere(10)
     inside = metrics.jacobian_statistics(scaled, mask)
-    assert inside["min"] == pytest.approx(1.2**3, abs=1e-4)
-    assert inside["p99"] == pytest.approx(1.2**3, abs=1e-4)
-    assert metrics.jacobian_statistics(scaled, np.zeros_like(mask))["min"] is None
+    assert inside.min == pytest.approx(1.2**3, abs=1e-4)
+    assert inside.p99 == pytest.approx(1.2**3, abs=1e-4)
+    assert metrics.jacobian_statistics(scaled, np.zeros_like(mask)).min is None
 
 
 def test_folds_are_found_with_place_volume_and_structure() -> None:
@@ -156,10 +164,10 @@ def test_folds_are_found_with_place_volume_and_structure() -> None:
     labels = LabelMap((array < -0.1).astype(np.int16), FINE, (Label(1, "liver"),))
     folds, count = metrics.fold_regions(Volume(array, FINE), labels)
     assert count == 2
-    assert folds[0]["volume_mm3"] == pytest.approx(12 * FINE.voxel_volume)
-    assert folds[0]["worst"] == -2.0
-    assert folds[0]["point_lps"] == pytest.approx(FINE.to_physical((21, 11, 6)).tolist())
-    assert [fold["structure"] for fold in folds] == ["liver", None]
+    assert folds[0].volume_mm3 == pytest.approx(12 * FINE.voxel_volume)
+    assert folds[0].worst == -2.0
+    assert folds[0].point_lps == pytest.approx(FINE.to_physical((21, 11, 6)).tolist())
+    assert [fold.structure for fold in folds] == ["liver", None]
 
 
 def test_the_deepest_fold_is_listed_however_small_it_is() -> None:
@@ -170,7 +178,7 @@ def test_the_deepest_fold_is_listed_however_small_it_is() -> None:
     folds, count = metrics.fold_regions(Volume(array, FINE))
     assert count == 25
     assert len(folds) == 20
-    assert min(fold["worst"] for fold in folds) == -3.0
+    assert min(fold.worst for fold in folds) == -3.0
 
 
 def test_inverse_consistency_of_maps_that_are_known() -> None:
@@ -179,12 +187,12 @@ def test_inverse_consistency_of_maps_that_are_known() -> None:
     there[:3, 3], back[:3, 3] = (400, -250, 900), (-400, 250, -902)
     forward = fields.from_affine(there, FINE)
     alone = metrics.inverse_consistency(forward)
-    assert alone["source"] == "numerical inverse"
-    assert alone["max"] < 0.1
+    assert alone.source == "numerical inverse"
+    assert alone.max < 0.1
     moving_grid = ImageGrid.axis_aligned(FINE.size, FINE.spacing, np.array(FINE.origin) + there[:3, 3])
     both = metrics.inverse_consistency(forward, fields.from_affine(back, moving_grid))
-    assert both["source"] == "backward run"
-    assert both["mean"] == pytest.approx(2.0, abs=1e-3)
+    assert both.source == "backward run"
+    assert both.mean == pytest.approx(2.0, abs=1e-3)
 
 
 def test_similarity_knows_no_gain_and_sees_a_shift(lungs: Pair) -> None:
@@ -231,5 +239,27 @@ def test_scans_that_do_not_meet_have_no_similarity(lungs: Pair) -> None:
 def test_displacement_of_other_spacing_is_measured_too(lungs: Pair) -> None:
     coarse = lungs.fixed.grid.with_spacing(6.0)
     field = DisplacementField(torch.ones((1, 3, *coarse.shape)), coarse)
-    numbers = metrics.measure(input_of(field, lungs.scans())).numbers
-    assert numbers["jacobian_in_mask"]["max"] == pytest.approx(1.0, abs=1e-5)
+    found = metrics.measure(input_of(field, lungs.scans())).metrics
+    assert found.deformation.jacobian_in_mask.max == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_worst_places_are_named_though_all_is_within_the_limits() -> None:
+    """The voxel with the smallest det J and the one with the largest expected error, each with its structure."""
+    labels = LabelMap(sphere(15).astype(np.int16), FINE, (Label(1, "ball"),))
+    values = np.full(FINE.shape, 0.9, dtype=np.float32)
+    spot = tuple(size // 2 for size in FINE.shape)
+    values[spot] = 0.6
+    values[0, 0, 0] = 0.1  # outside of the structures
+    point = FINE.to_physical(spot[::-1]).tolist()
+    place = smallest_determinant(Volume(values, FINE), labels.mask(), labels)
+    assert (place.measure, place.structure) == ("jacobian_in_mask.min", "ball")
+    assert place.value == pytest.approx(0.6)
+    assert place.point_lps == pytest.approx(point)
+    everywhere = smallest_determinant(Volume(values, FINE), None, None)
+    assert (everywhere.measure, everywhere.value) == ("jacobian.min", pytest.approx(0.1))
+    errors = np.where(values == values[spot], 3.0, 1.0).astype(np.float32)
+    errors[1, 1, 1] = np.nan
+    found = largest_error(Volume(errors, FINE), labels.mask(), labels)
+    assert found is not None
+    assert (found.value, found.point_lps) == (3.0, pytest.approx(point))
+    assert largest_error(Volume(errors, FINE), np.zeros_like(labels.mask()), labels) is None

@@ -12,6 +12,18 @@ import numpy as np
 import pytest
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.measures import (
+    Change,
+    DeformationMetrics,
+    ErrorSummary,
+    JacobianStatistics,
+    LandmarkError,
+    LandmarkMetrics,
+    SimilarityMetrics,
+    Spread,
+    StructureMetrics,
+)
+from DeepLargeDeformRegLib.core.metrics import Metrics, Verdict
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.metrics import SITE_TABLE, judge, load_limits
@@ -31,8 +43,8 @@ SHIFTED = wrong.shifted(10.0, 1)
 CASES = [
     (good, "accept", "look", "The landmarks are", "No independent evidence"),
     (wrong.slightly_folded, "look", "look", "in 1 region", "in 1 region"),
-    (wrong.distorted, "look", "look", "neighborhoods fit best", "neighborhoods fit best"),
-    (SHIFTED, "reject", "reject", "neighborhoods fit best", "neighborhoods fit best"),
+    (wrong.distorted, "look", "look", "neighborhoods agree best", "neighborhoods agree best"),
+    (SHIFTED, "reject", "reject", "neighborhoods agree best", "neighborhoods agree best"),
     (wrong.identity, "reject", "reject", "The landmarks are 34.8 mm apart", "the scans are alike to 0.1"),
     (wrong.swapped, "reject", "reject", "farther apart than as loaded", "less alike than as loaded"),
     (wrong.mirrored, "reject", "reject", "The map folds at 100.000 %", "The map folds at 100.000 %"),
@@ -47,13 +59,13 @@ def test_lung_pair(lungs: Pair, lung_field: DisplacementField, case: Any, known:
     make, with_truth, alone, reason, reason_alone = case
     pair = lungs.scans() if known else lungs.bare()
     given = input_of(make(lung_field, lungs.moving.grid), pair, guided_by_labels=known)
-    verdict = metrics.measure(given).numbers["verdict"]
-    assert verdict["level"] == (with_truth if known else alone), verdict
-    reasons = [entry for entry in verdict["reasons"] if (reason if known else reason_alone) in entry["text"]]
-    assert reasons, verdict["reasons"]
-    if verdict["level"] == "reject":
-        assert verdict["reasons"][0]["severity"] == "reject"
-        assert reasons[0]["severity"] == "reject", "the reason must be the one that refuses"
+    verdict = metrics.measure(given).metrics.verdict
+    assert verdict.level == (with_truth if known else alone), verdict
+    reasons = [entry for entry in verdict.reasons if (reason if known else reason_alone) in entry.text]
+    assert reasons, verdict.reasons
+    if verdict.level == "reject":
+        assert verdict.reasons[0].severity == "reject"
+        assert reasons[0].severity == "reject", "the reason must be the one that refuses"
 
 
 # A pair, its preset, and what the verdict must be on its registration and on wrong maps made of it; the outlines and
@@ -64,7 +76,7 @@ OTHER_PAIRS = [
     ("hippocampi", "mr-hippocampus", wrong.crumpled, "reject", "folds"),
     ("breathing_liver", "any", good, "accept", "The landmarks are"),
     ("breathing_liver", "any", wrong.identity, "reject", "The landmarks are"),
-    ("breathing_liver", "any", SHIFTED, "reject", "neighborhoods fit best"),
+    ("breathing_liver", "any", SHIFTED, "reject", "neighborhoods agree best"),
     ("breathing_liver", "any", wrong.mirrored, "reject", "folds"),
 ]
 
@@ -75,8 +87,8 @@ def test_other_pairs(case: Any, request: pytest.FixtureRequest, registered: Regi
     pair = request.getfixturevalue(name)
     field = make(registered(name, pair, preset), pair.moving.grid)
     given = input_of(field, pair.scans())
-    verdict = metrics.measure(given).numbers["verdict"]
-    assert verdict["level"] == level, verdict
+    verdict = metrics.measure(given).metrics.verdict
+    assert verdict.level == level, verdict
     _has_reason(verdict, reason)
 
 
@@ -85,15 +97,15 @@ def test_good_hippocampi_are_to_be_looked_at_for_their_squeezing_alone(
 ) -> None:
     """The network's map, not refined, squeezes 1 % of the structures a little more than the limit."""
     field = registered("hippocampi", hippocampi, "mr-hippocampus")
-    numbers = metrics.measure(input_of(field, hippocampi.scans())).numbers
-    reasons = numbers["verdict"]["reasons"]
-    squeezed = [reason for reason in reasons if "change their volume" in reason["text"]]
-    assert all(reason["severity"] == "accept" for reason in reasons if reason not in squeezed), reasons
-    assert all(reason["value"] == pytest.approx(reason["limit"], rel=0.2) for reason in squeezed), squeezed
-    assert numbers["verdict"]["level"] == "look"
-    _has_reason(numbers["verdict"], "change")
-    assert any("Dice" in reason["text"] for reason in reasons)
-    _has_reason(numbers["verdict"], "Dice")
+    verdict = metrics.measure(input_of(field, hippocampi.scans())).metrics.verdict
+    reasons = verdict.reasons
+    squeezed = [reason for reason in reasons if "of the voxels in the structures" in reason.text]
+    assert all(reason.severity == "accept" for reason in reasons if reason not in squeezed), reasons
+    assert all(reason.value == pytest.approx(reason.limit, rel=0.2) for reason in squeezed), squeezed
+    assert verdict.level == "look"
+    assert squeezed
+    assert any("Dice" in reason.text for reason in reasons)
+    _has_reason(verdict, "Dice")
 
 
 Registered = Callable[[str, Pair, str], DisplacementField]
@@ -119,23 +131,23 @@ def test_another_contrast_is_no_reason_to_refuse(lungs: Pair, lung_field: Displa
     moving = replace(lungs.moving, array=(shown + noise).astype(np.float32))
     for make, level in ((good, "look"), (SHIFTED, "reject")):
         given = input_of(make(lung_field, moving.grid), replace(lungs, moving=moving).bare())
-        verdict = metrics.measure(given).numbers["verdict"]
-        assert verdict["level"] == level, verdict
+        verdict = metrics.measure(given).metrics.verdict
+        assert verdict.level == level, verdict
 
 
 def test_the_pipeline_accepts_the_lung_pair(registered_lungs: RegistrationResult) -> None:
-    verdict = registered_lungs.metrics["verdict"]
-    assert verdict["level"] == "accept", verdict
-    assert any("guided" in entry["text"] for entry in verdict["reasons"]), "the masks guided, which must be said"
-    json.dumps(registered_lungs.metrics, allow_nan=False)
+    verdict = registered_lungs.metrics.verdict
+    assert verdict.level == "accept", verdict
+    assert any("guided" in entry.text for entry in verdict.reasons), "the masks guided, which must be said"
+    json.dumps(registered_lungs.metrics.to_json(), allow_nan=False)
 
 
 def test_a_wrong_patient_is_not_accepted(lungs: Pair, abdomens: Pair) -> None:
     """A lung onto a trunk: however alike the optimizer makes them, nothing independent speaks for it."""
     strangers = replace(lungs, moving=abdomens.moving, moving_labels=abdomens.moving_labels, landmarks=None)
     result = register(strangers.request(with_labels=False, preset="any"))
-    assert result.metrics["verdict"]["level"] != "accept"
-    _has_reason(result.metrics["verdict"], "No independent evidence")
+    assert result.metrics.verdict.level != "accept"
+    _has_reason(result.metrics.verdict, "No independent evidence")
     # Once somebody outlines what should correspond (here the lung, and what lies in its place), it is refused.
     outlined = replace(
         strangers,
@@ -145,56 +157,82 @@ def test_a_wrong_patient_is_not_accepted(lungs: Pair, abdomens: Pair) -> None:
         ),
     )
     judged = metrics.measure(input_of(result.field, outlined.scans()))
-    assert judged.numbers["verdict"]["level"] == "reject"
-    _has_reason(judged.numbers["verdict"], "organ: Dice")
+    assert judged.metrics.verdict.level == "reject"
+    _has_reason(judged.metrics.verdict, "organ: Dice")
 
 
 def test_two_patients_abdomens(abdomens: Pair) -> None:
     """The outlines of the liver did not guide; the dome of one is cut off, which is to be looked at."""
     result = register(abdomens.request(with_labels=False, preset="liver-ct", model=None))
     given = input_of(result.field, abdomens.scans())
-    numbers = metrics.measure(given).numbers
-    assert numbers["dice"]["liver"]["after"] > numbers["dice"]["liver"]["before"] + 0.4
-    assert numbers["verdict"]["level"] in ("accept", "look"), numbers["verdict"]
+    found = metrics.measure(given).metrics
+    assert found.structures["liver"].dice.gain > 0.4
+    assert found.verdict.level in ("accept", "look"), found.verdict
     upside_down = np.diag([1.0, 1.0, -1.0, 1.0])
     upside_down[2, 3] = 2 * abdomens.fixed.grid.center[2]
     wrong = input_of(fields.from_affine(upside_down, abdomens.fixed.grid), abdomens.scans())
-    assert metrics.measure(wrong).numbers["verdict"]["level"] == "reject"
+    assert metrics.measure(wrong).metrics.verdict.level == "reject"
 
 
 def test_the_gravest_reason_comes_first_and_every_number_is_there() -> None:
     verdict = judge(_numbers(fold_percent=2.0, before=0.7, after=0.75))
-    assert [entry["severity"] for entry in verdict["reasons"]] == ["reject", "look", "accept"]
-    assert verdict["reasons"][0]["value"] == 2.0
-    assert verdict["reasons"][0]["limit"] == 1.0
-    assert verdict["level"] == "reject"
-    assert verdict["limits"] == load_limits().name
+    assert [entry.severity for entry in verdict.reasons] == ["reject", "look", "accept"]
+    assert verdict.reasons[0].value == 2.0
+    assert verdict.reasons[0].limit == 1.0
+    assert verdict.level == "reject"
+    assert verdict.limits == load_limits().name
 
 
 def test_a_thin_structure_is_judged_by_its_surface_too() -> None:
     """Dice of a vessel is low where its walls are a millimeter apart; that of a liver is not."""
     numbers = _numbers(before=0.1, after=0.4)
-    assert judge(numbers)["level"] == "look"
-    numbers["asd_mm"]["liver"]["after"] = 6.0
-    assert judge(numbers)["level"] == "reject"
+    assert judge(numbers).level == "look"
+    numbers = _numbers(before=0.1, after=0.4, apart=6.0)
+    assert judge(numbers).level == "reject"
 
 
-def test_few_landmarks_far_off_are_to_be_looked_at() -> None:
-    errors = {"mean": 2.5, "p95": 18.0}
-    landmarks = [{"after": 1.0}] * 30
-    numbers = {**_numbers(), "tre_mm": {"before": {"mean": 20.0}, "after": errors, "landmarks": landmarks}}
-    verdict = judge(numbers)
-    assert verdict["level"] == "look"
-    _has_reason(verdict, "One landmark in twenty is off by 18.0 mm")
-    errors["p95"] = 5.0
-    assert judge(numbers)["level"] == "accept"
+@pytest.mark.parametrize(("far", "level"), [(18.0, "look"), (5.0, "accept")])
+def test_few_landmarks_far_off_are_to_be_looked_at(far: float, level: str) -> None:
+    each = LandmarkError(name="", before=20.0, after=1.0, point_lps=(0.0, 0.0, 0.0))
+    after = ErrorSummary(mean=2.5, p95=far)
+    landmarks = LandmarkMetrics(before=ErrorSummary(mean=20.0), after=after, landmarks=(each,) * 30)
+    verdict = judge(replace(_numbers(), landmarks=landmarks))
+    assert verdict.level == level
+    if level == "look":
+        _has_reason(verdict, "One landmark in twenty is off by 18.0 mm")
+
+
+@pytest.mark.parametrize(
+    ("before", "moved", "level"), [(0.99, 0.1, "look"), (0.99, 4.0, "reject"), (0.6, 0.1, "reject")]
+)
+def test_the_same_scan_twice_is_no_refusal(before: float, moved: float, level: str) -> None:
+    """Mutual information falls by interpolation alone; where the scans differ or the map moves, it tells of more."""
+    similarity = SimilarityMetrics(
+        local_ncc=Change(before=before, after=before),
+        mutual_information=Change(before=3.09, after=2.96),
+        in_place_percent=100.0,
+    )
+    numbers = replace(_numbers(), structures={}, similarity=similarity)
+    moves = replace(numbers.deformation, displacement_mm=Spread(mean=moved / 5, p95=moved / 2, max=moved))
+    verdict = judge(replace(numbers, deformation=moves))
+    assert verdict.level == level, verdict
+    _has_reason(verdict, "nearly the same as loaded" if level == "look" else "less alike than as loaded")
+
+
+def test_a_scan_registered_to_itself_is_not_refused(hippocampi: Pair) -> None:
+    """The first thing that many try: both scans are one, and the pipeline finds the identity within its blur."""
+    twice = replace(hippocampi, moving=hippocampi.fixed, landmarks=None)
+    result = register(twice.request(with_labels=False, preset="mr-hippocampus"))
+    assert result.metrics.deformation.displacement_mm.max < 0.5
+    assert result.metrics.verdict.level == "look", result.metrics.verdict
+    _has_reason(result.metrics.verdict, "nearly the same as loaded")
 
 
 def test_outlines_that_guided_are_no_independent_evidence() -> None:
     numbers = _numbers(before=0.3, after=0.95)
-    assert judge(numbers)["level"] == "accept"
+    assert judge(numbers).level == "accept"
     guided = judge(numbers, guided_by_labels=True)
-    assert guided["level"] == "look"
+    assert guided.level == "look"
     _has_reason(guided, "the outlines guided the registration")
 
 
@@ -214,8 +252,8 @@ def test_a_site_overrides_what_it_names(tmp_path: Path, monkeypatch: pytest.Monk
     table.write_text(json.dumps({"name": "Our hospital", "limits": {"dice": {"accept": 0.9, "source": "our audit"}}}))
     monkeypatch.setenv(SITE_TABLE, str(table))
     verdict = judge(_numbers(before=0.3, after=0.85))
-    assert verdict["level"] == "look"
-    assert verdict["limits"].startswith("Our hospital")
+    assert verdict.level == "look"
+    assert verdict.limits.startswith("Our hospital")
     assert load_limits()["dice"].reject == 0.5
 
 
@@ -240,14 +278,12 @@ def test_a_site_table_with_a_mistake_is_refused(tmp_path: Path, content: str) ->
         load_limits(table)
 
 
-def _numbers(fold_percent: float = 0.0, before: float = 0.5, after: float = 0.9) -> dict[str, Any]:
-    jacobian = {"min": 0.5, "max": 2.0, "p1": 0.6, "p99": 1.8, "fold_percent": fold_percent}
-    overlap = {
-        "dice": {"liver": {"before": before, "after": after}},
-        "asd_mm": {"liver": {"before": 20, "after": 2.0}},
-    }
-    return {"jacobian": jacobian, "jacobian_in_mask": None, "fold_count": 1 if fold_percent else 0, **overlap}
+def _numbers(fold_percent: float = 0.0, before: float = 0.5, after: float = 0.9, apart: float = 2.0) -> Metrics:
+    jacobian = JacobianStatistics(min=0.5, max=2.0, p1=0.6, p99=1.8, fold_percent=fold_percent)
+    liver = StructureMetrics(dice=Change(before=before, after=after), asd_mm=Change(before=20.0, after=apart))
+    deformation = DeformationMetrics(jacobian=jacobian, fold_count=1 if fold_percent else 0)
+    return Metrics(deformation=deformation, structures={"liver": liver})
 
 
-def _has_reason(verdict: dict[str, Any], words: str) -> None:
-    assert any(words in entry["text"] for entry in verdict["reasons"]), verdict["reasons"]
+def _has_reason(verdict: Verdict, words: str) -> None:
+    assert any(words in entry.text for entry in verdict.reasons), verdict.reasons

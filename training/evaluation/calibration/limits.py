@@ -151,12 +151,12 @@ def measure_map(case: Case, kind: str, field: DisplacementField) -> Row:
     pair = case.pair()
     warped = warp_scan(pair.moving, field, pair.fixed.grid)
     given = MeasureInput(field=field, pair=pair, warped=warped, guided_by_labels=case.guides)
-    found = metrics.measure(given).numbers
+    found = metrics.measure(given).metrics
     known = case.fixed_labels is not None or case.landmarks is not None
-    truth = ("tre_mm", "dice", "asd_mm", "hd_mm", "hd95_mm", "jacobian_in_mask", "volume_ml", "volume_change_percent")
-    alone = judge({key: value for key, value in found.items() if key not in truth})
-    level = found["verdict"]["level"] if known else None
-    return Row(case.name, kind, level, alone["level"], judged_numbers(found))
+    deformation = replace(found.deformation, jacobian_in_mask=None)
+    alone = judge(replace(found, deformation=deformation, structures={}, landmarks=None))
+    level = found.verdict.level if known and found.verdict else None
+    return Row(case.name, kind, level, alone.level, judged_numbers(found.to_json()))
 
 
 def judged_numbers(found: dict[str, Any]) -> dict[str, float | None]:

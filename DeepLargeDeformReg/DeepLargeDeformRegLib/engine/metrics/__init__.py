@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .deformation import fold_regions, inverse_consistency, jacobian_statistics
-from .landmarks import landmark_errors, landmark_table, summarize_errors
+from .landmarks import landmark_errors, landmark_metrics, summarize_errors
 from .limits import SITE_TABLE, Limits, load_limits
 from .measure import Measured, MeasureInput, measure
 from .overlap import SurfaceDistances, dice, dice30, label_overlap, surface_distances
@@ -26,7 +26,7 @@ __all__ = [
     "judge",
     "label_overlap",
     "landmark_errors",
-    "landmark_table",
+    "landmark_metrics",
     "load_limits",
     "measure",
     "scan_similarity",

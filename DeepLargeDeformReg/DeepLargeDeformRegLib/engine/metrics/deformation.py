@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,6 +9,7 @@ from scipy import ndimage
 
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Volume
+from ...core.measures import ConsistencyMetrics, Fold, JacobianStatistics
 from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField
@@ -23,7 +22,7 @@ LISTED_FOLDS = 20
 
 def jacobian_statistics(
     determinant: npt.NDArray[np.floating], mask: npt.NDArray[np.bool_] | None = None
-) -> dict[str, float | None]:
+) -> JacobianStatistics:
     """Statistics of det J over a grid ``(D, H, W)``, or over its voxels in a mask: no unit.
 
     ``fold_percent`` is the share of voxels with det J <= 0, in percent; ``p1`` and ``p99`` are percentiles.
@@ -31,29 +30,28 @@ def jacobian_statistics(
     the one of the Learn2Reg challenge: of ``log(clip(det J + 3, 1e-9, 1e9))`` without a border of two voxels (Hering
     et al., TMI 2022); the two are never comparable. None where no voxel is left to count.
     """
-    keys = ("min", "max", "std", "p1", "p99", "fold_percent", "sdlogj", "sdlogj_learn2reg")
     values = (determinant if mask is None else determinant[mask]).astype(np.float64)
     if not values.size:
-        return dict.fromkeys(keys)
+        return JacobianStatistics()
     positive = values[values > 0]
     inner = determinant[2:-2, 2:-2, 2:-2]
     if mask is not None:
         inner = inner[mask[2:-2, 2:-2, 2:-2]]
     low, high = np.percentile(values, (1, 99))
-    numbers = (
-        float(values.min()),
-        float(values.max()),
-        float(values.std()),
-        float(low),
-        float(high),
-        100.0 * float((~(values > 0)).mean()),  # what is no number is no map either
-        float(np.log(positive).std()) if positive.size else None,
-        float(np.log(np.clip(inner.astype(np.float64) + 3, 1e-9, 1e9)).std()) if inner.size else None,
+    shifted = np.log(np.clip(inner.astype(np.float64) + 3, 1e-9, 1e9))
+    return JacobianStatistics(
+        min=float(values.min()),
+        max=float(values.max()),
+        std=float(values.std()),
+        p1=float(low),
+        p99=float(high),
+        fold_percent=100.0 * float((~(values > 0)).mean()),  # what is no number is no map either
+        sdlogj=float(np.log(positive).std()) if positive.size else None,
+        sdlogj_learn2reg=float(shifted.std()) if shifted.size else None,
     )
-    return dict(zip(keys, numbers, strict=True))
 
 
-def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[list[dict[str, Any]], int]:
+def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[tuple[Fold, ...], int]:
     """Connected regions of det J <= 0 (voxels that share a face, an edge or a corner), largest first.
 
     Args:
@@ -61,13 +59,11 @@ def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[list
         labels: fixed segmentation, to name the structure that a region lies in.
 
     Returns:
-        The largest ones, at most 20 and the deepest one always among them, each with ``volume_mm3``, ``worst`` (its
-        smallest det J), ``point_lps`` (where that is, mm) and ``structure`` (the fixed structure there, or None); and
-        how many regions there are in all.
+        The largest ones, at most 20 and the deepest one always among them; and how many regions there are in all.
     """
     folded = jacobian.array <= 0
     if not folded.any():
-        return [], 0
+        return (), 0
     regions, count = ndimage.label(folded, structure=np.ones((3, 3, 3)))
     voxels = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     listed = np.argsort(-voxels, kind="stable")[:LISTED_FOLDS] + 1
@@ -79,14 +75,14 @@ def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[list
     for region, place in zip(listed, places, strict=True):
         point = jacobian.grid.to_physical(np.array(place)[::-1])
         rows.append(
-            {
-                "volume_mm3": float(voxels[region - 1]) * jacobian.grid.voxel_volume,
-                "worst": float(jacobian.array[place]),
-                "point_lps": [float(value) for value in point],
-                "structure": None if labels is None else structure_at(labels, point),
-            }
+            Fold(
+                volume_mm3=float(voxels[region - 1]) * jacobian.grid.voxel_volume,
+                worst=float(jacobian.array[place]),
+                point_lps=(float(point[0]), float(point[1]), float(point[2])),
+                structure=None if labels is None else structure_at(labels, point),
+            )
         )
-    return rows, int(count)
+    return tuple(rows), int(count)
 
 
 def structure_at(labels: LabelMap, point: npt.NDArray[np.float64]) -> str | None:
@@ -98,7 +94,7 @@ def structure_at(labels: LabelMap, point: npt.NDArray[np.float64]) -> str | None
     return next((label.name for label in labels.labels if label.value == value), None) if value else None
 
 
-def inverse_consistency(field: DisplacementField, backward: DisplacementField | None = None) -> dict[str, Any]:
+def inverse_consistency(field: DisplacementField, backward: DisplacementField | None = None) -> ConsistencyMetrics:
     """How far a point misses itself after the way there and back, mm (Christensen and Johnson, TMI 2001).
 
     Without a backward map, its numerical inverse takes the place: the error is then that of the inversion, large
@@ -110,20 +106,19 @@ def inverse_consistency(field: DisplacementField, backward: DisplacementField | 
         backward: moving to fixed, from a registration of its own in that direction.
 
     Returns:
-        ``mean``, ``p95``, ``max`` in mm (None if no voxel counts) and ``source``: ``"numerical inverse"`` or
-        ``"backward run"``.
+        Mean, 95th percentile and maximum in mm, None if no voxel counts.
     """
     return summarize_consistency(consistency_map(field, backward), backward is not None)
 
 
-def summarize_consistency(error: Volume, backward_run: bool) -> dict[str, Any]:
+def summarize_consistency(error: Volume, backward_run: bool) -> ConsistencyMetrics:
     """What :func:`inverse_consistency` returns, of a map of the error."""
     counted = error.array[np.isfinite(error.array)]
     source = "backward run" if backward_run else "numerical inverse"
     if not counted.size:
-        return {"mean": None, "p95": None, "max": None, "source": source}
+        return ConsistencyMetrics(source=source)
     p95 = float(np.percentile(counted, 95))
-    return {"mean": float(counted.mean()), "p95": p95, "max": float(counted.max()), "source": source}
+    return ConsistencyMetrics(mean=float(counted.mean()), p95=p95, max=float(counted.max()), source=source)
 
 
 def consistency_map(

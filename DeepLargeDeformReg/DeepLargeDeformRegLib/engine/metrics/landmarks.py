@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ...core.images import LandmarkPairs
+from ...core.measures import ErrorSummary, LandmarkError, LandmarkMetrics
 from .. import fields
 from ..fields import DisplacementField
 
@@ -19,23 +18,21 @@ def landmark_errors(field: DisplacementField, landmarks: LandmarkPairs) -> npt.N
     return np.linalg.norm(moved - landmarks.moving, axis=1)
 
 
-def summarize_errors(errors: npt.NDArray[np.float64]) -> dict[str, float]:
+def summarize_errors(errors: npt.NDArray[np.float64]) -> ErrorSummary:
     """Mean, standard deviation (of the population), 25th to 95th percentile and maximum, in the errors' unit."""
     percentiles = {f"p{q}": float(np.percentile(errors, q)) for q in (25, 50, 75, 95)}
-    return {"mean": float(errors.mean()), "std": float(errors.std()), **percentiles, "max": float(errors.max())}
+    return ErrorSummary(mean=float(errors.mean()), std=float(errors.std()), **percentiles, max=float(errors.max()))
 
 
-def landmark_table(field: DisplacementField, landmarks: LandmarkPairs) -> dict[str, Any]:
-    """Target registration error as loaded (``before``) and with the transform (``after``), mm.
-
-    Returns:
-        ``before`` and ``after`` as :func:`summarize_errors`, and ``landmarks``: a list of name, before, after and
-        ``point_lps``, the place in the fixed scan.
-    """
+def landmark_metrics(field: DisplacementField, landmarks: LandmarkPairs) -> LandmarkMetrics:
+    """Target registration error as loaded (``before``) and with the transform (``after``), mm."""
     before = np.linalg.norm(landmarks.fixed - landmarks.moving, axis=1)
     after = landmark_errors(field, landmarks)
-    rows = [
-        {"name": name, "before": float(start), "after": float(end), "point_lps": [float(value) for value in point]}
-        for name, start, end, point in zip(landmarks.names, before, after, landmarks.fixed, strict=True)
-    ]
-    return {"before": summarize_errors(before), "after": summarize_errors(after), "landmarks": rows}
+    return LandmarkMetrics(
+        before=summarize_errors(before),
+        after=summarize_errors(after),
+        landmarks=tuple(
+            LandmarkError(name=name, before=float(start), after=float(end), point_lps=(float(x), float(y), float(z)))
+            for name, start, end, (x, y, z) in zip(landmarks.names, before, after, landmarks.fixed, strict=True)
+        ),
+    )

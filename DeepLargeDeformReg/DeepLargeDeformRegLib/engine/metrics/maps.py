@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from ...core.display import MAPS
 from ...core.geometry import ImageGrid
 from ...core.images import Volume
 from ...core.progress import Monitor
@@ -14,19 +15,12 @@ from ..fields import DisplacementField
 
 NOT_DEFINED = -1.0
 """Value where a map is not defined: all maps are positive, and viewers cope badly with NaN."""
-TITLES = {
-    "displacement_mm": "Displacement, mm",
-    "inverse_consistency_mm": "Inverse consistency error, mm",
-    "local_similarity": "Local similarity, 0 to 1",
-    "uncertainty_mm": "Uncertainty of the displacement, mm",
-}
-"""The maps that there are, by the name of their file, with a title."""
 
 
 def all_maps(
     field: DisplacementField, measured: Mapping[str, Volume], grid: ImageGrid, monitor: Monitor | None = None
 ) -> dict[str, Volume]:
-    """The maps of :data:`TITLES` that there are, on one grid.
+    """The maps of :data:`~...core.display.MAPS` that there are, on one grid.
 
     Args:
         field: the registration, mm.
@@ -39,7 +33,7 @@ def all_maps(
     for name, volume in measured.items():
         monitor.check()
         found[name] = on_grid(volume, grid)
-    return {name: found[name] for name in TITLES if name in found}
+    return {name: found[name] for name in MAPS if name in found}
 
 
 def displacement(field: DisplacementField, grid: ImageGrid) -> Volume:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +11,17 @@ import torch
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Pair, Scan, Volume
 from ...core.labels import shared_structures
+from ...core.measures import DeformationMetrics, Spread, StructureMetrics
+from ...core.metrics import Metrics, WorstPlace
 from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField, as_tensor, warp_labels
 from .deformation import consistency_map, fold_regions, jacobian_statistics, summarize_consistency
-from .landmarks import landmark_table
+from .landmarks import landmark_metrics
 from .overlap import label_overlap
-from .similarity import similarity_table
+from .similarity import similarity_metrics
 from .verdict import judge
+from .worst import largest_error, smallest_determinant
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,16 +49,16 @@ class MeasureInput:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The numbers, and what was measured at each place.
+    """The metrics, judged, and what was measured at each place.
 
     Args:
-        numbers: the metrics, JSON-safe, as in docs/metrics.md.
+        metrics: the numbers and the verdict.
         jacobian: det J on the field's grid.
         maps: ``inverse_consistency_mm``, ``local_similarity`` and ``uncertainty_mm``, those that there are, on coarse
             grids of their own, NaN where they are not defined; :mod:`..maps` puts them on the fixed grid.
     """
 
-    numbers: dict[str, Any]
+    metrics: Metrics
     jacobian: Volume
     maps: dict[str, Volume]
 
@@ -66,60 +68,77 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
     monitor = monitor or Monitor()
     field, fixed = given.field, given.pair.fixed
     jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), field.grid)
-    monitor.check()
-    folds, count = fold_regions(jacobian, fixed.labels)
-    numbers: dict[str, Any] = {
-        "jacobian": jacobian_statistics(jacobian.array),
-        "folds": folds,
-        "fold_count": count,
-    }
-    monitor.check()
-    numbers["jacobian_in_mask"] = _jacobian_in_mask(jacobian, fixed.labels)
     monitor.report("measure", 0.2, "Measuring the result")
     error = consistency_map(field, given.backward, monitor)
-    numbers["inverse_consistency_mm"] = summarize_consistency(error, given.backward is not None)
     maps = {"inverse_consistency_mm": error}
+    inside = _in_structures(fixed.labels, jacobian.grid)
+    deformation = _deformation(given, jacobian, inside, error)
+    worst: list[WorstPlace | None] = [smallest_determinant(jacobian, inside, fixed.labels)]
     monitor.report("measure", 0.4, "Measuring the structures")
-    numbers |= _overlap(given, monitor)
+    structures, farthest = _overlap(given, monitor)
+    worst.append(farthest)
     landmarks = given.pair.landmarks
-    if landmarks is not None and len(landmarks):
-        numbers["tre_mm"] = landmark_table(field, landmarks)
     monitor.report("measure", 0.7, "Comparing the scans")
-    table, similarity = similarity_table(fixed.volume, given.pair.moving.volume, field)
-    numbers |= table
-    maps["local_similarity"] = similarity.local
+    similarity, compared = similarity_metrics(fixed.volume, given.pair.moving.volume, field)
+    maps["local_similarity"] = compared.local
+    uncertainty = None
     if given.uncertainty is not None:
         where = _where_it_matters(given, given.uncertainty.grid)
-        numbers["uncertainty_mm"] = summarize_uncertainty(given.uncertainty, where)
+        uncertainty = summarize_spread(given.uncertainty.array, where)
+        worst.append(largest_error(given.uncertainty, where, fixed.labels))
         maps["uncertainty_mm"] = given.uncertainty
-    numbers["verdict"] = judge(numbers, given.guided_by_labels, given.guided_by_landmarks)
-    return Measured(numbers, jacobian, maps)
+    metrics = Metrics(
+        deformation=deformation,
+        structures=structures,
+        landmarks=landmark_metrics(field, landmarks) if landmarks is not None and len(landmarks) else None,
+        similarity=similarity,
+        uncertainty_mm=uncertainty,
+        worst_places=tuple(place for place in worst if place is not None),
+    )
+    verdict = judge(metrics, given.guided_by_labels, given.guided_by_landmarks)
+    return Measured(replace(metrics, verdict=verdict), jacobian, maps)
 
 
-def _overlap(given: MeasureInput, monitor: Monitor) -> dict[str, Any]:
+def _deformation(
+    given: MeasureInput, jacobian: Volume, inside: npt.NDArray[np.bool_] | None, error: Volume
+) -> DeformationMetrics:
+    """Plausibility of the map."""
+    folds, count = fold_regions(jacobian, given.pair.fixed.labels)
+    lengths = given.field.displacement.norm(dim=1)[0].numpy()
+    return DeformationMetrics(
+        jacobian=jacobian_statistics(jacobian.array),
+        jacobian_in_mask=None if inside is None else jacobian_statistics(jacobian.array, inside),
+        folds=folds,
+        fold_count=count,
+        displacement_mm=summarize_spread(lengths),
+        inverse_consistency_mm=summarize_consistency(error, given.backward is not None),
+    )
+
+
+def _overlap(given: MeasureInput, monitor: Monitor) -> tuple[dict[str, StructureMetrics], WorstPlace | None]:
     """Measures of the structures that both segmentations have, before and after; none without any."""
     fixed, moving, warped = given.pair.fixed.labels, given.pair.moving.labels, given.warped.labels
     shared = shared_structures(given.pair)
     if fixed is None or moving is None or warped is None or not shared:
-        return {}
-    grid = given.pair.fixed.grid
+        return {}, None
     monitor.check()
-    as_loaded = warp_labels(moving, fields.identity(grid), grid)
+    as_loaded = warp_labels(moving, fields.identity(given.pair.fixed.grid), given.pair.fixed.grid)
     monitor.check()
     return label_overlap(fixed, as_loaded, warped, moving, shared)
 
 
-def summarize_uncertainty(uncertainty: Volume, where: npt.NDArray[np.bool_]) -> dict[str, float | None]:
-    """Mean, 95th percentile and maximum of the displacement's expected error, mm, over some of its voxels.
+def summarize_spread(values: npt.NDArray[np.floating], where: npt.NDArray[np.bool_] | None = None) -> Spread:
+    """Mean, 95th percentile and maximum of values, in their unit, over those that count.
 
     Args:
-        uncertainty: the expected error.
-        where: voxels that count, ``(D, H, W)``; NaN voxels never do.
+        values: the values.
+        where: which of them count, of the same shape; None counts all. NaN never counts.
     """
-    values = uncertainty.array[where & np.isfinite(uncertainty.array)]
-    if not values.size:
-        return {"mean": None, "p95": None, "max": None}
-    return {"mean": float(values.mean()), "p95": float(np.percentile(values, 95)), "max": float(values.max())}
+    counts = np.isfinite(values) if where is None else where & np.isfinite(values)
+    counted = values[counts]
+    if not counted.size:
+        return Spread()
+    return Spread(mean=float(counted.mean()), p95=float(np.percentile(counted, 95)), max=float(counted.max()))
 
 
 def _where_it_matters(given: MeasureInput, grid: ImageGrid) -> npt.NDArray[np.bool_]:
@@ -132,10 +151,8 @@ def _where_it_matters(given: MeasureInput, grid: ImageGrid) -> npt.NDArray[np.bo
     return (covered > 0.5)[0, 0].numpy()
 
 
-def _jacobian_in_mask(jacobian: Volume, labels: LabelMap | None) -> dict[str, float | None] | None:
-    """Statistics of det J in the fixed structures; None without a segmentation."""
+def _in_structures(labels: LabelMap | None, grid: ImageGrid) -> npt.NDArray[np.bool_] | None:
+    """Voxels of a grid within the fixed structures; None without a segmentation."""
     if labels is None:
         return None
-    if labels.grid != jacobian.grid:
-        labels = warp_labels(labels, fields.identity(jacobian.grid), jacobian.grid)
-    return jacobian_statistics(jacobian.array, labels.mask())
+    return (labels if labels.grid == grid else warp_labels(labels, fields.identity(grid), grid)).mask()

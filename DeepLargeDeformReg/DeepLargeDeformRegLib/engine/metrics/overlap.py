@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ import SimpleITK as sitk
 
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap
+from ...core.measures import Change, StructureMetrics, Volumes
+from ...core.metrics import WorstPlace
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
@@ -24,11 +26,13 @@ class SurfaceDistances(NamedTuple):
             al., TMI 2009).
         hausdorff95: the larger of both directions' 95th percentiles (HD95), as MONAI defines it.
         hausdorff: Hausdorff distance (HD): the largest distance in either direction (Huttenlocher et al., PAMI 1993).
+        farthest: voxel (z, y, x) of the surface point that has it.
     """
 
     average: float
     hausdorff95: float
     hausdorff: float
+    farthest: tuple[int, int, int]
 
 
 def dice(first: Mask, second: Mask) -> float | None:
@@ -57,22 +61,21 @@ def surface_distances(first: Mask, second: Mask, grid: ImageGrid) -> SurfaceDist
         return None
     region = bounding_box(first | second)
     surfaces = [_surface(mask[region]) for mask in (first, second)]
-    there, back = (
-        _distance_to(surfaces[1], grid)[surfaces[0]],
-        _distance_to(surfaces[0], grid)[surfaces[1]],
-    )
-    total = float(there.sum(dtype=np.float64) + back.sum(dtype=np.float64))
+    distances = [_distance_to(surfaces[1 - side], grid)[surfaces[side]] for side in (0, 1)]
+    side = int(distances[1].max() > distances[0].max())
+    farthest = np.argwhere(surfaces[side])[int(distances[side].argmax())] + [part.start for part in region]
     return SurfaceDistances(
-        average=total / (there.size + back.size),
-        hausdorff95=float(max(np.percentile(there, 95), np.percentile(back, 95))),
-        hausdorff=float(max(there.max(), back.max())),
+        average=float(sum(one.sum(dtype=np.float64) for one in distances)) / sum(one.size for one in distances),
+        hausdorff95=float(max(np.percentile(one, 95) for one in distances)),
+        hausdorff=float(distances[side].max()),
+        farthest=(int(farthest[0]), int(farthest[1]), int(farthest[2])),
     )
 
 
 def label_overlap(
     fixed: LabelMap, before: LabelMap, after: LabelMap, moving: LabelMap, shared: tuple[tuple[int, int], ...]
-) -> dict[str, dict[str, Any]]:
-    """Dice, ASD, HD, HD95 (mm) and volumes of each shared structure, keyed by measure and name.
+) -> tuple[dict[str, StructureMetrics], WorstPlace | None]:
+    """Overlap, surface distances and volumes of each shared structure, by the name of the fixed one.
 
     Args:
         fixed: fixed segmentation.
@@ -82,37 +85,46 @@ def label_overlap(
         shared: pairs of values (fixed, moving).
 
     Returns:
-        ``dice``, ``asd_mm``, ``hd_mm``, ``hd95_mm`` with ``before`` and ``after``, None where a structure is empty;
-        ``volume_ml`` with ``fixed``, ``moving`` and ``warped``; ``volume_change_percent``: moving against fixed.
+        The structures, None where one is empty; and where the largest Hausdorff distance after registration is.
     """
     names = {label.value: label.name for label in fixed.labels}
-    table: dict[str, dict[str, Any]] = {
-        key: {} for key in ("dice", "asd_mm", "hd_mm", "hd95_mm", "volume_ml", "volume_change_percent")
-    }
     boxes = [_boxes(labels) for labels in (fixed, before, after)]
+    structures: dict[str, StructureMetrics] = {}
+    worst: WorstPlace | None = None
     for fixed_value, moving_value in shared:
         name = names.get(fixed_value, f"label {fixed_value}")
-        for when, labels, places in (("before", before, boxes[1]), ("after", after, boxes[2])):
+        overlaps, distances = [], []
+        for labels, places in ((before, boxes[1]), (after, boxes[2])):
             region = _around(boxes[0].get(fixed_value), places.get(moving_value))
             target, moved = (_part(one, region, v) for one, v in ((fixed, fixed_value), (labels, moving_value)))
-            distances = surface_distances(target, moved, fixed.grid)
-            table["dice"].setdefault(name, {})[when] = dice(target, moved)
-            table["asd_mm"].setdefault(name, {})[when] = distances.average if distances else None
-            table["hd_mm"].setdefault(name, {})[when] = distances.hausdorff if distances else None
-            table["hd95_mm"].setdefault(name, {})[when] = distances.hausdorff95 if distances else None
-        volumes = {
-            key: volume_ml(labels, value)
-            for key, labels, value in (
-                ("fixed", fixed, fixed_value),
-                ("moving", moving, moving_value),
-                ("warped", after, moving_value),
-            )
-        }
-        table["volume_ml"][name] = volumes
-        table["volume_change_percent"][name] = (
-            100.0 * (volumes["moving"] / volumes["fixed"] - 1) if volumes["fixed"] else None
+            overlaps.append(dice(target, moved))
+            distances.append(surface_distances(target, moved, fixed.grid))
+        found = distances[1]
+        if found is not None and (worst is None or found.hausdorff > worst.value):
+            index = np.array(found.farthest) + [part.start for part in region]
+            x, y, z = (float(value) for value in fixed.grid.to_physical(index[::-1]))
+            worst = WorstPlace(measure="hd_mm", value=found.hausdorff, point_lps=(x, y, z), structure=name)
+        volumes = Volumes(
+            fixed=volume_ml(fixed, fixed_value),
+            moving=volume_ml(moving, moving_value),
+            warped=volume_ml(after, moving_value),
         )
-    return table
+        structures[name] = StructureMetrics(
+            dice=Change(before=overlaps[0], after=overlaps[1]),
+            asd_mm=_change([one and one.average for one in distances]),
+            hd95_mm=_change([one and one.hausdorff95 for one in distances]),
+            hd_mm=_change([one and one.hausdorff for one in distances]),
+            volume_ml=volumes,
+            volume_change_percent=100.0 * (volumes.moving / volumes.fixed - 1)
+            if volumes.fixed and volumes.moving is not None
+            else None,
+        )
+    return structures, worst
+
+
+def _change(values: list[float | None]) -> Change:
+    before, after = values
+    return Change(before=before, after=after)
 
 
 def volume_ml(labels: LabelMap, value: int) -> float:

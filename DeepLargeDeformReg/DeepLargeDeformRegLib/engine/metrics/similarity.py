@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ...core.geometry import ImageGrid
 from ...core.images import Volume
+from ...core.measures import Change, SimilarityMetrics
 from .. import fields
 from ..fields import DisplacementField, as_tensor
 from ..losses.stencils import box_sum
@@ -43,21 +43,21 @@ class Similarity:
     local: Volume
 
 
-def similarity_table(fixed: Volume, moving: Volume, field: DisplacementField) -> tuple[dict[str, Any], Similarity]:
-    """The entries ``similarity`` to ``overlap_percent`` of the metrics, and the similarity with the transform."""
+def similarity_metrics(
+    fixed: Volume, moving: Volume, field: DisplacementField
+) -> tuple[SimilarityMetrics, Similarity]:
+    """Similarity as loaded and with the transform, and more of the latter."""
     inputs = _prepare(fixed, moving)
     coarse = fields.resample(field, inputs[0].grid)
     before = _compare(*inputs, fields.identity(inputs[0].grid))
     after = _compare(*inputs, coarse)
-    table: dict[str, Any] = {
-        "similarity": {
-            key: {"before": getattr(before, key), "after": getattr(after, key)}
-            for key in ("local_ncc", "mutual_information")
-        },
-        "in_place_percent": _in_place_percent(*inputs, coarse),
-        "overlap_percent": {"before": before.overlap_percent, "after": after.overlap_percent},
-    }
-    return table, after
+    found = SimilarityMetrics(
+        local_ncc=Change(before=before.local_ncc, after=after.local_ncc),
+        mutual_information=Change(before=before.mutual_information, after=after.mutual_information),
+        in_place_percent=_in_place_percent(*inputs, coarse),
+        overlap_percent=Change(before=before.overlap_percent, after=after.overlap_percent),
+    )
+    return found, after
 
 
 def scan_similarity(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:

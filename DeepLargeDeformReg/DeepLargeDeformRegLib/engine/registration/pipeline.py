@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from ...core.errors import BadInputError, MemoryExhaustedError, is_out_of_memory
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Pair, Volume
 from ...core.labels import shared_structures
+from ...core.metrics import Provenance
 from ...core.presets import Preset, Window, find_preset
 from ...core.progress import Monitor
 from ...core.settings import RegistrationSettings
@@ -117,18 +117,19 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     result = _measured(request, field, data.linear, deformed, monitor.span(0.9, 1.0))
     seconds["measure"] = time.perf_counter() - clock
     used = deformed.origin if model is not None and deformed.origin == model.card.name else None
-    result.metrics.update(
+    measured = result.metrics
+    made = replace(
+        measured,
+        deformation=replace(measured.deformation, round_trip_before_mm=deformed.round_trip_mm),
         seconds=seconds,
         device=describe_device(device),
         model=used,
-        linear_lps=data.linear.tolist(),
-        warnings=warnings,
+        linear_lps=tuple(tuple(row) for row in data.linear.tolist()),
+        warnings=tuple(warnings),
         provenance=_provenance(settings, deformed, model),
     )
-    if deformed.round_trip_mm is not None:
-        result.metrics["round_trip_before_mm"] = deformed.round_trip_mm
     monitor.report("measure", 1.0, "Done")
-    return result
+    return replace(result, metrics=made)
 
 
 def _check(request: RegistrationRequest) -> None:
@@ -318,7 +319,7 @@ def _measured(
         warped=warped,
         jacobian=measured.jacobian,
         maps=measured.maps,
-        metrics=measured.numbers,
+        metrics=measured.metrics,
         linear=linear,
         uncertainty=uncertainty,
         evidence=deformed.evidence,
@@ -348,16 +349,14 @@ def _uncertainty(deformed: Deformed, grid: ImageGrid) -> Volume | None:
     return Volume(on_grid[0, 0].numpy(), grid)
 
 
-def _provenance(
-    settings: RegistrationSettings, deformed: Deformed, model: RegistrationModel | None
-) -> dict[str, Any]:
-    return {
-        "version": __version__,
-        "torch": torch.__version__,
-        "simpleitk": sitk.Version_VersionString(),
-        "python": platform.python_version(),
-        "settings": settings.to_json(),
-        "start": deformed.origin,
-        "refinement_steps": list(deformed.steps),
-        "model_sha256": None if model is None else model.card.weights_sha256,
-    }
+def _provenance(settings: RegistrationSettings, deformed: Deformed, model: RegistrationModel | None) -> Provenance:
+    return Provenance(
+        version=__version__,
+        torch=torch.__version__,
+        simpleitk=sitk.Version_VersionString(),
+        python=platform.python_version(),
+        settings=settings.to_json(),
+        start=deformed.origin,
+        refinement_steps=tuple(deformed.steps),
+        model_sha256=None if model is None else model.card.weights_sha256,
+    )
