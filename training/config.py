@@ -277,7 +277,7 @@ def _essence(config: Config) -> Config:
 
 def smaller(config: Config) -> Config:
     """The same run at a size that a test can afford, under another name: a few steps, one pair, coarse voxels."""
-    x, y, z = (max(16, n // 4) for n in config.grid.size)
+    x, y, z = (max(16, n // 8) for n in config.grid.size)
     size = (x, y, z)
     u, v, w = (s * n / m for s, n, m in zip(config.grid.spacing_mm, config.grid.size, size, strict=True))
     phases = tuple(

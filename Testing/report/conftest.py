@@ -123,7 +123,7 @@ BUMP = np.array([9.0, -6.0, 12.0])  # LPS mm: where the phantom's map deforms mo
 
 @pytest.fixture
 def phantom() -> Phantom:
-    """A ball in noise, 2 mm voxels around the origin; the map is still but for a bump and a fold at BUMP."""
+    """A ball in noise, 2 mm voxels around the origin; the map is the identity but for a bump and a fold at BUMP."""
     grid = ImageGrid.axis_aligned((40, 36, 32), (2.0, 2.0, 2.0), (-39.0, -35.0, -31.0))
     points = fields.points(grid)[0].numpy()
     ball = (np.linalg.norm(points, axis=0) < 26).astype(np.int16)

@@ -29,7 +29,7 @@ def run(one: Desk, **payload: object) -> protocol.Result:
 
 def test_a_plan_that_does_not_fit_into_memory_is_followed_by_a_smaller_one(desk: MakeDesk, tmp_path: Path) -> None:
     """Allocations fail for real. The first plan takes what the engine takes: less and less is allowed until it fails;
-    the smaller plans, of 45 % and a fifth of the voxels, then still fit."""
+    the smaller plans, of 45 % and a fifth of the voxels, then fit."""
     entries = write_pair(tmp_path)
     for megabytes in (360, 300, 250, 200):
         one = desk(jobs=LIMITED, DLDR_TEST_MEMORY_MB=str(megabytes), OMP_NUM_THREADS="1", MALLOC_ARENA_MAX="1")

@@ -86,8 +86,8 @@ def test_a_model_can_be_named_besides_the_presets_own(case: Case, monkeypatch: p
 
 
 def test_peers_that_cannot_search_far_get_our_linear_alignment(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    still = dataclasses.replace(PEERS["convexadam"], register=lambda fixed, moving: fields.identity(fixed.grid))
-    monkeypatch.setitem(PEERS, "convexadam", still)
+    unmoved = dataclasses.replace(PEERS["convexadam"], register=lambda fixed, moving: fields.identity(fixed.grid))
+    monkeypatch.setitem(PEERS, "convexadam", unmoved)
     aligned = dataclasses.replace(case, align_for_peers=True)
     ours, theirs = run(aligned, "pre-alignment alone"), run(aligned, "convexadam")
     assert theirs["dice"] == pytest.approx(ours["dice"], abs=0.01)

@@ -10,7 +10,7 @@ import torch
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.files import read_label_map, read_landmark_pairs, read_volume, write_volume
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.core.images import LandmarkPairs, Volume
+from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 from scipy import ndimage
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
@@ -144,8 +144,9 @@ def test_scans_of_two_patients_are_refused(shifted: tuple[Volume, Volume, np.nda
     fixed = shifted[0]
     noise = np.random.default_rng(9).normal(size=fixed.grid.shape)
     other = Volume((ndimage.gaussian_filter(noise, 1.5) * 1000 - 400).astype(np.float32), fixed.grid)
+    whole = LabelMap(np.ones(fixed.grid.shape, np.uint8), fixed.grid)  # masks of one place: no search for it
     with pytest.raises(BadInputError, match="matched there and back"):
-        match(fixed, other, settings=KeypointSettings(count=120, spacing_mm=2.0, reach_mm=8.0))
+        match(fixed, other, whole, whole, KeypointSettings(count=120, spacing_mm=2.0, reach_mm=8.0))
 
 
 def test_sample_case_by_the_command(sample_case: Path, tmp_path: Path) -> None:

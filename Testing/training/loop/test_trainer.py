@@ -54,12 +54,12 @@ def test_the_network_computes_in_the_precision_of_the_configuration(
     make_trainer: MakeTrainer, precision: str, expected: torch.dtype
 ) -> None:
     trainer = make_trainer("precise", precision=precision)
-    seen: list[torch.dtype] = []
+    dtypes: list[torch.dtype] = []
     for module in trainer.network.modules():
         if isinstance(module, torch.nn.Conv3d):
-            module.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+            module.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
     assert trainer.run()
-    assert set(seen) == {expected}
+    assert set(dtypes) == {expected}
     assert all(value.dtype == torch.float32 for value in trainer.network.parameters())
 
 

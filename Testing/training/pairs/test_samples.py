@@ -115,8 +115,8 @@ def test_augmentation_moves_image_labels_and_points_alike(elastic_mm: float) -> 
         assert distance < 0.3
         shifts.append(float((drawn.fixed_points - center).norm()))
     assert max(shifts) > 1
-    still = Augmented(ListedPairs([sample], points=1), AugmentationConfig(probability=0.0), grid)
-    assert torch.equal(still.draw(torch.Generator()).fixed.image, blob)
+    unchanged = Augmented(ListedPairs([sample], points=1), AugmentationConfig(probability=0.0), grid)
+    assert torch.equal(unchanged.draw(torch.Generator()).fixed.image, blob)
 
 
 def test_what_is_moved_stays_sharp() -> None:
@@ -166,5 +166,5 @@ def test_phantoms_know_their_deformation(number: int) -> None:
         return fields.sample(image[None], index.T.reshape(1, 3, 1, 1, -1), padding="border").flatten()
 
     difference = at(sample.fixed.image[:1], sample.fixed_points) - at(sample.moving.image[:1], sample.moving_points)
-    still = at(sample.fixed.image[:1], sample.fixed_points) - at(sample.moving.image[:1], sample.fixed_points)
-    assert float(difference.abs().mean()) < 0.5 * float(still.abs().mean())
+    before = at(sample.fixed.image[:1], sample.fixed_points) - at(sample.moving.image[:1], sample.fixed_points)
+    assert float(difference.abs().mean()) < 0.5 * float(before.abs().mean())

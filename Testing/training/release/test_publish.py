@@ -52,7 +52,10 @@ def test_the_published_model_is_the_average_of_the_run(trainer: Trainer, tmp_pat
         voxels = trainer.average.network(fixed, moving)
     expected = voxels * torch.tensor(grid.spacing).reshape(1, 3, 1, 1, 1)
     assert float(expected.abs().max()) > 0
-    torch.testing.assert_close(predicted, expected, rtol=0, atol=0)
+    # The weights are the same to the bit; a convolution may add up in another order for another layout in memory.
+    published = model.network.state_dict()
+    assert all(torch.equal(value, published[name]) for name, value in trainer.average.network.state_dict().items())
+    torch.testing.assert_close(predicted, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_a_fine_tuned_model_names_the_weights_it_started_from(

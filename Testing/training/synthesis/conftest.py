@@ -10,6 +10,8 @@ from training.synthesis.scanner import ScannerSettings
 from training.synthesis.shapes import Shape
 
 GRID = ImageGrid.axis_aligned((64, 48, 48), (6.0, 6.0, 6.0))
+COARSE = ImageGrid.axis_aligned((32, 24, 24), (12.0, 12.0, 12.0))
+"""Of the same extent, for what does not depend on the size of a voxel: a pair is made in an eighth of the time."""
 PLAIN = ScannerSettings(slice_mm=(1.0, 1.0), noise_hu=(0.0, 0.0), cut=0.0, circle=0.0)
 """A scanner without noise that sees everything."""
 

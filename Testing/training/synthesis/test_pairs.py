@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from training.synthesis.shapes import RealScan, Shape, breathing_motions
 from training.synthesis.tissues import attenuation
 from training.synthesis.torso import Patient
 
-from .conftest import GRID, PLAIN
+from .conftest import COARSE, GRID, PLAIN
 
 LIVER, LUNGS = abdomen.STRUCTURES["liver"], thorax.STRUCTURES["lungs"]
 ABDOMEN = SynthesisSettings("abdomen", same_patient=1.0, patients=3, strength=(1.0, 1.0))
@@ -80,8 +79,8 @@ def test_images_follow_the_true_field(abdomens: SyntheticPairs, thoraxes: Synthe
         fixed, moving = (deformed(patient, place, table) for place in same)
         truth = true_field(placed[0], motions[1])
         warped = fields.warp(moving[None, None], pairs.grid, truth, padding="border")[0, 0]
-        seen = fields.warp(torch.ones_like(moving)[None, None], pairs.grid, truth)[0, 0] > 0
-        before, after = ((image - fixed)[seen].abs().mean() for image in (moving, warped))
+        inside = fields.warp(torch.ones_like(moving)[None, None], pairs.grid, truth)[0, 0] > 0
+        before, after = ((image - fixed)[inside].abs().mean() for image in (moving, warped))
         assert float(after) < 0.4 * float(before)
 
 
@@ -97,7 +96,7 @@ def test_points_lie_in_the_organ(thoraxes: SyntheticPairs) -> None:
 
 def test_same_seed_same_pair(livers: list[Shape]) -> None:
     settings = replace(ABDOMEN, same_patient=0.5)
-    first, second = (SyntheticPairs(livers, settings, GRID, (LIVER,)) for _ in range(2))
+    first, second = (SyntheticPairs(livers, settings, COARSE, (LIVER,)) for _ in range(2))
     second.pair(5)  # what was drawn before does not matter
     kinds = set()
     for seed in range(4):
@@ -141,11 +140,11 @@ def test_compressed_lungs_are_denser(thoraxes: SyntheticPairs) -> None:
 
 
 def test_two_patients_have_no_true_field(livers: list[Shape]) -> None:
-    pairs = SyntheticPairs(livers, replace(ABDOMEN, same_patient=0.0), GRID, (LIVER, 1))
+    pairs = SyntheticPairs(livers, replace(ABDOMEN, same_patient=0.0), COARSE, (LIVER, 1))
     pair = pairs.pair(0)
     assert not pair.same_patient
     assert pair.fixed_points is None
-    assert pair.fixed.labels.shape == (2, *GRID.shape)
+    assert pair.fixed.labels.shape == (2, *COARSE.shape)
     assert not torch.equal(pair.fixed.labels, pair.moving.labels)
 
 
@@ -166,8 +165,8 @@ def test_mirrored_patients_keep_left_and_right(abdomens: SyntheticPairs, lungs: 
 
 def test_fields_of_view_cut_images_and_not_labels(livers: list[Shape]) -> None:
     scanner = replace(PLAIN, cut=1.0, largest_cut=0.5)
-    full = SyntheticPairs(livers, replace(ABDOMEN, scanner=PLAIN), GRID, (LIVER,))
-    cut = SyntheticPairs(livers, replace(ABDOMEN, scanner=scanner), GRID, (LIVER,))
+    full = SyntheticPairs(livers, replace(ABDOMEN, scanner=PLAIN), COARSE, (LIVER,))
+    cut = SyntheticPairs(livers, replace(ABDOMEN, scanner=scanner), COARSE, (LIVER,))
     shares = []
     for seed in range(4):
         one, other = full.pair(seed), cut.pair(seed)
@@ -177,7 +176,7 @@ def test_fields_of_view_cut_images_and_not_labels(livers: list[Shape]) -> None:
 
 
 def test_noise_and_phases_differ_between_scans(livers: list[Shape]) -> None:
-    noisy = SyntheticPairs(livers, replace(ABDOMEN, same_phase=0.0), GRID, (LIVER,))
+    noisy = SyntheticPairs(livers, replace(ABDOMEN, same_phase=0.0), COARSE, (LIVER,))
     drawn = [noisy.pair(seed).fixed for seed in range(4)]
     levels = [float(scan.image[scan.mask > 0.99].median()) for scan in drawn]
     assert max(levels) - min(levels) > 15
@@ -222,13 +221,9 @@ def test_every_structure_has_a_name() -> None:
 
 
 def test_a_kept_patient_is_not_painted_again(livers: list[Shape]) -> None:
-    pairs = SyntheticPairs(livers, ABDOMEN, GRID, (LIVER,))
-    begin = time.perf_counter()
+    pairs = SyntheticPairs(livers, ABDOMEN, COARSE, (LIVER,))
     first = pairs.patient(1)
-    painted = time.perf_counter() - begin
-    begin = time.perf_counter()
     assert pairs.patient(1) is first
-    assert time.perf_counter() - begin < 0.1 * painted
 
 
 @pytest.mark.parametrize("patients", [2, 5])
@@ -236,7 +231,7 @@ def test_no_more_patients_are_painted_than_are_kept(
     livers: list[Shape], patients: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(ABDOMEN, same_patient=0.0, patients=patients, kept=patients)
-    pairs = SyntheticPairs(livers, settings, GRID, (LIVER,))
+    pairs = SyntheticPairs(livers, settings, COARSE, (LIVER,))
     painted = pairs.patient(0)
     drawn: list[int] = []
 
