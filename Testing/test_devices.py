@@ -22,7 +22,7 @@ def waits_of(*arguments: str) -> dict[str, dict[str, int]]:
     paths = os.pathsep.join((str(ROOT), str(ROOT / "DeepLargeDeformReg")))
     command = [sys.executable, "-m", "Testing.pretended_run", *arguments]
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=600)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     waits = json.loads(done.stdout)
     return {what: {key: n for key, n in counts.items() if key != "operations"} for what, counts in waits.items()}

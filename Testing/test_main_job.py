@@ -15,7 +15,7 @@ from DeepLargeDeformRegLib.engine import fields
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "DeepLargeDeformRegLib.cli", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, encoding="utf-8", timeout=300)
+    return subprocess.run(line, capture_output=True, text=True, encoding="utf-8", timeout=900)
 
 
 @pytest.fixture(scope="module")

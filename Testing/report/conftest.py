@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,29 +34,11 @@ class Written:
     transform: Path
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """On a busy machine, threads that wait for each other take ten times as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
 def register(folder: Path, **files: Any) -> Written:
     """Register through the engine, with few steps of refinement: the report is what is looked at."""
     report, metrics, transform = (folder / name for name in ("report.html", "metrics.json", "transform.nrrd"))
     job = RegistrationJob(report=str(report), metrics=str(metrics), output_transform=str(transform), **files)
-    with one_thread():
-        run_job(job, write_report=write_report)
+    run_job(job, write_report=write_report)
     return Written(report, json.loads(metrics.read_text(encoding="utf-8")), transform)
 
 

@@ -43,7 +43,7 @@ def test_the_command_trains_and_continues(tmp_path: Path) -> None:
     command += ["--accelerator", "cpu", "--max-minutes", "2", "--tensorboard", "--output", str(tmp_path)]
     steps = 2 * len(load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn.yaml").training.phases)
     for message in (f"Finished after {steps} steps", f"Continuing after {steps} steps"):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=900)
         assert done.returncode == 0, done.stderr[-2000:]
         assert message in " ".join(done.stderr.split())
     folder = tmp_path / "hippocampus-mr-lapirn-smoke"
@@ -70,7 +70,7 @@ def test_a_run_is_not_continued_with_another_configuration_but_with_further_phas
             "--output",
             str(tmp_path / "runs"),
         ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=900)
         outputs.append((done.returncode, " ".join(done.stderr.split())))
     assert outputs[0][0] == 0
     assert outputs[1][0] == 2

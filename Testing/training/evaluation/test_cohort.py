@@ -23,7 +23,9 @@ APP.command()(main)
 
 
 def _run(cohort: Path, output: Path, *options: str) -> dict:
-    found = RUNNER.invoke(APP, [str(cohort), "--output", str(output), "--preset", "lung-ct", *options])
+    found = RUNNER.invoke(
+        APP, [str(cohort), "--output", str(output), "--preset", "lung-ct", "--threads", "1", *options]
+    )
     assert found.exit_code == 0, found.output
     return json.loads((output / "evaluation.json").read_text())
 

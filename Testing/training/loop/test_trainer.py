@@ -147,7 +147,7 @@ def test_the_time_limit_leaves_a_checkpoint_that_can_be_used(make_trainer: MakeT
     trainer.deadline = time.monotonic() + 1.0
     start = time.monotonic()
     assert not trainer.run()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60  # and not the hours of all its steps
     checkpoint = load_checkpoint(trainer.folder)
     assert 0 < checkpoint.progress.step < 100_000
     network = trainer.config.make_network()
@@ -361,7 +361,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         search = [str(ROOT), str(ROOT / "DeepLargeDeformReg"), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr[-2000:]
         assert f"world {processes}" in done.stdout
         logs.append([json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()])

@@ -52,7 +52,7 @@ def test_the_command_builds_a_measured_model_and_repeats_nothing(tmp_path: Path)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "DeepLargeDeformReg")))}
     messages = []
     for _ in range(2):
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=300)
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=900)
         assert done.returncode == 0, done.stderr[-3000:]
         messages.append(done.stderr)
     assert all(part in messages[0] for part in ("training.train", "release publish", "release figures"))
