@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..core import files
@@ -46,7 +47,8 @@ def check_job_files(job: Any) -> None:
     outputs = [(path, endings) for key, endings in _ENDINGS.items() if (path := getattr(job, key, None))]
     folder = getattr(job, "output_maps", None)
     if folder:
-        outputs += [(path, files.VOLUME_ENDINGS) for path in map_paths(folder).values()]
+        maps = [(path, files.VOLUME_ENDINGS) for path in map_paths(folder).values()]
+        outputs += maps if Path(folder).is_dir() else []  # a folder that is yet to be made holds no input
     files.check_outputs(outputs, [path for key in _INPUTS if (path := getattr(job, key, None))])
 
 

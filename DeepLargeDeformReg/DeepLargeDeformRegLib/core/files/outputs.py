@@ -51,7 +51,8 @@ def folder_to_make(path: PathLike) -> Path:
     with contextlib.suppress(OSError):
         if folder.is_dir():
             return folder
-        if not os.path.lexists(folder) and folder.absolute().parent.is_dir():
+        parent = folder.absolute().parent
+        if not os.path.lexists(folder) and parent.is_dir() and os.access(parent, os.W_OK):
             return folder
     raise OutputError(
         f"The folder {folder.name[:40]} for the maps cannot be made; create it first, or choose another one."

@@ -1,0 +1,1 @@
+"""Inputs and moments drawn at random, tried against the readers and writers; ``python -m Testing.fuzz``."""
