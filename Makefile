@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LIBRARY_STAMP := $(VENV)/.installed-library
 STAMP := $(VENV)/.installed
 STAND_IN_TESTS := slicer_app scene widgets end_to_end
 
 .PHONY: demo test test-library test-training test-slicer screenshots lint report-screenshots clean
 
-demo: $(STAMP)
+demo: $(LIBRARY_STAMP)
 	@echo "== Registering the sample case (two CT scans of one lung, 35 mm apart as loaded)"
 	$(BIN)/deeplargedeformreg demo --output demo-output
 
@@ -32,13 +33,18 @@ screenshots: $(STAMP)
 	@echo "== Pictures of the panel, from a run on the sample case"
 	$(BIN)/python -m Testing.end_to_end.screenshots
 
-$(STAMP): pyproject.toml constraints.txt
+$(LIBRARY_STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 to 3.13 is needed; install it or run make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "Python 3.10 to 3.13 is needed; run make PYTHON=/path/to/python3.12"; exit 1; }
 	@echo "== Installing into $(VENV) (a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(STAMP): $(LIBRARY_STAMP)
+	@echo "== Installing what the tests need"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,training]"
-	@touch $(STAMP)
+	@touch $@
 
 report-screenshots: $(STAMP)
 	@echo "== Pictures of the report of the sample case"
