@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -312,6 +312,5 @@ def _grid(image: Any, spacing: Spacing | None, what: str) -> ImageGrid:
 
 
 def _measured(evaluation: Evaluation, notices: list[str]) -> Registration:
-    numbers = dict(evaluation.metrics)
-    numbers["warnings"] = [*notices, *numbers.get("warnings", [])]
-    return Registration(Metrics.from_json(numbers), evaluation)
+    measured = evaluation.metrics
+    return Registration(replace(measured, warnings=(*notices, *measured.warnings)), evaluation)

@@ -49,7 +49,7 @@ class CohortRequest:
         workers: processes at a time; None plans them.
         scheduler: address of a Dask scheduler instead of processes of this machine.
         retry_failed: register those pairs again that failed in an earlier run.
-        jobs: module with the kinds of jobs of this machine's workers.
+        jobs: module with the kinds of jobs of the workers.
     """
 
     pairs: Sequence[CohortPair]
@@ -224,7 +224,7 @@ def _outcomes(
         from .scheduler import run_on_scheduler
 
         tell(f"Registering {len(tasks)} pairs on {request.scheduler}.")
-        return run_on_scheduler(tasks, request.scheduler)
+        return run_on_scheduler(tasks, request.scheduler, request.jobs)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = local.plan_workers(len(tasks), _most_voxels(pairs), cores, local.free_memory(), request.workers)
     tell(

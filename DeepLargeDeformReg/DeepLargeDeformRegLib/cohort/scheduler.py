@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..core.errors import BadInputError, RegistrationError
-from .local import Outcome, Task
+from ..core.progress import Monitor
+from .local import JOBS, Outcome, Task
 
 RETRIES = 1
+CONNECT_SECONDS = 20
 
 
-def run_on_scheduler(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
+def run_on_scheduler(tasks: Sequence[Task], address: str, jobs: str = JOBS) -> Iterator[Outcome]:
     """Outcomes of the tasks, as they end, of the workers of a Dask scheduler.
 
     Only the job's JSON and the metrics travel; scans and results stay on the file system, which all workers see under
@@ -22,6 +25,7 @@ def run_on_scheduler(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
     Args:
         tasks: pairs to register.
         address: of the scheduler, ``tcp://host:8786`` for example.
+        jobs: module with the kinds of jobs; see ``worker/server.py``.
 
     Raises:
         BadInputError: if Dask is not installed or there is no scheduler.
@@ -33,12 +37,14 @@ def run_on_scheduler(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
             "Dask is not installed; install DeepLargeDeformReg[cluster], or leave the scheduler out.", str(error)
         ) from error
     try:
-        client = Client(address, timeout=20)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TimeoutError) as error:
         raise BadInputError(f"There is no Dask scheduler at {address}; check the address.", str(error)) from error
     with client:
         futures = {
-            client.submit(register_pair, task.payload, key=f"{task.name}-{time.time_ns()}", retries=RETRIES): task
+            client.submit(
+                register_pair, task.payload, jobs, key=f"{task.name}-{time.time_ns()}", retries=RETRIES
+            ): task
             for task in tasks
         }
         for future in as_completed(list(futures)):
@@ -54,14 +60,12 @@ def run_on_scheduler(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
             future.release()
 
 
-def register_pair(payload: dict[str, Any]) -> dict[str, Any]:
+def register_pair(payload: dict[str, Any], jobs: str = JOBS) -> dict[str, Any]:
     """Register one pair in this process: what an :class:`~.local.Outcome` holds beside its task."""
-    from ..engine.job import RegistrationJob, run_job
-    from ..report import write_report
-
+    register = importlib.import_module(jobs).JOBS["register"]
     started = time.monotonic()
     try:
-        metrics = run_job(RegistrationJob.from_json(payload), write_report=write_report).to_json()
+        metrics, _ = register(payload, Monitor())
     except RegistrationError as error:
         return {"seconds": time.monotonic() - started, "error": error.message, "kind": error.kind}
     return {"seconds": time.monotonic() - started, "metrics": metrics}
