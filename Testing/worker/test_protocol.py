@@ -7,7 +7,8 @@ import json
 
 import pytest
 from DeepLargeDeformRegLib.worker import protocol
-from DeepLargeDeformRegLib.worker.protocol import Decoder, Garbage, Message, ProtocolError
+from DeepLargeDeformRegLib.worker.failures import failure
+from DeepLargeDeformRegLib.worker.protocol import Decoder, Garbage, Message, ProtocolError, Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,3 +117,13 @@ def test_numbers_outside_json_are_not_read_and_not_written() -> None:
 
 def test_deep_nesting_is_rubbish_and_no_crash() -> None:
     assert isinstance(Decoder().feed(b"[" * 200_000 + b"\n")[0], Garbage)
+
+
+def test_payload_nested_deep_is_answered_without_names() -> None:
+    """The failure of a job whose payload is nested 600 deep: its texts are found, and the worker lives on."""
+    payload: object = "/home/jane/scan.nrrd"
+    for _ in range(600):
+        payload = [payload]
+    request = Request("1", "register", {"fixed": payload})
+    answer = failure(request, ValueError("/home/jane/scan.nrrd is broken"))
+    assert "jane" not in answer.detail

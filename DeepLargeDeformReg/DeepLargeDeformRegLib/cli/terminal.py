@@ -127,7 +127,7 @@ def session(quiet: bool = False, verbose: bool = False, log_file: str | None = N
 
 
 def _run(terminal: Terminal) -> Iterator[Terminal]:
-    from ..core.errors import RegistrationError
+    from ..core.errors import RegistrationError, is_out_of_memory
 
     started = time.monotonic()
     try:
@@ -144,6 +144,9 @@ def _run(terminal: Terminal) -> Iterator[Terminal]:
         terminal.fail("Cancelled.", error)
         raise typer.Exit(3) from None
     except Exception as error:
+        if is_out_of_memory(error):
+            terminal.fail("The memory of this machine is not enough for these scans.", error)
+            raise typer.Exit(4) from None
         message = f"Unexpected error ({type(error).__name__}: {error}); please report it, with --verbose."
         terminal.fail(message, error)
         raise typer.Exit(1) from None

@@ -108,13 +108,16 @@ class OutputError(RegistrationError):
 
 
 _OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
+_OUT_OF_MEMORY += ("failed to map segment",)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True if memory ran out, of the GPU or of the machine.
 
     torch has an exception of its own for a GPU alone; on a CPU it raises a RuntimeError, as SimpleITK always does.
+    A library that finds no memory while it is imported ends in an ImportError or an OSError.
     """
     if isinstance(error, MemoryError | MemoryExhaustedError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    kinds = (RuntimeError, ImportError, OSError)
+    return isinstance(error, kinds) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from .. import __version__
-from ..core.errors import CancelledError
+from ..core.errors import CancelledError, is_out_of_memory
 from ..core.progress import Monitor, ProgressEvent
 from . import protocol, windows
 from .failures import failure
@@ -183,6 +183,10 @@ class Server:
             facts = self._jobs.load()
         except BaseException as error:  # whatever a broken installation raises, SystemExit included
             logger.exception("the engine cannot be imported")
+            if is_out_of_memory(error):
+                message = "The memory of this machine is not enough to start the registration; close other programs."
+                self._channel.send(protocol.Failure(None, "out_of_memory", message))
+                return False
             self._channel.send(
                 protocol.Failure(
                     job=None,
@@ -211,7 +215,7 @@ class Server:
         answer = self._do(request)
         with self._lock:
             self._running = None
-            del self._open[request.job]
+            self._open.pop(request.job, None)
             self._cancelled.discard(request.job)
         self._channel.send(answer)
         return True
@@ -248,7 +252,11 @@ class Server:
                     logger.error("not a message: %s", item.reason)
                 elif isinstance(item, protocol.Request):
                     with self._lock:
-                        self._open[item.job] = item
+                        known = item.job in self._open
+                        self._open.setdefault(item.job, item)
+                    if known:  # an answer to one would be taken for that to the other
+                        logger.error("a second job of a name that is still in work: left out")
+                        continue
                     self._channel.send(protocol.Accepted(item.job))
                     self._inbox.put(item)
                 elif isinstance(item, protocol.Cancel):

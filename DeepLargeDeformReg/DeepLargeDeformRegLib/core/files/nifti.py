@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -65,7 +66,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
             compressed = stream.read(2) == GZIP_MAGIC
         with _open(path, compressed) as unpacked:
             header = _parse(name, unpacked.read(HEADER_BYTES))
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise damaged(name) from error
     if not all(math.isfinite(value) and value > 0 for value in header.spacing):
         numbers = " x ".join(f"{value:g}" for value in header.spacing)
