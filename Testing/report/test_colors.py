@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from DeepLargeDeformRegLib.report.colors import jacobian_colors, jacobian_points, millimeter_colors
+from DeepLargeDeformRegLib.report.colors import jacobian_colors, jacobian_points, map_colors
 from DeepLargeDeformRegLib.resources import JACOBIAN_COLORS
 
 # Linear RGB as seen with a missing kind of cone (Machado et al., IEEE TVCG 2009, severity 1).
@@ -82,10 +82,17 @@ def test_smaller_and_larger_are_told_apart(name: str) -> None:
 
 
 def test_millimeters_brighten_evenly() -> None:
-    lightness = lab(millimeter_colors(np.linspace(0, 1, 65)), np.eye(3))[:, 0]
+    lightness = lab(map_colors(np.linspace(0, 1, 65)), np.eye(3))[:, 0]
     steps = np.diff(lightness)
     assert steps.min() > 0
     assert steps.max() < 2.5 * steps.mean()
+
+
+def test_the_colors_spread_where_lungs_and_livers_live() -> None:
+    """Half and twice the volume are as far from no change as three quarters of the way to the darkest sound color."""
+    lightness = lab(jacobian_colors(np.array([0.01, 0.5, 1.0, 2.0, 5.0])), np.eye(3))[:, 0]
+    assert lightness[2] - lightness[1] > 0.7 * (lightness[2] - lightness[0])
+    assert lightness[2] - lightness[3] > 0.5 * (lightness[2] - lightness[4])
 
 
 def test_scene_reads_the_same_file(repository: Path) -> None:

@@ -78,7 +78,7 @@ def place_value(place: WorstPlace) -> str:
 
 def position_text(point_lps: Point) -> str:
     """An LPS point as a radiologist reads it: the patient's side and millimeters from the scanner's origin."""
-    sides = (letters[value < 0] for letters, value in zip(("LR", "PA", "SI"), point_lps, strict=True))
+    sides = (letters[int(value < 0)] for letters, value in zip(("LR", "PA", "SI"), point_lps, strict=True))
     return ", ".join(f"{side} {abs(value):.1f}" for side, value in zip(sides, point_lps, strict=True)) + " mm"
 
 

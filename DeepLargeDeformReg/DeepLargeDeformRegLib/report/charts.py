@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .colors import css, jacobian_css, jacobian_points, millimeter_colors
+from ..core.measures import StructureMetrics, measures_of
+from .colors import css, jacobian_css, jacobian_points, map_colors
 
 WIDTH = 520
 BARS_WIDTH = 400
@@ -28,21 +29,28 @@ class Chart:
     note: str = ""
 
 
-def structure_bars(metrics: Mapping[str, Any], key: str, title: str, unit: str, high_is_good: bool) -> Chart | None:
-    """Bars before and after of each structure, the worst first; None where nothing was measured."""
+def structure_bars(metrics: Mapping[str, Any], key: str) -> Chart | None:
+    """Bars before and after of each structure, the worst first; None for less than two, which a table shows best.
+
+    Args:
+        metrics: content of the metrics file.
+        key: key of a measure of structures.
+    """
+    measure = measures_of(StructureMetrics)[key]
+    high_is_good = measure.better == "higher"
     values = metrics.get(key) or {}
     rows = [(name, pair.get("before"), pair.get("after")) for name, pair in values.items()]
     rows = [row for row in rows if row[1] is not None or row[2] is not None]
-    if not rows:
+    if len(rows) < 2:
         return None
     sign = 1.0 if high_is_good else -1.0
     rows.sort(key=lambda row: -np.inf if row[2] is None else sign * row[2])
     note = f"The {MOST_BARS} worst of {len(rows)} structures." if len(rows) > MOST_BARS else ""
     rows = rows[:MOST_BARS]
     longest = 1.0 if high_is_good else max(value for row in rows for value in row[1:] if value is not None) or 1.0
-    named = f"{title}, {unit}" if unit else title
+    named = measure.heading
     direction = "longer is better" if high_is_good else "shorter is better"
-    parts = [_bar_pair(row, 38 * i, longest, 3 if high_is_good else 2) for i, row in enumerate(rows)]
+    parts = [_bar_pair(row, 38 * i, longest, measure.digits) for i, row in enumerate(rows)]
     alternative = f"{named} before and after, by structure; the same numbers are in the table."
     return Chart(f"{named} ({direction})", _svg("".join(parts), 38 * len(rows), alternative, BARS_WIDTH), note)
 
@@ -139,7 +147,7 @@ def definitions() -> str:
     low, high = points[0, 0], points[-1, 0]
     jacobian = [((value - low) / (high - low), jacobian_css(value)) for value in points[:, 0]]
     shares = np.linspace(0, 1, 9)
-    lengths = [(share, css(color)) for share, color in zip(shares, millimeter_colors(shares), strict=True)]
+    lengths = [(share, css(color)) for share, color in zip(shares, map_colors(shares), strict=True)]
     return (
         '<svg class="definitions" width="0" height="0" aria-hidden="true"><defs>'
         '<pattern id="hatching" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
@@ -170,9 +178,9 @@ def millimeter_legend(longest_mm: float) -> str:
 
 
 def similarity_legend() -> str:
-    """The colors of the local similarity, 0 to 1."""
-    ticks = "".join(_text(f"{share:g}", 10 + share * LEGEND, 31, "middle") for share in (0, 0.25, 0.5, 0.75, 1))
-    return _legend("Colors of the local similarity from 0, dark, to 1, bright", "millimeters", ticks)
+    """The colors of the local similarity, 1 to 0: bright is where to look."""
+    ticks = "".join(_text(f"{1 - share:g}", 10 + share * LEGEND, 31, "middle") for share in (0, 0.25, 0.5, 0.75, 1))
+    return _legend("Colors of the local similarity from 1, dark, to 0, bright", "millimeters", ticks)
 
 
 def _legend(label: str, gradient: str, content: str) -> str:

@@ -1,4 +1,4 @@
-"""Colors of the report: the color map of det J, which the scene reads too, and the one of millimeters."""
+"""Colors of the report as bytes and as CSS: those of the catalog, and the color map of det J."""
 
 from __future__ import annotations
 
@@ -8,28 +8,15 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from ..core.display import FIXED_COLOR, MAP_COLORS, MOVING_COLOR
 from ..resources import JACOBIAN_COLORS
 
 Bytes = npt.NDArray[np.uint8]
 
-# Blue and orange of Okabe and Ito (2008), safe for color-blind eyes, lightened for black backgrounds.
-FIXED_COLOR = "#5cc8ff"
-PROPAGATED_COLOR = "#ffab2e"
-
-# Points of cividis (Nunez et al., PLOS ONE 2018): luminance rises evenly, for normal and color-blind eyes alike.
-_MILLIMETERS = np.array(
-    [
-        (0.0, 0, 34, 78),
-        (0.125, 22, 56, 107),
-        (0.25, 65, 77, 107),
-        (0.375, 94, 98, 110),
-        (0.5, 124, 123, 120),
-        (0.625, 155, 148, 118),
-        (0.75, 188, 175, 111),
-        (0.875, 222, 203, 95),
-        (1.0, 254, 232, 56),
-    ]
+FIXED_CSS, PROPAGATED_CSS = (
+    "#" + "".join(f"{round(255 * part):02x}" for part in color) for color in (FIXED_COLOR, MOVING_COLOR)
 )
+_MAP_POINTS = np.array([(share, *color) for share, color in MAP_COLORS])
 
 
 @cache
@@ -43,9 +30,9 @@ def jacobian_colors(determinant: npt.NDArray[np.floating]) -> Bytes:
     return _interpolated(determinant, jacobian_points(), 255.0)
 
 
-def millimeter_colors(share: npt.NDArray[np.floating]) -> Bytes:
-    """Colors ``(..., 3)`` of lengths given as a share (0..1) of the largest one shown."""
-    return _interpolated(share, _MILLIMETERS, 1.0)
+def map_colors(share: npt.NDArray[np.floating]) -> Bytes:
+    """Colors ``(..., 3)`` of a map's values given as a share (0..1) of the largest one shown."""
+    return _interpolated(share, _MAP_POINTS, 255.0)
 
 
 def jacobian_css(value: float) -> str:

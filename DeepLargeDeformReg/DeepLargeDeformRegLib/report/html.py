@@ -13,38 +13,52 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from .. import __version__
+from ..core.display import LEVELS, MAPS
 from ..core.files import written_whole
 from ..core.images import LabelMap, Scan
+from ..core.metrics import Metrics, Verdict, catalog
 from ..core.presets import Preset
 from ..core.progress import Monitor
+from ..core.rows import place_title, place_value, position_text
 from ..engine import metrics as measures
 from ..engine.evaluation import Evaluation
 from . import charts, numbers
 from .case import Case
+from .colors import FIXED_CSS, PROPAGATED_CSS
 from .pictures import Picture, PlanePictures, Scale, finest_mm, scale_of
-from .places import Place, telling_places
+from .places import Place, middle, telling_places
 from .planes import planes_through
-from .texts import LEVELS, REASON_WORDS, glossary
+from .texts import VOLUME_CHANGE, glossary
 
+SHOWN_FOLDS = 20
 TIMES = " \N{MULTIPLICATION SIGN} "
 
 
 @dataclass(frozen=True, eq=False)
-class ShownPlane:
-    """A plane of a place: its name, where it cuts, its pictures."""
+class ShownRow:
+    """One kind of picture of a place, in its three planes.
 
-    name: str
-    position: str
+    Args:
+        title: the kind.
+        legend: markup of its colors, empty where it has none or where they were explained before.
+        shown: in the page itself; else a picture is seen when a reader switches to it.
+        pictures: one a plane.
+    """
+
+    title: str
+    legend: str
+    shown: bool
     pictures: list[Picture]
 
 
 @dataclass(frozen=True, eq=False)
 class ShownPlace:
-    """A place with its planes."""
+    """A place with its pictures: the names of the planes with where they cut, and a row for each kind."""
 
     place: Place
     position: str
-    planes: list[ShownPlane]
+    planes: list[str]
+    rows: list[ShownRow]
 
 
 def write_report(
@@ -71,7 +85,12 @@ def write_report(
     monitor.check()
     scale = scale_of(case)
     places = _places(case, scale, monitor)
-    first_look = "Outlines" if case.structures else "Checkerboard"
+    name, point = middle(case)
+    first_look = _first_look(case)
+    glance = [
+        next(picture for picture in PlanePictures(case, plane, point, scale).all() if picture.title == first_look)
+        for plane in planes_through(point, case.box, finest_mm(case))
+    ]
     environment = Environment(
         loader=PackageLoader("DeepLargeDeformRegLib", "report"),
         autoescape=select_autoescape(["html"]),
@@ -90,11 +109,10 @@ def write_report(
             _describe("Moving", case.pair.moving, case.windows[1]),
         ],
         places=places,
-        glance=[picture for plane in places[-1].planes for picture in plane.pictures if picture.title == first_look],
-        jacobian_legend=charts.jacobian_legend(),
-        length_legend=charts.millimeter_legend(scale.longest_mm),
-        uncertainty_legend=charts.millimeter_legend(scale.uncertainty_mm) if scale.uncertainty_mm else None,
-        similarity_legend=charts.similarity_legend() if case.similarity is not None else None,
+        glance=glance,
+        glance_at=f"{name}, {position_text(tuple(point))}",
+        fixed_color=FIXED_CSS,
+        propagated_color=PROPAGATED_CSS,
         grid_mm=scale.grid_mm,
         version=__version__,
         definitions=charts.definitions(),
@@ -106,69 +124,61 @@ def write_report(
 
 def _numbers(case: Case) -> dict[str, Any]:
     """All of the page that comes from the metrics; what was not measured is None or empty."""
-    metrics = case.result.metrics.to_json()
-    verdict = metrics.get("verdict")
+    found = case.result.metrics
+    metrics = found.to_json()
     return {
         "metrics": metrics,
-        "verdict": verdict,
-        "level": LEVELS.get(verdict["level"], (verdict["level"], "")) if verdict else None,
-        "reasons": _reasons(verdict) if verdict else [],
+        "verdict": found.verdict,
+        "level": LEVELS.get(found.verdict.level, LEVELS["look"]) if found.verdict else None,
+        "reasons": _reasons(found.verdict) if found.verdict else [],
+        "worst": [
+            (place_title(place), place_value(place), place.structure or "-", position_text(place.point_lps))
+            for place in found.worst_places
+        ],
         "tiles": _tiles(metrics),
         "structures": numbers.structure_table(metrics),
-        "structure_charts": _present(
-            charts.structure_bars(metrics, "dice", "Dice", "", True),
-            charts.structure_bars(metrics, "hd95_mm", "HD95", "mm", False),
-            charts.structure_bars(metrics, "asd_mm", "ASD", "mm", False),
-        ),
+        "structure_charts": _present(*(charts.structure_bars(metrics, key) for key in ("dice", "hd95_mm", "asd_mm"))),
         "errors": numbers.error_table(metrics),
         "worst_landmarks": numbers.landmark_table(metrics),
         "error_chart": _error_chart(case),
         "jacobian": numbers.jacobian_table(metrics),
         "histogram": charts.jacobian_histogram(case.determinants, case.focus_name),
-        "consistency": numbers.consistency_table(metrics),
-        "uncertainty": numbers.uncertainty_table(metrics),
+        "lengths": numbers.length_table(metrics, ("displacement_mm", "inverse_consistency_mm", "uncertainty_mm")),
         "similarity": numbers.similarity_table(metrics),
-        "folds": metrics.get("folds"),
-        "fold_count": metrics.get("fold_count", len(metrics.get("folds") or ())),
-        "consistency_source": _consistency_source(metrics),
+        "folds": numbers.fold_table(metrics["folds"][:SHOWN_FOLDS]) if "folds" in metrics else None,
+        "fold_count": max(found.deformation.fold_count, len(found.deformation.folds)),
+        "consistency_source": found.deformation.inverse_consistency_mm.source,
         "times": numbers.time_table(metrics),
-        "provenance": _provenance(metrics),
+        "provenance": _provenance(found),
         "glossary": glossary(metrics),
     }
 
 
-def _reasons(verdict: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _reasons(verdict: Verdict) -> list[tuple[str, str, str]]:
     """Reasons of the verdict as (severity, what that means, text), the gravest first."""
-    order = list(REASON_WORDS)
-    reasons = [(reason.get("severity", verdict["level"]), reason["text"]) for reason in verdict.get("reasons", [])]
-    reasons.sort(key=lambda reason: order.index(reason[0]) if reason[0] in order else len(order))
-    return [(severity, REASON_WORDS.get(severity, "Note"), text) for severity, text in reasons]
-
-
-def _consistency_source(metrics: dict[str, Any]) -> str:
-    found = metrics.get("inverse_consistency_mm") or {}
-    return found.get("source") or found.get("method") or "numerical inverse"
+    order = list(LEVELS)
+    known = [reason for reason in verdict.reasons if reason.severity in LEVELS]
+    known.sort(key=lambda reason: order.index(reason.severity))
+    return [(reason.severity, LEVELS[reason.severity].reason, reason.text) for reason in known]
 
 
 def _tiles(metrics: dict[str, Any]) -> list[tuple[str, numbers.Number, numbers.Number | None, str]]:
     """The few numbers of the first screen: heading, number, the same before, unit."""
-    tiles = []
+    words = catalog()
+    found: list[tuple[str, numbers.Number | None, numbers.Number | None]] = []
     if metrics.get("tre_mm"):
-        before, after = (numbers.number(metrics, ("tre_mm", when, "mean"), 2) for when in numbers.WHEN)
-        tiles.append(("Mean landmark error", after, before, "mm"))
-    worst = [(pair["after"], name) for name, pair in (metrics.get("dice") or {}).items() if pair["after"] is not None]
-    if worst:
-        name = min(worst)[1]
-        before, after = (numbers.number(metrics, ("dice", name, when), 3) for when in numbers.WHEN)
-        tiles.append((f"Dice, {name}" if len(worst) == 1 else f"Lowest Dice: {name}", after, before, ""))
-    folds = [
-        ("Folded voxels, fixed segmentation", numbers.number(metrics, ("jacobian_in_mask", "fold_percent"), 3)),
-        ("Folded voxels", numbers.number(metrics, ("jacobian", "fold_percent"), 3)),
-    ]
-    tiles += [(heading, shown, None, "%") for heading, shown in folds if shown][:1]
-    consistency = numbers.number(metrics, ("inverse_consistency_mm", "p95"), 3)
-    tiles.append(("Inverse consistency, 95 %", consistency, None, "mm"))
-    return [(title, after, before, unit) for title, after, before, unit in tiles if after and after.value is not None]
+        before, after = (numbers.number(metrics, ("tre_mm", when, "mean"), words["tre_mm"]) for when in numbers.WHEN)
+        found.append((words["tre_mm.mean"].title, after, before))
+    dice = [(pair["after"], name) for name, pair in (metrics.get("dice") or {}).items() if pair["after"] is not None]
+    if dice:
+        name = min(dice)[1]
+        before, after = (numbers.number(metrics, ("dice", name, when), words["dice"]) for when in numbers.WHEN)
+        found.append((f"Dice, {name}" if len(dice) == 1 else f"Lowest Dice: {name}", after, before))
+    part = "jacobian_in_mask" if metrics.get("jacobian_in_mask") else "jacobian"
+    for path in ((part, "fold_percent"), ("inverse_consistency_mm", "p95"), ("uncertainty_mm", "mean")):
+        measure = words[".".join(path)]
+        found.append((measure.title, numbers.number(metrics, path, measure), None))
+    return [(title, after, before, after.unit) for title, after, before in found if after and after.value is not None]
 
 
 def _error_chart(case: Case) -> charts.Chart | None:
@@ -183,15 +193,34 @@ def _error_chart(case: Case) -> charts.Chart | None:
     return charts.cumulative_errors(list(before), list(measures.landmark_errors(case.field, landmarks)))
 
 
+def _first_look(case: Case) -> str:
+    """The picture that shows best how well the scans meet."""
+    return "Outlines" if case.structures else "Checkerboard"
+
+
 def _places(case: Case, scale: Scale, monitor: Monitor) -> list[ShownPlace]:
+    """The telling places; the colors of each kind of map are explained where it is first seen."""
+    legends = {
+        VOLUME_CHANGE: charts.jacobian_legend(),
+        "Deformed grid": charts.millimeter_legend(scale.longest_mm) + f" mm; a line every {scale.grid_mm:g} mm",
+        MAPS["local_similarity"].title: charts.similarity_legend(),
+        MAPS["uncertainty_mm"].title: charts.millimeter_legend(scale.uncertainty_mm or 1.0) + " mm",
+    }
     shown = []
     for place in telling_places(case):
-        planes = []
-        for plane in planes_through(place.point, case.box, finest_mm(case)):
+        planes = planes_through(place.point, case.box, finest_mm(case))
+        columns = []
+        for plane in planes:
             monitor.check()
-            pictures = PlanePictures(case, plane, place.point, scale).all()
-            planes.append(ShownPlane(plane.name, plane.position, pictures))
-        shown.append(ShownPlace(place, ", ".join(plane.position for plane in reversed(planes)), planes))
+            columns.append(PlanePictures(case, plane, place.point, scale).all())
+        wanted = (_first_look(case), "After", *(place.shows or ("Difference after",)))
+        rows = []
+        for pictures in zip(*columns, strict=True):
+            title = pictures[0].title
+            seen = title in wanted
+            rows.append(ShownRow(title, legends.pop(title, "") if seen else "", seen, list(pictures)))
+        names = [f"{plane.name.capitalize()}, {plane.position}" for plane in planes]
+        shown.append(ShownPlace(place, position_text(tuple(place.point)), names, rows))
     return shown
 
 
@@ -208,26 +237,22 @@ def _describe(name: str, scan: Scan, window: tuple[float, float]) -> dict[str, s
     }
 
 
-def _provenance(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """Rows of what made the result: model, versions, device, settings."""
-    known = metrics.get("provenance") or {}
-    rows = [("Model", metrics.get("model") or "none: the result is by optimization alone")] if known else []
-    if metrics.get("model") and known.get("model_sha256"):
-        rows.append(("Checksum of the model (SHA-256)", known["model_sha256"]))
-    titles = (
-        ("version", "DeepLargeDeformReg"),
-        ("torch", "PyTorch"),
-        ("simpleitk", "SimpleITK"),
-        ("python", "Python"),
-        ("start", "Start"),
-    )
-    rows += [(title, str(known[key])) for key, title in titles if known.get(key)]
-    if metrics.get("device"):
-        rows.append(("Device", metrics["device"]))
-    if "refinement_steps" in known:
-        rows.append(("Refinement steps", ", ".join(str(n) for n in known["refinement_steps"]) or "none"))
-    settings = known.get("settings") or {}
-    rows += [(f"Setting: {key.replace('_', ' ')}", _plain(value)) for key, value in settings.items()]
+def _provenance(metrics: Metrics) -> list[tuple[str, str]]:
+    """Rows of what made the result: model, versions, device, settings; empty where it was made elsewhere."""
+    known = metrics.provenance
+    if known is None:
+        return []
+    settings = {key.replace("_", " "): _plain(value) for key, value in known.settings.items()}
+    rows = [
+        ("Model", metrics.model or "none: the result is by optimization alone"),
+        ("Checksum of the model (SHA-256)", known.model_sha256 or "" if metrics.model else ""),
+        ("Versions", f"DeepLargeDeformReg {known.version}, PyTorch {known.torch}, SimpleITK {known.simpleitk}"),
+        ("Python", known.python),
+        ("Device", metrics.device or ""),
+        ("The deformation began with", known.start),
+        ("Refinement steps", ", ".join(str(steps) for steps in known.refinement_steps) or "none"),
+        ("Settings", "; ".join(f"{name}: {value}" for name, value in settings.items() if value)),
+    ]
     return [(title, text) for title, text in rows if text]
 
 

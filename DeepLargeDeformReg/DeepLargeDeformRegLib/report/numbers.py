@@ -1,39 +1,24 @@
-"""The numbers of the report, each one bound to the entry of the metrics that it shows."""
+"""The numbers of the report, each bound to the entry of the metrics file that it shows; words from the catalog."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.display import STAGES
+from ..core.measures import ErrorSummary, JacobianStatistics, Measure, SimilarityMetrics, Spread, StructureMetrics
+from ..core.measures import measures_of as words_of
+from ..core.metrics import catalog
+from ..core.rows import position_text
+
 NOT_DEFINED = "not defined"
-# Entry of the metrics -> heading, unit, digits; each holds {structure: {"before": x, "after": y}}.
-STRUCTURE_MEASURES = (
-    ("dice", "Dice", "", 3),
-    ("asd_mm", "ASD", "mm", 2),
-    ("hd95_mm", "HD95", "mm", 2),
-    ("hd_mm", "HD", "mm", 2),
-)
-ERROR_ROWS = (
-    ("mean", "Mean"),
-    ("std", "Standard deviation"),
-    ("p25", "25th percentile"),
-    ("p50", "Median"),
-    ("p75", "75th percentile"),
-    ("p95", "95th percentile"),
-    ("max", "Largest"),
-)
-JACOBIAN_ROWS = (
-    ("min", "Smallest det J", "", 3),
-    ("max", "Largest det J", "", 3),
-    ("p1", "1st percentile", "", 3),
-    ("p99", "99th percentile", "", 3),
-    ("std", "Standard deviation", "", 3),
-    ("fold_percent", "Folded voxels", "%", 3),
-    ("sdlogj", "SDlogJ", "", 3),
-    ("sdlogj_learn2reg", "SDlogJ as in Learn2Reg", "", 3),
-)
+WHEN = ("before", "after")
+WORST_LANDMARKS = 5
+_SECONDS = Measure("Time", "s", 2)
+_VOLUMES = {"fixed": "fixed", "moving": "moving", "warped": "propagated"}
+_PAIRS = tuple(key for key in words_of(StructureMetrics) if not key.startswith("volume"))
 
 
 @dataclass(frozen=True)
@@ -41,7 +26,7 @@ class Number:
     """A number of the metrics as the report shows it.
 
     Args:
-        path: keys that lead to it in the metrics, as JSON.
+        path: keys that lead to it in the metrics file, as JSON.
         value: what stands there.
         digits: decimals shown.
         unit: unit, may be empty.
@@ -58,12 +43,15 @@ class Number:
         return NOT_DEFINED if self.value is None else f"{self.value:.{self.digits}f}"
 
 
+Cell = Number | str | None
+
+
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: its heading and its cells; a cell without a number is None."""
+    """A row of a table: its heading and its cells: numbers, text, or None where there is nothing."""
 
     name: str
-    cells: tuple[Number | None, ...]
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
@@ -74,8 +62,8 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def number(metrics: Mapping[str, Any], path: tuple[str | int, ...], digits: int, unit: str = "") -> Number | None:
-    """The number at a path of the metrics; None where the path does not lead to a number or to null."""
+def number(metrics: Mapping[str, Any], path: tuple[str | int, ...], measure: Measure) -> Number | None:
+    """The number at a path of the metrics file; None where the path does not lead to a number or to null."""
     value: Any = metrics
     for key in path:
         if isinstance(key, str) and not (isinstance(value, Mapping) and key in value):
@@ -83,31 +71,31 @@ def number(metrics: Mapping[str, Any], path: tuple[str | int, ...], digits: int,
         value = value[key]
     if value is not None and not isinstance(value, int | float):
         return None
-    return Number(json.dumps(path), value, digits, unit)
+    return Number(json.dumps(path), value, measure.digits, measure.unit)
 
 
 def structure_table(metrics: Mapping[str, Any]) -> Table | None:
     """Each structure with all that was measured on it, before and after; None without structures."""
-    present = [measure for measure in STRUCTURE_MEASURES if metrics.get(measure[0])]
-    names = list(dict.fromkeys(name for measure in present for name in metrics[measure[0]]))
+    words = words_of(StructureMetrics)
+    present = [key for key in _PAIRS if metrics.get(key)]
+    names = list(dict.fromkeys(name for key in present for name in metrics[key]))
     if not names:
         return None
-    groups: list[tuple[str, str, tuple[str, ...]]] = [(title, unit, WHEN) for _, title, unit, _ in present]
-    volumes = _volume_columns(metrics)
-    if volumes:
-        groups.append(("Volume", "ml", tuple(title for _, title in volumes)))
-    if metrics.get("volume_change_percent"):
-        groups.append(("Change", "%", ("moving / fixed",)))
+    groups = [(words[key].title, words[key].unit, WHEN) for key in present]
+    has_volumes, has_change = "volume_ml" in metrics, "volume_change_percent" in metrics
+    if has_volumes:
+        groups.append((words["volume_ml"].title, words["volume_ml"].unit, tuple(_VOLUMES.values())))
+    if has_change:
+        change = words["volume_change_percent"]
+        groups.append((change.title, change.unit, ("moving / fixed",)))
     rows = []
     for name in names:
-        cells = [
-            number(metrics, (key, name, when), digits)
-            for key, _, _, digits in present
-            for when in ("before", "after")
-        ]
-        cells += [number(metrics, ("volume_ml", name, key), 1) for key, _ in volumes]
-        if metrics.get("volume_change_percent"):
-            cells.append(number(metrics, ("volume_change_percent", name), 1))
+        cells = [number(metrics, (key, name, when), words[key]) for key in present for when in WHEN]
+        if has_volumes:
+            cells += [number(metrics, ("volume_ml", name, key), words["volume_ml"]) for key in _VOLUMES]
+        if has_change:
+            path = ("volume_change_percent", name)
+            cells.append(number(metrics, path, words["volume_change_percent"]))
         rows.append(Row(name, tuple(cells)))
     return Table(tuple(groups), tuple(rows))
 
@@ -116,101 +104,83 @@ def error_table(metrics: Mapping[str, Any]) -> Table | None:
     """Landmark errors before and after; None without landmarks."""
     if not metrics.get("tre_mm"):
         return None
+    words = catalog()["tre_mm"]
     rows = [
-        Row(title, tuple(number(metrics, ("tre_mm", when, key), 2) for when in ("before", "after")))
-        for key, title in ERROR_ROWS
+        Row(statistic.title.capitalize(), tuple(number(metrics, ("tre_mm", when, key), words) for when in WHEN))
+        for key, statistic in words_of(ErrorSummary).items()
     ]
-    return Table((("Landmark error", "mm", ("before", "after")),), _with_numbers(rows))
+    return Table(((words.title, words.unit, WHEN),), _with_numbers(rows))
 
 
 def landmark_table(metrics: Mapping[str, Any]) -> Table | None:
     """The landmarks that are off the most after registration; None where they were not listed one by one."""
     listed = (metrics.get("tre_mm") or {}).get("landmarks") or []
     worst = sorted(range(len(listed)), key=lambda i: -listed[i]["after"])[:WORST_LANDMARKS]
+    words = catalog()["tre_mm"]
     rows = []
     for index in worst:
-        path = ("tre_mm", "landmarks", index)
-        errors = [number(metrics, (*path, when), 2) for when in WHEN]
-        position = [number(metrics, (*path, "point_lps", axis), 1) for axis in range(3)]
-        rows.append(Row(str(listed[index]["name"]), (*errors, *position)))
-    columns = (("Error", "mm", WHEN), ("Position in the fixed scan", "mm", ("left", "posterior", "superior")))
+        errors = [number(metrics, ("tre_mm", "landmarks", index, when), words) for when in WHEN]
+        rows.append(Row(str(listed[index]["name"]), (*errors, position_text(listed[index]["point_lps"]))))
+    columns = (("Error", words.unit, WHEN), ("Place in the fixed scan", "", ("",)))
     return Table(columns, tuple(rows)) if rows else None
+
+
+def fold_table(folds: Sequence[Mapping[str, Any]]) -> Table:
+    """The folds, the largest first: volume, depth, place and structure."""
+    sizes, depths = Measure("Volume", "mm³", 1), catalog()["jacobian.min"]
+    rows = []
+    for index, fold in enumerate(folds):
+        volume = number({"folds": folds}, ("folds", index, "volume_mm3"), sizes)
+        worst = number({"folds": folds}, ("folds", index, "worst"), depths)
+        place = position_text(fold["point_lps"])
+        rows.append(Row(str(index + 1), (volume, worst, place, fold.get("structure") or "-")))
+    columns = ((sizes.title, sizes.unit, ("",)), (depths.title, "", ("",)), ("Place", "", ("",)))
+    return Table((*columns, ("Structure", "", ("",))), tuple(rows))
 
 
 def jacobian_table(metrics: Mapping[str, Any]) -> Table | None:
     """Statistics of det J, in the structures (if measured there) and in the whole volume."""
-    columns = [("jacobian_in_mask", "in the fixed segmentation"), ("jacobian", "whole volume")]
+    columns = [("jacobian_in_mask", "in the structures"), ("jacobian", "whole volume")]
     columns = [(key, title) for key, title in columns if metrics.get(key)]
     if not columns:
         return None
     rows = [
-        Row(f"{title}, {unit}" if unit else title, tuple(number(metrics, (key, entry), digits) for key, _ in columns))
-        for entry, title, unit, digits in JACOBIAN_ROWS
+        Row(words.heading, tuple(number(metrics, (key, entry), words) for key, _ in columns))
+        for entry, words in words_of(JacobianStatistics).items()
     ]
-    return Table((("Jacobian determinant", "", tuple(title for _, title in columns)),), _with_numbers(rows))
+    return Table((("Volume change (det J)", "", tuple(title for _, title in columns)),), _with_numbers(rows))
 
 
 def similarity_table(metrics: Mapping[str, Any]) -> Table | None:
     """Image similarity and coverage before and after, whichever were measured."""
-    rows = [
-        Row(SIMILARITIES.get(key, key), tuple(number(metrics, ("similarity", key, when), 3) for when in WHEN))
-        for key in metrics.get("similarity") or {}
-    ]
-    coverage = tuple(number(metrics, ("overlap_percent", when), 1) for when in WHEN)
-    in_place = Row("Neighborhoods that fit best in place, %", (None, number(metrics, ("in_place_percent",), 1)))
-    shown = _with_numbers([*rows, in_place, Row("Fixed scan covered by the moving one, %", coverage)])
+    rows = []
+    for key, words in words_of(SimilarityMetrics).items():
+        path = ("similarity", key) if key in (metrics.get("similarity") or {}) else (key,)
+        whole = number(metrics, path, words)
+        cells = (None, whole) if whole else tuple(number(metrics, (*path, when), words) for when in WHEN)
+        rows.append(Row(words.heading, cells))
+    shown = _with_numbers(rows)
     return Table((("Similarity of the scans", "", WHEN),), shown) if shown else None
 
 
-def uncertainty_table(metrics: Mapping[str, Any]) -> Table | None:
-    """Uncertainty of the displacement; None unless it was asked for."""
-    return _lengths(metrics, "uncertainty_mm", "Uncertainty", 2)
-
-
-def consistency_table(metrics: Mapping[str, Any]) -> Table | None:
-    """Inverse consistency error."""
-    return _lengths(metrics, "inverse_consistency_mm", "Inverse consistency error", 3)
-
-
-def _lengths(metrics: Mapping[str, Any], entry: str, title: str, digits: int) -> Table | None:
-    rows = [
-        Row(name, (number(metrics, (entry, key), digits),))
-        for key, name in (("mean", "Mean"), ("p95", "95th percentile"), ("max", "Largest"))
-    ]
+def length_table(metrics: Mapping[str, Any], keys: Sequence[str]) -> Table | None:
+    """Mean, 95th percentile and maximum of lengths in mm, a row for each; None where none was measured."""
+    columns = words_of(Spread)
+    rows = []
+    for key in keys:
+        words = catalog()[key]
+        rows.append(Row(words.heading, tuple(number(metrics, (key, name), words) for name in columns)))
     shown = _with_numbers(rows)
-    return Table(((title, "mm", ("",)),), shown) if shown else None
+    return Table((("", "", tuple(one.title for one in columns.values())),), shown) if shown else None
 
 
 def time_table(metrics: Mapping[str, Any]) -> Table | None:
     """Seconds of each stage."""
-    rows = [Row(STAGES.get(key, key), (number(metrics, ("seconds", key), 2),)) for key in metrics.get("seconds", {})]
-    return Table((("Time", "s", ("",)),), _with_numbers(rows)) if rows else None
-
-
-WHEN = ("before", "after")
-SIMILARITIES = {
-    "local_ncc": "Local cross-correlation",
-    "mutual_information": "Mutual information, nats",
-}
-STAGES = {
-    "read": "Reading",
-    "prealign": "Pre-alignment",
-    "network": "Network",
-    "start": "Search for a start",
-    "refine": "Refinement",
-    "backward": "Registration in the other direction",
-    "uncertainty": "Estimation of uncertainty",
-    "repair": "Repair of folds",
-    "measure": "Measuring",
-    "write": "Writing",
-}
-_VOLUMES = (("fixed", "fixed"), ("moving", "moving"), ("warped", "propagated"))
-WORST_LANDMARKS = 5
-
-
-def _volume_columns(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = {key for values in (metrics.get("volume_ml") or {}).values() for key in values}
-    return [(key, title) for key, title in _VOLUMES if key in found]
+    rows = []
+    for key in metrics.get("seconds", {}):
+        title = STAGES[key].title if key in STAGES else key
+        rows.append(Row(title, (number(metrics, ("seconds", key), _SECONDS),)))
+    return Table(((_SECONDS.title, _SECONDS.unit, ("",)),), _with_numbers(rows)) if rows else None
 
 
 def _with_numbers(rows: Iterable[Row]) -> tuple[Row, ...]:

@@ -8,11 +8,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ..core.display import MAPS
 from ..core.images import Volume
-from . import png, vector
+from . import vector
 from .case import Case
-from .colors import FIXED_COLOR, PROPAGATED_COLOR, jacobian_colors, millimeter_colors
+from .colors import FIXED_CSS, PROPAGATED_CSS, jacobian_colors, map_colors
 from .planes import Plane2D, Points, ViewPlane, sample
+from .texts import VOLUME_CHANGE
 from .vector import contours, stroke
 
 SQUARES = 8  # of the checkerboard, along the longer side
@@ -114,7 +116,7 @@ class PlanePictures:
             self._difference("before", "moving as loaded minus fixed", before, self._loaded),
             self._difference("after", "registered minus fixed", after, self._covered),
             self._picture(
-                "Jacobian",
+                VOLUME_CHANGE,
                 "det J in colors; folds are black with white hatching",
                 self._jacobian,
                 self._fixed_outline,
@@ -122,15 +124,13 @@ class PlanePictures:
             self._picture("Deformed grid", "the moving scan's grid on the fixed scan", self._lengths, self._grid),
         ]
         if self._case.similarity is not None:
-            what = (
-                "how alike the scans are, bright where alike, dark where not, striped where nothing can be compared"
-            )
-            pictures.append(self._picture("Local similarity", what, self._alike, self._fixed_outline))
+            what = "how alike the scans are, bright where they differ, striped where nothing can be compared"
+            pictures.append(self._picture(MAPS["local_similarity"].title, what, self._alike, self._fixed_outline))
         uncertainty, most = self._case.uncertainty, self._scale.uncertainty_mm
         if uncertainty is not None and most is not None:
-            colors = millimeter_colors(np.nan_to_num(sample(uncertainty, self._points)) / most)
+            colors = map_colors(np.nan_to_num(sample(uncertainty, self._points)) / most)
             what = "the error to expect, as estimated from the scans, bright where it is large"
-            pictures.append(self._picture("Expected error", what, colors, self._fixed_outline))
+            pictures.append(self._picture(MAPS["uncertainty_mm"].title, what, colors, self._fixed_outline))
         return pictures
 
     @cached_property
@@ -182,7 +182,7 @@ class PlanePictures:
         assert similarity is not None
         values = sample(similarity, self._points, nearest=True)
         values = np.where(similarity.grid.contains(self._points), values, np.nan)
-        colors = millimeter_colors(np.nan_to_num(values))
+        colors = map_colors(1 - np.nan_to_num(values))
         colors[np.isnan(values)] = 255
         rows, columns = np.indices(values.shape)
         colors[np.isnan(values) & ((rows + columns) % 8 == 0)] = 150
@@ -190,7 +190,7 @@ class PlanePictures:
 
     @property
     def _lengths(self) -> Bytes:
-        return millimeter_colors(self._case.beyond_affine(self._points, self._there) / self._scale.longest_mm)
+        return map_colors(self._case.beyond_affine(self._points, self._there) / self._scale.longest_mm)
 
     @property
     def _grid(self) -> str:
@@ -215,8 +215,8 @@ class PlanePictures:
         propagated = "".join(contours(_share(moving, self._there), [0.5]) for _, moving in self._case.masks)
         width = 1.5 * self._line_width
         dashes = f"{40 * self._line_width:.0f} {30 * self._line_width:.0f}"
-        return stroke(self._fixed_contours, FIXED_COLOR, width, casing=self._line_width) + stroke(
-            propagated, PROPAGATED_COLOR, width, dashes
+        return stroke(self._fixed_contours, FIXED_CSS, width, casing=self._line_width) + stroke(
+            propagated, PROPAGATED_CSS, width, dashes
         )
 
     @property
@@ -229,7 +229,7 @@ class PlanePictures:
         marks = _letters(self._plane) + _scale_bar(self._plane) + self._cross
         svg = (
             f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' "
-            f"height='{height}'>{vector.embedded(png.encode(pixels), width, height)}{lines}{marks}</svg>"
+            f"height='{height}'>{vector.embedded(pixels)}{lines}{marks}</svg>"
         )
         alternative = f"{self._plane.name.capitalize()} plane at {self._plane.position}: {what}."
         return Picture(title, alternative, vector.data_address(svg), width, height)

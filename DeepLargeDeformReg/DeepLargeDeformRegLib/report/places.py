@@ -6,27 +6,35 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core.display import MAPS
+from ..core.rows import place_value
 from .case import Case, Structure
 from .planes import Points, sample
+from .texts import VOLUME_CHANGE
 
 CLOSE_MM = 6.0  # two reasons to look at nearly the same place share its pictures
-MOST_STRUCTURES = 2
+MOST_PLACES = 3  # with pictures: what a reader looks at, and prints
 CANDIDATES = 20_000  # voxels among which the worst that the moving scan covers is looked for
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A point of the fixed scan, LPS mm, and why it is shown."""
+    """A point of the fixed scan, LPS mm, why it is shown, and the titles of the pictures that show it best."""
 
     title: str
     reason: str
     point: Points
+    shows: tuple[str, ...]
 
 
 def telling_places(case: Case) -> list[Place]:
-    """The places of a case: deformation, Jacobian, match, uncertainty, centers of structures; close ones joined."""
-    found = [_largest_deformation(case), _worst_jacobian(case), _poorest_match(case), _most_uncertain(case)]
-    found += [_center(case, structure) for structure in _structures_to_show(case)]
+    """The places where a reader should look first: close ones joined, at most three.
+
+    In this order: the worst volume change, the largest surface distance, the largest expected error, the poorest
+    match, the largest deformation.
+    """
+    found = [_worst_jacobian(case), _largest_distance(case), _largest_error(case)]
+    found += [_poorest_match(case), _largest_deformation(case)]
     joined: list[Place] = []
     for place in found:
         if place is None:
@@ -35,12 +43,34 @@ def telling_places(case: Case) -> list[Place]:
         if near:
             other = joined[near[0]]
             reason = f"{other.reason} Here too, {place.title[:1].lower()}{place.title[1:]}: {place.reason}"
-            joined[near[0]] = replace(other, reason=reason)
-        else:
+            joined[near[0]] = replace(other, reason=reason, shows=(*other.shows, *place.shows))
+        elif len(joined) < MOST_PLACES:
             joined.append(place)
     if not joined:
-        joined = [Place("Middle of the fixed scan", "Nothing else stands out.", np.array(case.fixed.grid.center))]
+        point = np.array(case.fixed.grid.center)
+        joined = [Place("Middle of the fixed scan", "Nothing else stands out.", point, ("Difference after",))]
     return joined
+
+
+def middle(case: Case) -> tuple[str, Points]:
+    """A first look at the case: the middle of the structure that overlaps least, or else of what matters."""
+    for structure in _worst_first(case):
+        point = _center(case, structure)
+        if point is not None:
+            return f"the middle of {structure.name}", point
+    points = case.coarse_points
+    if not len(points):
+        return "the middle of the fixed scan", np.array(case.fixed.grid.center)
+    return "the middle of the body", points[int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmin())]
+
+
+def _largest_distance(case: Case) -> Place | None:
+    """Where the outline of a structure is farthest from its propagated one."""
+    worst = next((place for place in case.result.metrics.worst_places if place.measure == "hd_mm"), None)
+    if worst is None:
+        return None
+    reason = f"The outlines of {worst.structure} are {place_value(worst)} apart (HD)."
+    return Place("Largest surface distance", reason, np.array(worst.point_lps), ())
 
 
 def _largest_deformation(case: Case) -> Place | None:
@@ -54,7 +84,7 @@ def _largest_deformation(case: Case) -> Place | None:
     reason = (
         f"The map moves this point by {whole:.1f} mm, {beyond[worst]:.1f} mm of it beyond the closest affine map."
     )
-    return Place("Largest deformation", reason, points[worst])
+    return Place("Largest deformation", reason, points[worst], ("Deformed grid",))
 
 
 def _worst_jacobian(case: Case) -> Place | None:
@@ -63,7 +93,7 @@ def _worst_jacobian(case: Case) -> Place | None:
     if folds:
         deepest = min(folds, key=lambda fold: fold.worst)
         reason = f"det J falls to {deepest.worst:.2f}: the map turns tissue inside out."
-        return Place("Deepest fold", reason, np.array(deepest.point_lps, dtype=np.float64))
+        return Place("Deepest fold", reason, np.array(deepest.point_lps), (VOLUME_CHANGE,))
     inside = np.flatnonzero(case.inside(case.focus))
     if not len(inside):
         return None
@@ -82,7 +112,7 @@ def _worst_jacobian(case: Case) -> Place | None:
         text = f"det J is {value:.2f}: the map folds."
     else:
         text = f"det J is {value:.2f}: the map makes tissue {_times(value)} than it was in the fixed scan."
-    return Place("Worst Jacobian", text, points[first])
+    return Place("Worst volume change", text, points[first], (VOLUME_CHANGE,))
 
 
 def _times(value: float) -> str:
@@ -100,43 +130,37 @@ def _poorest_match(case: Case) -> Place | None:
         return None
     worst = int(np.where(defined, values, np.inf).argmin())
     reason = f"The local similarity of the scans is {values[worst]:.2f} here (1: alike, 0: nothing in common)."
-    return Place("Poorest match", reason, points[worst])
+    return Place("Poorest match", reason, points[worst], (MAPS["local_similarity"].title,))
 
 
-def _most_uncertain(case: Case) -> Place | None:
+def _largest_error(case: Case) -> Place | None:
     points, uncertainty = case.coarse_points, case.uncertainty
     if uncertainty is None or not len(points):
         return None
     values = np.nan_to_num(sample(uncertainty, points), nan=-1.0)
     worst = int(values.argmax())
     reason = f"An error of {values[worst]:.1f} mm is to be expected here, as estimated from the scans."
-    return Place("Largest expected error", reason, points[worst])
+    return Place("Largest expected error", reason, points[worst], (MAPS["uncertainty_mm"].title,))
 
 
-def _structures_to_show(case: Case) -> list[Structure]:
-    """Those that overlap least after registration, since these need a look."""
+def _worst_first(case: Case) -> list[Structure]:
+    """The structures that overlap least after registration first."""
     found = case.result.metrics.structures
 
     def overlap(structure: Structure) -> float:
         after = found[structure.name].dice.after if structure.name in found else None
         return 2.0 if after is None else after
 
-    return sorted(case.structures, key=overlap)[:MOST_STRUCTURES]
+    return sorted(case.structures, key=overlap)
 
 
-def _center(case: Case, structure: Structure) -> Place | None:
+def _center(case: Case, structure: Structure) -> Points | None:
     """The voxel of a structure next to its centroid, which itself may lie outside of a hollow one."""
     labels = case.pair.fixed.labels
     if labels is None:
         return None
-    index = np.argwhere(labels.mask(structure.fixed_value))[:, ::-1]
+    index = np.argwhere(labels.array == structure.fixed_value)[:, ::-1]
     if not len(index):
         return None
     points = labels.grid.to_physical(index)
-    nearest = int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmin())
-    found = case.result.metrics.structures.get(structure.name)
-    dice = found.dice.after if found is not None else None
-    reason = (
-        "The middle of the structure." if dice is None else f"Dice of the structure after registration: {dice:.3f}."
-    )
-    return Place(f"Center of {structure.name}", reason, points[nearest])
+    return points[int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmin())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import contourpy
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 TENTHS = 10  # paths are written in whole tenths of a pixel, which is shorter than decimals
 
@@ -22,9 +24,12 @@ def data_address(svg: str) -> str:
     )
 
 
-def embedded(png: bytes, width: int, height: int) -> str:
-    """SVG element of a PNG picture."""
-    address = "data:image/png;base64," + base64.b64encode(png).decode()
+def embedded(pixels: npt.NDArray[np.uint8]) -> str:
+    """SVG element of a picture of gray ``(h, w)`` or color ``(h, w, 3)`` pixels, as PNG."""
+    height, width = pixels.shape[:2]
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    address = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
     return f"<image width='{width}' height='{height}' href='{address}'/>"
 
 
