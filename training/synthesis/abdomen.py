@@ -30,7 +30,7 @@ EXCHANGED = {STRUCTURES["right kidney"]: STRUCTURES["left kidney"]}
 
 
 @dataclass(frozen=True)
-class _Extent:
+class Extent:
     """Box of the liver, LPS mm."""
 
     right: float
@@ -60,16 +60,16 @@ def paint_abdomen(draw: Draw, segments: Tensor, grid: ImageGrid) -> Patient:
     if not bool(liver.any()):
         raise BadInputError("There is no liver in the label map, or it lies outside of the training grid.")
     canvas = Canvas(grid, draw)
-    box = _extent(liver, canvas)
+    box = extent_of(liver, canvas)
     cavity = _cavity(canvas, liver, box)
     paint_wall(canvas, cavity)
-    _paint_bowel(canvas, cavity)
-    lung = _paint_lungs(canvas, cavity, liver, box)
+    paint_bowel(canvas, cavity)
+    lung = paint_lungs(canvas, cavity, liver, box)
     paint_ribs(canvas, cavity, box.low + draw.uniform(-25, 25))
     x, y = paint_spine(canvas, cavity)
     _label_spine(canvas, x, y)
     _paint_organs(canvas, cavity, box, (x, y))
-    _paint_liver(canvas, segments, box)
+    paint_liver(canvas, segments, box)
     paint_table(canvas, cavity)
     if draw.chance(0.5):
         vessels = tubes(draw, grid, draw.uniform(28, 45), draw.uniform(1.5, 2.5))
@@ -79,12 +79,13 @@ def paint_abdomen(draw: Draw, segments: Tensor, grid: ImageGrid) -> Patient:
     return canvas.finish(cavity.depth > 2)
 
 
-def _extent(mask: Tensor, canvas: Canvas) -> _Extent:
+def extent_of(mask: Tensor, canvas: Canvas) -> Extent:
+    """Box of a mask ``(D, H, W)``."""
     (right, left), (front, back), (low, high) = canvas.box(mask)
-    return _Extent(right, left, front, back, low, high)
+    return Extent(right, left, front, back, low, high)
 
 
-def _cavity(canvas: Canvas, liver: Tensor, box: _Extent) -> Cavity:
+def _cavity(canvas: Canvas, liver: Tensor, box: Extent) -> Cavity:
     draw = canvas.draw
     width = max(draw.uniform(118, 160), 0.56 * (box.left - box.right))
     depth = max(draw.uniform(78, 112), 0.52 * (box.back - box.front) + 4)
@@ -92,7 +93,7 @@ def _cavity(canvas: Canvas, liver: Tensor, box: _Extent) -> Cavity:
     return cavity_around(canvas, liver, center, (width, depth), draw.uniform(-0.02, 0.06))
 
 
-def _paint_bowel(canvas: Canvas, cavity: Cavity) -> None:
+def paint_bowel(canvas: Canvas, cavity: Cavity) -> None:
     """Loops of bowel and fat: cells of random content with walls."""
     draw = canvas.draw
     inside = cavity.depth > 3
@@ -111,7 +112,7 @@ def _paint_bowel(canvas: Canvas, cavity: Cavity) -> None:
     canvas.paint(strands & (canvas.tissues == int(Tissue.FAT)) & inside, Tissue.MESENTERY)
 
 
-def _paint_lungs(canvas: Canvas, cavity: Cavity, liver: Tensor, box: _Extent) -> Tensor:
+def paint_lungs(canvas: Canvas, cavity: Cavity, liver: Tensor, box: Extent) -> Tensor:
     """Lungs above the domes of the diaphragm, with the heart between them. Returns their mask."""
     draw, grid = canvas.draw, canvas.grid
     top = torch.where(liver, canvas.z, -1e4).amax(dim=0)
@@ -153,7 +154,7 @@ def _label_spine(canvas: Canvas, x: float, y: float) -> None:
     canvas.labels = torch.where(bone & near, STRUCTURES["vertebrae"], canvas.labels)
 
 
-def _paint_organs(canvas: Canvas, cavity: Cavity, box: _Extent, spine: tuple[float, float]) -> None:
+def _paint_organs(canvas: Canvas, cavity: Cavity, box: Extent, spine: tuple[float, float]) -> None:
     draw = canvas.draw
     x, y = spine
     front = y - 30
@@ -193,7 +194,7 @@ def _paint_kidney(canvas: Canvas, center: tuple[float, float, float], side: int,
     canvas.paint((sinus < 1) & free, Tissue.FAT)
 
 
-def _paint_stomach(canvas: Canvas, cavity: Cavity, box: _Extent) -> None:
+def _paint_stomach(canvas: Canvas, cavity: Cavity, box: Extent) -> None:
     draw = canvas.draw
     radius = canvas.ellipsoid(
         (cavity.center[0] + draw.uniform(0.2, 0.45) * cavity.half[0], cavity.center[1] - 30, box.high - 55),
@@ -211,7 +212,8 @@ def _paint_stomach(canvas: Canvas, cavity: Cavity, box: _Extent) -> None:
     canvas.paint(content & (canvas.y < level), Tissue.GAS, label)
 
 
-def _paint_liver(canvas: Canvas, segments: Tensor, box: _Extent) -> None:
+def paint_liver(canvas: Canvas, segments: Tensor, box: Extent) -> None:
+    """The liver with its labels ``(D, H, W)``, vessels and lesions, and a gallbladder beside it."""
     draw, grid = canvas.draw, canvas.grid
     liver = segments > 0
     gallbladder = canvas.ellipsoid(
