@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from DeepLargeDeformRegLib.engine.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.engine.models import Channel
 
 from ..schema import build, load_yaml
@@ -128,7 +128,9 @@ def patient_sources(config: OrganConfig, root: Path, left_out: str = "") -> list
         raise BadInputError(f"There is no scan {left_out} to leave out; there are {', '.join(names)}.")
     for folder in (*(entry.folder for entry in config.scans), *config.organ_maps, config.liver_folder, config.heads):
         if not (root / folder).is_dir():
-            raise BadInputError(f"The folder {folder} of the configuration is not there; see training/data/README.md.")
+            raise BadInputError(
+                f"The folder {folder} of the configuration is not there; see training/data/README.md."
+            )
     sources = [
         scan_source(root / entry.folder, config.spacing_mm, [CLASS[organ] for organ in entry.known], entry.lungs)
         for entry, name in zip(config.scans, names, strict=True)

@@ -38,7 +38,9 @@ def _of_one(found: Tensor, wanted: Tensor) -> Tensor:
     found, wanted = found.flatten(1), wanted.flatten(1)
     frequency = wanted.mean(dim=1)
     weight = frequency.clamp_min(1e-6).rsqrt().clamp_max(_HEAVIEST)
-    entropy = -(weight[:, None] * wanted * found.clamp_min(1e-6).log()).sum() / (weight * frequency).sum() / found.shape[1]
+    entropy = (
+        -(weight[:, None] * wanted * found.clamp_min(1e-6).log()).sum() / (weight * frequency).sum() / found.shape[1]
+    )
     both, either = (found * wanted).sum(dim=1)[1:], (found.sum(dim=1) + wanted.sum(dim=1))[1:]
     present = wanted.sum(dim=1)[1:] > 5
     if not bool(present.any()):

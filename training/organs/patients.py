@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 import torch
-from DeepLargeDeformRegLib.engine.errors import BadInputError
-from DeepLargeDeformRegLib.engine.files.volumes import read_image
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.files.volumes import read_image
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -246,5 +246,3 @@ def _around_organs(image: sitk.Image, spacing_mm: float, values: Sequence[int], 
 def _resampled(image: sitk.Image, grid: ImageGrid, interpolator: int, outside: float) -> npt.NDArray:
     reference = grid.to_image(np.zeros(grid.shape, np.uint8))
     return sitk.GetArrayFromImage(sitk.Resample(image, reference, sitk.Transform(), interpolator, outside))
-
-

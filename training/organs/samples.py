@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from DeepLargeDeformRegLib.engine import field as fields
-from DeepLargeDeformRegLib.engine.field import DisplacementField
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from torch import Tensor
 
 from ..synthesis.draw import Draw, cells, smooth_noise
@@ -67,7 +67,10 @@ class OrganSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.sources, self.grid, self.count, self.seed = list(sources), grid, count, seed
         per_group = {group: sum(weights.get(s.name, 1.0) for s in sources if s.group == group) for group in groups}
         self._chances = torch.tensor(
-            [groups.get(s.group, 0.0) * weights.get(s.name, 1.0) / max(per_group.get(s.group, 1), 1e-9) for s in sources]
+            [
+                groups.get(s.group, 0.0) * weights.get(s.name, 1.0) / max(per_group.get(s.group, 1), 1e-9)
+                for s in sources
+            ]
         )
         self._patients: dict[int, OrganPatient] = {}
 
@@ -111,7 +114,9 @@ def _placement(draw: Draw, body: Patient | ScannedPatient, grid: ImageGrid) -> D
     if draw.chance(0.75) and len(organs) > 0:
         middle = organs.float().mean(dim=0).flip(0).numpy()
         target = body.grid.to_physical(middle) + np.array([draw.uniform(-s, s) for s in (50.0, 40.0, 80.0)])
-    here = ImageGrid.axis_aligned(grid.size, grid.spacing, [-(n - 1) / 2 * s for n, s in zip(grid.size, grid.spacing, strict=True)])
+    here = ImageGrid.axis_aligned(
+        grid.size, grid.spacing, [-(n - 1) / 2 * s for n, s in zip(grid.size, grid.spacing, strict=True)]
+    )
     matrix = random_affine(draw, here, _MOTION)
     matrix[:3, :3] *= math.exp(draw.uniform(-0.12, 0.12))
     matrix[:3, 3] += target

@@ -12,9 +12,18 @@ ORGANS = ("liver", "spleen", "right kidney", "left kidney", "lungs", "bone")
 CLASS = {name: index + 1 for index, name in enumerate(ORGANS)}
 MIRRORED = {CLASS["right kidney"]: CLASS["left kidney"]}
 
-_BONES = (
-    "vertebra rib hip sacrum femur humerus scapula clavicula sternum skull".split()  # as TotalSegmentator names them
-)
+_BONES = [
+    "vertebra",
+    "rib",
+    "hip",
+    "sacrum",
+    "femur",
+    "humerus",
+    "scapula",
+    "clavicula",
+    "sternum",
+    "skull",
+]  # as TotalSegmentator names them
 _TISSUES = {
     "liver": Tissue.LIVER,
     "spleen": Tissue.SPLEEN,

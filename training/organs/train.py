@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.networks.segmentation import SegmentationNetwork
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
@@ -114,7 +114,9 @@ def _train_phase(
         mean = loss.item() if step == 0 else 0.98 * mean + 0.02 * loss.item()
         if step % _LOG_EVERY == 0:
             seconds = time.monotonic() - start
-            _log.info(json.dumps({"phase": phase.name, "step": step, "loss": round(mean, 4), "seconds": round(seconds)}))
+            _log.info(
+                json.dumps({"phase": phase.name, "step": step, "loss": round(mean, 4), "seconds": round(seconds)})
+            )
     return average.network.state_dict()
 
 

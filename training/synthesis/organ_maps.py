@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from DeepLargeDeformRegLib.engine.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from torch import Tensor
 
 from .abdomen import Extent, extent_of, paint_bowel, paint_liver, paint_lungs

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..geometry import ImageGrid
+from ...core.geometry import ImageGrid
 
 RIGHT, LEFT = 1, 2
 _BODY_HU = -300.0
@@ -84,10 +84,8 @@ def _outside(values: npt.NDArray[np.float32], smooth: npt.NDArray[np.float32]) -
     return outside
 
 
-def _sides(
-    mask: npt.NDArray[np.bool_], values: npt.NDArray[np.float32], grid: ImageGrid
-) -> npt.NDArray[np.uint8]:
-    """Tell right from left: by each part's side of the body's middle; what reaches across is cut where it is thinnest."""
+def _sides(mask: npt.NDArray[np.bool_], values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[np.uint8]:
+    """Right and left by each part's side of the body's middle; what reaches across is cut where it is thinnest."""
     body = find_body(values, grid)
     columns = np.flatnonzero(body.any(axis=(0, 1)))
     middle = (columns[0] + columns[-1]) / 2 if len(columns) else (mask.shape[2] - 1) / 2

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import ModelInvalidError, ModelMissingError
-from ..geometry import ImageGrid
-from ..images import Label
+from ...core.errors import ModelInvalidError, ModelMissingError
+from ...core.geometry import ImageGrid
+from ...core.images import Label
 from ..models.card import Channel, Figure
 from ..models.catalog import model_folders
 from ..networks.segmentation import SegmentationNetwork
@@ -80,7 +81,7 @@ class SegmentationCard:
         """
         try:
             data: Mapping[str, Any] = json.loads(text)
-            if data["kind"] != KIND or set(data) - {entry.name for entry in fields(cls)}:
+            if data["kind"] != KIND or set(data) - {entry.name for entry in dataclasses.fields(cls)}:
                 raise ValueError("it is of another kind or of a newer version")
             values = dict(data)
             values["channels"] = tuple(Channel(**one) for one in data["channels"])
@@ -136,7 +137,7 @@ def save_segmentation(network: SegmentationNetwork, card: SegmentationCard, fold
     scratch = folder / f".{card.name}.saving"
     save_file(state, scratch)
     digest = hashlib.sha256(scratch.read_bytes()).hexdigest()
-    values = {**{entry.name: getattr(card, entry.name) for entry in fields(card)}}
+    values = {**{entry.name: getattr(card, entry.name) for entry in dataclasses.fields(card)}}
     values |= {"weights_file": f"{card.name}-{digest[:8]}.safetensors", "weights_sha256": digest}
     written = SegmentationCard(**values)
     scratch.replace(folder / written.weights_file)

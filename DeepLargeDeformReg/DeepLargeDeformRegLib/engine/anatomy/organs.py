@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .. import field as fields
-from ..geometry import ImageGrid
-from ..images import Label, LabelMap, Volume
-from ..progress import Monitor
+from ...core.geometry import ImageGrid
+from ...core.images import Label, LabelMap, Volume
+from ...core.progress import Monitor
+from .. import fields
 from .model import SegmentationModel
 
 _LEAST_CONFIDENCE = 0.75
