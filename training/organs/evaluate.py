@@ -1,4 +1,4 @@
-"""Measure an organ network: ``python -m training.organs.evaluate abdomen-ct-organs`` (leave-one-out), Dice per structure.
+"""Dice of an organ network per structure, leave-one-out: ``python -m training.organs.evaluate abdomen-ct-organs``.
 
 For each scan with labels the weights of the run without that scan are used if they are there; a row says which.
 """

@@ -109,9 +109,12 @@ def _read(path: Path) -> OrganPatient:
     overlays = tuple(
         Overlay(tensors.pop(f"overlay-{index}"), Tissue(tissue)) for index, tissue in enumerate(facts["overlays"])
     )
-    kind = Patient if "tissues" in tensors else ScannedPatient
-    more = {"overlays": overlays} if kind is Patient else {}
-    return OrganPatient(facts["name"], kind(grid=grid, **tensors, **more), tuple(facts["known"]))
+    patient: Patient | ScannedPatient
+    if "tissues" in tensors:
+        patient = Patient(grid=grid, overlays=overlays, **tensors)
+    else:
+        patient = ScannedPatient(grid=grid, **tensors)
+    return OrganPatient(facts["name"], patient, tuple(facts["known"]))
 
 
 def scan_source(folder: Path, spacing_mm: float, known: Sequence[int], lungs: bool) -> PatientSource:
@@ -179,7 +182,7 @@ def liver_sources(folder: Path, names: Sequence[str], spacing_mm: float) -> list
     def source(shape: Shape) -> PatientSource:
         def make(draw: Draw) -> OrganPatient:
             # The liver lies to the right of the body's middle.
-            grid = _box_around(np.array(shape.grid.center) + (45.0, 0.0, 0.0), spacing_mm, (230.0, 170.0, 190.0))
+            grid = _box_around(np.add(shape.grid.center, (45.0, 0.0, 0.0)), spacing_mm, (230.0, 170.0, 190.0))
             segments = shape.on(grid, torch.device("cpu"), range(1, 9))
             patient = paint_abdomen(draw, segments, grid)
             labels = torch.where((patient.labels > 0) & (patient.labels <= 8), CLASS["liver"], 0)

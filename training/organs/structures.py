@@ -1,4 +1,4 @@
-"""Structures of label maps from many sources: the organ that each stands for, and the tissue that it is painted with."""
+"""Structures of label maps from many sources: which organ each is, and the tissue that it is painted with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ORGANS = ("liver", "spleen", "right kidney", "left kidney", "lungs", "bone")
 CLASS = {name: index + 1 for index, name in enumerate(ORGANS)}
 MIRRORED = {CLASS["right kidney"]: CLASS["left kidney"]}
 
-_BONES = [
+_BONES = (
     "vertebra",
     "rib",
     "hip",
@@ -23,7 +23,7 @@ _BONES = [
     "clavicula",
     "sternum",
     "skull",
-]  # as TotalSegmentator names them
+)  # as TotalSegmentator names them
 _TISSUES = {
     "liver": Tissue.LIVER,
     "spleen": Tissue.SPLEEN,
@@ -69,7 +69,7 @@ def organ_of(name: str) -> int:
         return CLASS["right kidney"] if "right" in name else CLASS["left kidney"]
     if name.startswith("lung"):
         return CLASS["lungs"]
-    if name.startswith(tuple(_BONES)):
+    if name.startswith(_BONES):
         return CLASS["bone"]
     return 0
 

@@ -19,8 +19,8 @@ from DeepLargeDeformRegLib.engine.networks.segmentation import SegmentationNetwo
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..average import MovingAverage
 from .config import OrganConfig, PhaseEntry, load_config, patient_sources
 from .objective import segmentation_loss
 from .patients import PatientSource, kept_on_disk
@@ -94,7 +94,7 @@ def _train_phase(
     # A process of its own makes the samples; the random state of none matters, as each sample has its own.
     loader = torch.utils.data.DataLoader(samples, config.batch, num_workers=1, prefetch_factor=4)
     network = network.to(fabric.device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
-    average = MovingAverage(network, config.average)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
     optimizer = torch.optim.AdamW(network.parameters(), phase.learning_rate, weight_decay=1e-4)
     start, mean = time.monotonic(), float("nan")
     for step, (image, shares, known) in enumerate(loader):
@@ -110,14 +110,14 @@ def _train_phase(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
-        average.update(network, step)
+        average.update_parameters(network)
         mean = loss.item() if step == 0 else 0.98 * mean + 0.02 * loss.item()
         if step % _LOG_EVERY == 0:
             seconds = time.monotonic() - start
             _log.info(
                 json.dumps({"phase": phase.name, "step": step, "loss": round(mean, 4), "seconds": round(seconds)})
             )
-    return average.network.state_dict()
+    return average.module.state_dict()
 
 
 def _loss(config: OrganConfig, network: nn.Module, image: Tensor, shares: Tensor, known: Tensor) -> Tensor:
