@@ -7,11 +7,18 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ...core.geometry import ImageGrid
+from ...core.images import Label, LabelMap, Volume
+from .. import fields
+from .resampling import pooled
 
 RIGHT, LEFT = 1, 2
+LUNGS = (Label(RIGHT, "right lung", (0.77, 0.87, 0.96)), Label(LEFT, "left lung", (0.62, 0.78, 0.92)))
+_SPACING_MM = 2.5
 _BODY_HU = -300.0
-_LUNG_HU = (-950.0, -400.0)  # low-passed lung; air around the body, in the airways and the bowel lies below
-_DENSE_HU = -250.0  # vessels and dense parts within are closed over
+_LUNG_HU = -400.0
+_EMPTY_HU = -970.0  # median of air around the body and in the bowel; that of emphysema is above it
+_LEAST_AREA_MM2 = 4000.0  # of air at the scan's border; a windpipe that the border cuts has less
+_CLOSED_MM = 4.0  # vessels and airway walls that count as lung
 _SMALLEST_ML = 60.0
 _SPLIT_SHARE = 0.25  # of a component's volume on the smaller side of the midline: then it is both lungs
 
@@ -35,52 +42,66 @@ def find_body(values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[n
     return body
 
 
+def lungs_of(scan: Volume) -> LabelMap | None:
+    """Lungs of a CT, "right lung" 1 and "left lung" 2, on a grid of 2.5 mm around it; None where it shows none."""
+    low, high = scan.grid.corners.min(axis=0), scan.grid.corners.max(axis=0)
+    size = np.maximum(np.floor((high - low) / _SPACING_MM).astype(int) + 1, 2)
+    grid = ImageGrid.axis_aligned(size.tolist(), (_SPACING_MM,) * 3, low.tolist())
+    image, source = pooled(scan, grid)
+    # Beyond the scan its border goes on: air that is not there would lay the lungs open.
+    values = fields.warp(image, source, fields.identity(grid), padding="border")[0, 0].numpy()
+    found = find_lungs(values, grid).astype(np.int16)
+    labels = tuple(label for label in LUNGS if (found == label.value).any())
+    return LabelMap(found, grid, labels) if labels else None
+
+
 def find_lungs(values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[np.uint8]:
     """Lungs of a CT: 1 the right one, 2 the left one, 0 elsewhere.
 
-    Lung is told from other air by its density: low-passed, it lies between -950 and -400 HU in a thick body, where
-    air around the patient, in airways and in the bowel is emptier and partial volume at walls is thin. So a scan that
-    is cropped within the lungs, or to one of them, is no special case.
+    Lung is told from other air by where it lies and by its density: it does not belong to the air around the patient,
+    and even in emphysema its median is above that of air and bowel gas. So a scan that is cropped within the lungs,
+    or to one of them, is no special case.
 
     Args:
         values: CT ``(D, H, W)`` HU.
         grid: axis-aligned LPS, spacing of 2 to 5 mm.
     """
-    smooth = ndimage.gaussian_filter(values, [2.0 / s for s in reversed(grid.spacing)], mode="nearest")
-    inside = ~_outside(values, smooth)
-    lung = (smooth > _LUNG_HU[0]) & (smooth < _LUNG_HU[1]) & inside
-    steps = max(1, round(5.0 / min(grid.spacing)))
-    core = ndimage.binary_opening(lung, iterations=steps)
-    grown = ndimage.binary_dilation(core, iterations=steps, mask=(smooth < _DENSE_HU) & inside)
-    labels, count = ndimage.label(grown)
-    found = np.zeros(values.shape, np.uint8)
+    air = (values < _LUNG_HU) & ~_outside(values, grid)
+    core = ndimage.binary_opening(air, iterations=2)
+    labels, count = ndimage.label(core)
     if count == 0:
-        return found
+        return np.zeros(values.shape, np.uint8)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * grid.voxel_volume / 1000
-    chosen = np.flatnonzero(sizes >= max(_SMALLEST_ML, 0.05 * sizes.max())) + 1
-    if len(chosen) == 0:
-        return found
-    mask = np.isin(labels, chosen)
-    mask = ndimage.binary_closing(np.pad(mask, steps), iterations=steps)[steps:-steps, steps:-steps, steps:-steps]
+    # Within, where no wall takes part: gas in the bowel is empty there.
+    inner = np.where(ndimage.binary_erosion(core, iterations=2), labels, 0)
+    density = np.atleast_1d(ndimage.median(values, inner, np.arange(1, count + 1)))
+    chosen = np.flatnonzero((sizes >= max(_SMALLEST_ML, 0.05 * sizes.max())) & (density > _EMPTY_HU)) + 1
+    grown = ndimage.binary_dilation(np.isin(labels, chosen), iterations=3, mask=air)
+    steps = max(1, round(_CLOSED_MM / min(grid.spacing)))
+    mask = ndimage.binary_closing(np.pad(grown, steps), iterations=steps)[steps:-steps, steps:-steps, steps:-steps]
     for plane in mask:
         plane[:] = ndimage.binary_fill_holes(plane)
     return _sides(mask, values, grid)
 
 
-def _outside(values: npt.NDArray[np.float32], smooth: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _outside(values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[np.bool_]:
     """Air around the patient, with the table and blankets in it.
 
-    In each transversal slice, what is no body and touches the slice's border where it is as empty as air. Lungs that
-    a crop lays open at the border are not; and through the airways lungs meet that air in other slices alone.
+    In each transversal slice, what is no body and touches the slice's border where it is as empty as air; how empty
+    is judged of all that hangs together at the border of the whole scan. Lungs that a crop lays open at the border are
+    denser; and through the airways lungs meet that air in other slices alone.
     """
+    thin = values < _BODY_HU
+    border = np.zeros(values.shape, bool)
+    border[:, [0, -1]] = border[:, :, [0, -1]] = True
+    patches, count = ndimage.label(thin & border)
+    density = np.atleast_1d(ndimage.median(values, patches, np.arange(1, count + 1))) if count else np.zeros(0)
+    areas = np.bincount(patches.ravel(), minlength=count + 1)[1:] * min(grid.spacing) ** 2
+    empty = np.isin(patches, np.flatnonzero((density < _EMPTY_HU) & (areas > _LEAST_AREA_MM2)) + 1)
     outside = np.zeros(values.shape, bool)
-    for plane, thin, dense in zip(outside, values, smooth, strict=True):
-        labels, count = ndimage.label(thin < _BODY_HU)
-        border = np.zeros(plane.shape, bool)
-        border[[0, -1]] = border[:, [0, -1]] = True
-        touching = np.bincount(labels[border], minlength=count + 1)[1:]
-        empty = np.bincount(labels[border & (dense < _LUNG_HU[0])], minlength=count + 1)[1:]
-        plane[:] = np.isin(labels, np.flatnonzero((touching > 0) & (2 * empty > touching)) + 1)
+    for plane, slice_, seeds in zip(outside, thin, empty, strict=True):
+        labels, _ = ndimage.label(slice_)
+        plane[:] = np.isin(labels, np.setdiff1d(labels[seeds], 0))
     return outside
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from ...core.images import Label, LabelMap, Volume
 from ...core.progress import Monitor
 from .. import fields
 from .model import SegmentationModel
+from .resampling import pooled
 
 _LEAST_CONFIDENCE = 0.75
 _MARGIN_CELLS = 2  # around an organ's largest part: what lies farther away is another, smaller part
@@ -111,13 +111,7 @@ def looks_like_ct(values: npt.NDArray[np.float32]) -> bool:
 
 def _low_passed(scan: Volume, grid: ImageGrid, outside: float) -> Tensor:
     """The scan on a coarser grid, averaged over about its voxels before."""
-    image = torch.from_numpy(scan.array)[None, None]
-    ratio = [
-        max(1, min(n, round(g / s))) for g, s, n in zip(grid.spacing, scan.grid.spacing, scan.grid.size, strict=True)
-    ]
-    source = scan.grid
-    if max(ratio) > 1:
-        image, source = F.avg_pool3d(image, tuple(ratio[::-1])), source.coarser(ratio)
+    image, source = pooled(scan, grid)
     return fields.warp(image, source, fields.identity(grid), fill=outside)
 
 
