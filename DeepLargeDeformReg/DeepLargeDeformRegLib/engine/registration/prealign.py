@@ -25,6 +25,7 @@ from ...core.geometry import ImageGrid
 from ...core.images import Volume
 from ...core.progress import Monitor
 from .. import fields
+from ..anatomy.structures import Structures
 from ..fields import as_tensor
 from ..losses.mind import mind_ssc
 
@@ -66,7 +67,8 @@ class _Features:
 
     values: Tensor  # (1, C + 1, D, H, W): features, then validity
     grid: ImageGrid
-    mask: Tensor | None  # (1, 1, D, H, W) structure mask
+    masks: Tensor | None  # (1, K, D, H, W) structures
+    weights: Tensor | None  # (K,) of the structures, sum 1
 
 
 def prealign(
@@ -74,8 +76,8 @@ def prealign(
     moving: Volume,
     windows: Sequence[Window],
     kind: str = "affine",
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
+    fixed_structures: Structures | None = None,
+    moving_structures: Structures | None = None,
     monitor: Monitor | None = None,
 ) -> LinearAlignment:
     """Find the linear map from fixed to moving points from the scans as loaded.
@@ -85,8 +87,8 @@ def prealign(
         moving: moving scan; position and field of view may differ by any amount.
         windows: intensity windows (low, high); each proposes shifts, the first one is used for refinement.
         kind: ``"translation"``, ``"rigid"`` or ``"affine"``.
-        fixed_mask: structure in the fixed scan (> 0 inside), with ``moving_mask`` or not at all.
-        moving_mask: the same structure in the moving scan.
+        fixed_structures: of the fixed scan, with ``moving_structures`` or not at all.
+        moving_structures: the same structures of the moving scan.
         monitor: progress and cancellation.
 
     Returns:
@@ -97,13 +99,13 @@ def prealign(
     """
     monitor = monitor or Monitor()
     monitor.report("prealign", 0.0, "Searching for the position of the scans")
-    shifts = _mask_shift(fixed_mask, moving_mask)
+    shifts = _structure_shifts(fixed_structures, moving_structures)
     for window in windows:
         shifts += translation_candidates(fixed, moving, window, monitor=monitor)
     if not shifts:
         raise BadInputError("The two scans have nothing in common that could be aligned; check the selection.")
-    fixed_features = _features(fixed, windows[0], fixed_mask)
-    moving_features = _features(moving, windows[0], moving_mask)
+    fixed_features = _features(fixed, windows[0], fixed_structures)
+    moving_features = _features(moving, windows[0], moving_structures)
     monitor.report("prealign", 0.4, "Aligning position and size")
 
     def refined(
@@ -242,20 +244,23 @@ def _volume(features: _Features) -> float:
 
 
 def _points_of(features: _Features, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A fixed random set of valid points (n, 3), their features (C, n) and mask values (n,)."""
+    """A fixed random set of valid points (n, 3), their features (C, n) and mask values (K, n)."""
     valid = features.values[0, -1].reshape(-1)
     candidates = torch.nonzero(valid > 0.5)[:, 0]
     chosen = candidates[torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:count]]
     positions = fields.points(features.grid, dtype=torch.float64)[0].reshape(3, -1)[:, chosen].T
     values = features.values[0, :-1].reshape(features.values.shape[1] - 1, -1)[:, chosen]
-    inside = None if features.mask is None else features.mask.reshape(-1)[chosen]
+    inside = None if features.masks is None else features.masks[0].flatten(1)[:, chosen]
     return positions, values, inside
 
 
 def _compare(
     moving: _Features, mapped: Tensor, fixed_values: Tensor, fixed_inside: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """MIND difference in the overlap, overlap fraction, and soft Dice loss of the masks at mapped points (n, 3)."""
+    """MIND difference in the overlap, overlap fraction, and soft Dice loss of the masks at mapped points (n, 3).
+
+    What the field of view of the moving scan cuts off takes no part: a liver without its dome does not pull.
+    """
     to_index = torch.as_tensor(moving.grid.physical_to_index)
     index = (mapped @ to_index[:3, :3].T + to_index[:3, 3]).T.reshape(1, 3, 1, 1, -1).float()
     sampled = fields.sample(moving.values, index)[0, :, 0, 0]
@@ -263,10 +268,10 @@ def _compare(
     difference = ((sampled[:-1] - fixed_values * weight) ** 2).mean(dim=0)
     loss = difference.sum() / weight.sum().clamp(min=1.0)
     mask_loss = torch.zeros((), dtype=loss.dtype)
-    if fixed_inside is not None and moving.mask is not None:
-        moved_inside = fields.sample(moving.mask, index)[0, 0, 0, 0]
-        both = (fixed_inside * moved_inside).sum()
-        mask_loss = 1.0 - 2.0 * both / (fixed_inside.sum() + moved_inside.sum()).clamp(min=1.0)
+    if fixed_inside is not None and moving.masks is not None and moving.weights is not None:
+        moved_inside = fields.sample(moving.masks, index)[0, :, 0, 0]
+        both, either = (fixed_inside * moved_inside).sum(dim=1), (fixed_inside * weight + moved_inside).sum(dim=1)
+        mask_loss = (moving.weights * (1.0 - 2.0 * both / either.clamp(min=1.0))).sum()
     return loss, weight.mean(), mask_loss
 
 
@@ -282,12 +287,15 @@ def _linear_map(parameters: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     return torch.matrix_exp(skew) @ torch.matrix_exp(stretch), shift * radius
 
 
-def _features(volume: Volume, window: Window, mask: Volume | None) -> _Features:
+def _features(volume: Volume, window: Window, structures: Structures | None) -> _Features:
     grid = _box(volume.grid, max(REFINEMENT_SPACING, max(volume.grid.extent) / 96))
     image, valid = _on_grid(volume, grid, window)
     features = mind_ssc(image, radius=1, dilation=1)
-    structure = None if mask is None else fields.warp(as_tensor(mask), mask.grid, fields.identity(grid))
-    return _Features(torch.cat((features * valid, valid), dim=1), grid, structure)
+    values = torch.cat((features * valid, valid), dim=1)
+    if structures is None:
+        return _Features(values, grid, None, None)
+    weights = torch.tensor(structures.weights)
+    return _Features(values, grid, structures.on(grid), weights / weights.sum())
 
 
 def _on_grid(volume: Volume, grid: ImageGrid, window: Window) -> tuple[Tensor, Tensor]:
@@ -315,17 +323,13 @@ def _box(grid: ImageGrid, spacing: float) -> ImageGrid:
     return ImageGrid.axis_aligned(size.tolist(), (spacing,) * 3, low.tolist())
 
 
-def _mask_shift(fixed_mask: Volume | None, moving_mask: Volume | None) -> list[npt.NDArray]:
-    if fixed_mask is None or moving_mask is None:
+def _structure_shifts(fixed: Structures | None, moving: Structures | None) -> list[npt.NDArray]:
+    """Shifts that lay the middle of a structure on its partner's: of all of them together, and of each by itself."""
+    if fixed is None or moving is None:
         return []
-    return [_centroid(moving_mask) - _centroid(fixed_mask)]
-
-
-def _centroid(mask: Volume) -> npt.NDArray:
-    inside = np.argwhere(mask.array > 0)
-    if not len(inside):
-        raise BadInputError("A segmentation is empty; choose another one or leave it out.")
-    return mask.grid.to_physical(inside.mean(axis=0)[::-1])
+    shifts = moving.centroids() - fixed.centroids()
+    together = np.average(shifts, axis=0, weights=fixed.weights)
+    return [together, *shifts]
 
 
 def _distinct(shifts: list[npt.NDArray], distance_mm: float = 12.0) -> list[npt.NDArray]:
