@@ -47,7 +47,7 @@ class OrganSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Samples by number; each is the same on every run.
 
     Args:
-        sources: patients; each is read or painted once, when it is first drawn.
+        sources: patients; best :func:`.patients.kept_on_disk`, as each is made anew whenever it is drawn.
         groups: share of the samples of each group of sources.
         weights: of single sources within their group, by name; 1 by default.
         grid: of the samples; only size and spacing count.
@@ -72,7 +72,6 @@ class OrganSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
                 for s in sources
             ]
         )
-        self._patients: dict[int, OrganPatient] = {}
 
     def __len__(self) -> int:
         return self.count
@@ -81,9 +80,8 @@ class OrganSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         draw = Draw(self.seed * 1_000_003 + number)
         chosen = int(torch.multinomial(self._chances, 1, generator=draw.numbers))
-        if chosen not in self._patients:
-            self._patients[chosen] = self.sources[chosen].make(Draw(zlib.crc32(self.sources[chosen].name.encode())))
-        sample = draw_sample(draw, self._patients[chosen], self.grid)
+        source = self.sources[chosen]
+        sample = draw_sample(draw, source.make(Draw(zlib.crc32(source.name.encode()))), self.grid)
         return sample.image, sample.shares, sample.known
 
 

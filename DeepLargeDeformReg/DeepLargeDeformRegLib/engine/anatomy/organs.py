@@ -50,11 +50,10 @@ class FoundOrgans:
         """Channels that may guide."""
         return tuple(index for index, confidence in enumerate(self.confidence) if confidence > 0)
 
-    def label_map(self, grid: ImageGrid) -> LabelMap:
-        """The organs on another grid: the most probable one where that is more than a half."""
-        identity = fields.identity(grid)
-        on_grid = fields.warp(self.probabilities, self.grid, identity)[0]
-        best, index = on_grid.max(dim=0)
+    def label_map(self, grid: ImageGrid | None = None) -> LabelMap:
+        """The organs, on another grid if one is given: the most probable one where that is more than a half."""
+        grid = grid or self.grid
+        best, index = fields.warp(self.probabilities, self.grid, fields.identity(grid))[0].max(dim=0)
         values = torch.where(best > 0.5, index + 1, 0).to(torch.int16).numpy()
         present = tuple(label for label in self.labels if bool((values == label.value).any()))
         return LabelMap(values, grid, present or self.labels[:1])

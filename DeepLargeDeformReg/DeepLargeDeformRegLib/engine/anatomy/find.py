@@ -1,0 +1,97 @@
+"""Structures that a registration finds in its two scans by itself, where nobody outlined them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from ...core.errors import ModelMissingError
+from ...core.images import LabelMap, Pair
+from ...core.progress import Monitor
+from .lungs import lungs_of
+from .model import SegmentationModel, load_segmentation
+from .organs import FoundOrgans, find_organs
+from .structures import Structures
+
+LUNGS = "lungs"
+"""Instead of the name of a segmentation model: lungs, found by thresholds."""
+
+_log = logging.getLogger(__name__)
+_loaded: dict[str, SegmentationModel] = {}
+_lock = threading.Lock()
+
+_WEIGHTS = {"liver": 1.0, "spleen": 0.5, "right kidney": 0.3, "left kidney": 0.3, "lungs": 0.5, "bone": 0.1}
+"""How much each structure counts: large organs with a shape of their own most; bone is fixed in nobody's pose."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FoundAnatomy:
+    """What was found in both scans of a pair, not reviewed by anybody.
+
+    Args:
+        fixed: outlines in the fixed scan, on a grid of their own.
+        moving: likewise in the moving scan; the values are the same structures.
+        structures: soft masks of both, which guide softly; None where the outlines guide as a user's do.
+    """
+
+    fixed: LabelMap
+    moving: LabelMap
+    structures: tuple[Structures, Structures] | None = None
+
+
+def find_anatomy(pair: Pair, name: str, monitor: Monitor | None = None) -> FoundAnatomy | None:
+    """Find structures in both scans.
+
+    Args:
+        pair: scans in Hounsfield units.
+        name: :data:`LUNGS`, or the name of a segmentation model.
+        monitor: progress and cancellation.
+
+    Returns:
+        What both scans show; None if that is nothing, or if the model is not installed.
+    """
+    monitor = monitor or Monitor()
+    monitor.report("anatomy", 0.0, "Finding organs")
+    if name == LUNGS:
+        return _lungs(pair, monitor)
+    try:
+        model = _model(name)
+    except ModelMissingError as error:
+        _log.warning("no organs are found: %s", error.message)
+        return None
+    fixed = find_organs(pair.fixed.volume, model, monitor)
+    monitor.report("anatomy", 0.5, "Finding organs")
+    moving = None if fixed is None else find_organs(pair.moving.volume, model, monitor)
+    if fixed is None or moving is None:
+        return None
+    shared = [index for index in fixed.trusted if index in moving.trusted]
+    if not shared:
+        return None
+    structures = (_shared(fixed, moving, shared), _shared(moving, fixed, shared))
+    return FoundAnatomy(fixed=fixed.label_map(), moving=moving.label_map(), structures=structures)
+
+
+def _lungs(pair: Pair, monitor: Monitor) -> FoundAnatomy | None:
+    fixed = lungs_of(pair.fixed.volume)
+    monitor.report("anatomy", 0.5, "Finding the lungs")
+    moving = None if fixed is None else lungs_of(pair.moving.volume)
+    if fixed is None or moving is None or {one.name for one in fixed.labels} != {one.name for one in moving.labels}:
+        return None
+    return FoundAnatomy(fixed=fixed, moving=moving)
+
+
+def _model(name: str) -> SegmentationModel:
+    with _lock:
+        if name not in _loaded:
+            _loaded[name] = load_segmentation(name)
+        return _loaded[name]
+
+
+def _shared(one: FoundOrgans, other: FoundOrgans, channels: list[int]) -> Structures:
+    """The structures that both scans show; each counts as sure as the less sure of the two is."""
+    weights = tuple(
+        _WEIGHTS.get(one.labels[index].name, 0.3) * min(one.confidence[index], other.confidence[index])
+        for index in channels
+    )
+    return Structures(one.probabilities[:, channels], one.grid, weights)
