@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,6 +95,10 @@ class LabelMap:
         for layer in others:
             inside |= layer == value
         return inside
+
+    def union(self, values: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """Voxels of any of some labels."""
+        return np.logical_or.reduce([self.mask(value) for value in values])
 
 
 @dataclass(frozen=True, eq=False)

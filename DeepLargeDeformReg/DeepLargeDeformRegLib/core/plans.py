@@ -15,11 +15,20 @@ class SearchLevel:
 
 @dataclass(frozen=True)
 class RefinementLevel:
-    """One level of the optimization: lattice cells of ``factor`` voxels, ``steps`` at most, step size in mm."""
+    """One level of the optimization.
+
+    Args:
+        factor: voxels of a lattice cell along each axis.
+        steps: at most.
+        rate_mm: step size.
+        organs: weight of the organs that were found automatically, falling from level to level, so that intensities
+            alone decide the last millimeters.
+    """
 
     factor: int
     steps: int
     rate_mm: float
+    organs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ class DeformationPlan:
         refinement: instance optimization; its self-similarity also judges the initial fields.
         search: levels of the search where no network's field wins; none skips it.
         network_search: levels of a search for what a network's field leaves; none skips it.
+        organs: weight of the organs that were found automatically, against self-similarity, in searches and in the
+            choice of the initial field.
         refine: False keeps the initial field, without a search.
         refine_network: False keeps the initial field if a network gave it, with what the search added.
     """
@@ -66,5 +77,6 @@ class DeformationPlan:
     refinement: RefinementPlan
     search: tuple[SearchLevel, ...] = ()
     network_search: tuple[SearchLevel, ...] = ()
+    organs: float = 0.0
     refine: bool = True
     refine_network: bool = True

@@ -35,6 +35,9 @@ class Preset:
             a network that learned structures knows borders that intensities do not show.
         sliding: True if the segmentation outlines all that matters: the work is limited to its surroundings, and the
             field may slip along its surface; False if it only marks structures within the scan.
+        anatomy: what is found in the scans by itself where nobody outlined it: ``"lungs"``, or the name of a model
+            that finds organs; None for nothing.
+        organs: weight of these organs in searches, see :class:`.plans.DeformationPlan`.
         guided_masks: weight of the mask term when segmentations guide the refinement.
         guided_landmarks: weight of the landmark term when landmarks guide it, per mm^2.
     """
@@ -51,6 +54,8 @@ class Preset:
     network_search: tuple[SearchLevel, ...] = ()
     network_refined: bool = True
     sliding: bool = False
+    anatomy: str | None = None
+    organs: float = 0.0
     guided_masks: float = 2.0
     guided_landmarks: float = 0.002
 
@@ -70,9 +75,9 @@ LARGE_DEFORMATION = RefinementPlan(
 
 # After a network: each level adds an update of its own (registration/solve.py).
 FOUR_UPDATES = (
-    RefinementLevel(4, 30, 1.0),
-    RefinementLevel(2, 30, 0.8),
-    RefinementLevel(2, 30, 0.8),
+    RefinementLevel(4, 30, 1.0, organs=1.0),
+    RefinementLevel(2, 30, 0.8, organs=0.5),
+    RefinementLevel(2, 30, 0.8, organs=0.2),
     RefinementLevel(2, 30, 0.5),
 )
 
@@ -90,6 +95,7 @@ PRESETS: dict[str, Preset] = {
             search=GLOBAL_SEARCH,
             refinement=LARGE_DEFORMATION,
             sliding=True,
+            anatomy="lungs",
         ),
         Preset(
             name="liver-ct",
@@ -102,6 +108,8 @@ PRESETS: dict[str, Preset] = {
             search=GLOBAL_SEARCH,
             refinement=dataclasses.replace(LARGE_DEFORMATION, levels=FOUR_UPDATES),
             network_search=(SearchLevel(3, 2),),
+            anatomy="abdomen-ct-organs",
+            organs=1.0,
         ),
         Preset(
             name="mr-hippocampus",

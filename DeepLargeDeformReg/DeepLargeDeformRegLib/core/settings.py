@@ -10,6 +10,7 @@ from typing import Any
 from .errors import BadInputError
 
 LINEAR_KINDS = ("auto", "none", "translation", "rigid", "affine")
+ORGANS_CHOICES = ("auto", "none")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class RegistrationSettings:
             ``"affine"``.
         guide_with_segmentations: let the segmentations, if there are any, guide pre-alignment and refinement.
         guide_with_landmarks: let the landmarks, if there are any, guide refinement; they then no longer measure it.
+        organs: ``"auto"`` finds organs in the scans by itself where the preset can and nobody outlined them;
+            ``"none"`` does not.
         output_spacing_mm: spacing of the transform's grid; None writes it on the fixed grid.
         iterations: steps of each refinement level; None takes the preset's.
         regularity: factor on the preset's regularity weights; larger is smoother.
@@ -43,6 +46,7 @@ class RegistrationSettings:
     prealign: str = "auto"
     guide_with_segmentations: bool = True
     guide_with_landmarks: bool = False
+    organs: str = "auto"
     output_spacing_mm: float | None = None
     iterations: int | None = None
     regularity: float = 1.0
@@ -53,6 +57,8 @@ class RegistrationSettings:
     def __post_init__(self) -> None:
         if self.prealign not in LINEAR_KINDS:
             raise BadInputError(f"Pre-alignment '{self.prealign}' is not one of {', '.join(LINEAR_KINDS)}.")
+        if self.organs not in ORGANS_CHOICES:
+            raise BadInputError(f"Organs '{self.organs}' is not one of {', '.join(ORGANS_CHOICES)}.")
         if self.iterations is not None and self.iterations < 1:
             raise BadInputError("The number of refinement steps must be at least 1.")
         if not 0 < self.regularity < float("inf"):

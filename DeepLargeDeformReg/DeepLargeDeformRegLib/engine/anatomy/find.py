@@ -6,8 +6,10 @@ import logging
 import threading
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...core.errors import ModelMissingError
-from ...core.images import LabelMap, Pair
+from ...core.images import Label, LabelMap, Pair
 from ...core.progress import Monitor
 from .lungs import lungs_of
 from .model import SegmentationModel, load_segmentation
@@ -76,9 +78,14 @@ def _lungs(pair: Pair, monitor: Monitor) -> FoundAnatomy | None:
     fixed = lungs_of(pair.fixed.volume)
     monitor.report("anatomy", 0.5, "Finding the lungs")
     moving = None if fixed is None else lungs_of(pair.moving.volume)
-    if fixed is None or moving is None or {one.name for one in fixed.labels} != {one.name for one in moving.labels}:
+    if fixed is None or moving is None:
         return None
-    return FoundAnatomy(fixed=fixed, moving=moving)
+    return FoundAnatomy(fixed=_as_one(fixed), moving=_as_one(moving))
+
+
+def _as_one(lungs: LabelMap) -> LabelMap:
+    """Both lungs as one structure: of a scan that is cropped to one, nobody knows for sure which one it is."""
+    return LabelMap(lungs.mask().astype(np.int16), lungs.grid, (Label(1, "lungs", lungs.labels[0].color),))
 
 
 def _model(name: str) -> SegmentationModel:

@@ -88,8 +88,8 @@ def _outside(values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[np
     """Air around the patient, with the table and blankets in it.
 
     In each transversal slice, what is no body and touches the slice's border where it is as empty as air; how empty
-    is judged of all that hangs together at the border of the whole scan. Lungs that a crop lays open at the border are
-    denser; and through the airways lungs meet that air in other slices alone.
+    is judged of all that hangs together at the border of the whole scan. Lungs that a crop lays open at the border
+    are denser; and through the airways lungs meet that air in other slices alone.
     """
     thin = values < _BODY_HU
     border = np.zeros(values.shape, bool)

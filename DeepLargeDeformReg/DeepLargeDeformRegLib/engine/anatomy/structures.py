@@ -14,6 +14,7 @@ from ...core.errors import BadInputError
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap
 from .. import fields
+from ..fields import DisplacementField
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +34,21 @@ class Structures:
     @classmethod
     def union_of(cls, labels: LabelMap, values: Sequence[int]) -> Structures:
         """One mask of all structures of some values."""
-        inside = np.isin(labels.array, values).astype(np.float32)
-        return cls(torch.from_numpy(inside)[None, None], labels.grid, (1.0,))
+        inside = torch.from_numpy(labels.union(values).astype(np.float32))
+        return cls(inside[None, None], labels.grid, (1.0,))
 
     def on(self, grid: ImageGrid) -> Tensor:
         """The shares on another grid, ``(1, K, D, H, W)``."""
         return fields.warp(self.shares, self.grid, fields.identity(grid))
+
+    def through(self, map_: DisplacementField) -> Tensor:
+        """The shares through a map, on its grid and device, times the square roots of their weights.
+
+        Squared differences of these are weighted with the weights.
+        """
+        device = map_.displacement.device
+        roots = torch.tensor(self.weights, device=device).sqrt().reshape(1, -1, 1, 1, 1)
+        return fields.warp(self.shares.to(device), self.grid, map_) * roots
 
     def centroids(self) -> npt.NDArray[np.float64]:
         """Middle of each structure, LPS mm ``(K, 3)``.

@@ -14,6 +14,7 @@ from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Pair, Volume
 from ...core.labels import Matches
 from .. import fields
+from ..anatomy.structures import Structures
 from ..fields import DisplacementField, as_tensor
 
 
@@ -26,12 +27,14 @@ class AlignedScan:
         covered: where the scan has data, 0..1.
         masks: one channel a structure, 0..1; or None.
         landmarks: LPS mm (n, 3), those of the moving scan mapped back through the linear alignment; or None.
+        organs: soft masks of what was found automatically, times the square root of their weights; or None.
     """
 
     image: Tensor
     covered: Tensor
     masks: Tensor | None = None
     landmarks: Tensor | None = None
+    organs: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ def align(
     grid: ImageGrid,
     guide: Matches = (),
     sliding: bool = False,
+    structures: tuple[Structures, Structures] | None = None,
     device: torch.device | None = None,
 ) -> AlignedPair:
     """Resample both scans onto a working grid, the moving one through its linear alignment.
@@ -77,6 +81,7 @@ def align(
         grid: working grid.
         guide: the structures whose masks are taken along.
         sliding: as in :class:`AlignedPair`.
+        structures: of both scans, found automatically.
         device: where the tensors shall lie.
     """
     identity = fields.identity(grid, device=device)
@@ -93,7 +98,8 @@ def align(
         masks = _masks(scan.labels, values[side], map_) if guide and scan.labels is not None else None
         position = points[side]
         marks = None if position is None else torch.as_tensor(position, dtype=torch.float32, device=device)
-        sides.append(AlignedScan(image, covered, masks, marks))
+        organs = None if structures is None else structures[side].through(map_)
+        sides.append(AlignedScan(image, covered, masks, marks, organs))
     return AlignedPair(grid, sides[0], sides[1], sliding)
 
 

@@ -14,6 +14,7 @@ from ...core.geometry import ImageGrid
 from ...core.images import Pair
 from ...core.progress import Monitor
 from .. import fields
+from ..anatomy.structures import Structures
 from ..fields import DisplacementField
 from ..models import RegistrationModel
 from .aligned import AlignedPair, align
@@ -35,6 +36,7 @@ class DeformInput:
         linear: homogeneous matrix (4, 4), fixed to moving, LPS mm.
         region: part of the fixed grid that matters.
         initial: field to begin with instead of a network's or a search's; or None.
+        structures: of both scans, found automatically; or None.
     """
 
     pair: Pair
@@ -42,6 +44,7 @@ class DeformInput:
     linear: npt.NDArray[np.float64]
     region: ImageGrid
     initial: DisplacementField | None = None
+    structures: tuple[Structures, Structures] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,7 +103,7 @@ def deform(
         monitor: progress and cancellation.
     """
     grid = data.region.with_spacing(spacing_mm)
-    pair = align(data.pair, data.linear, grid, plan.guide, plan.preset.sliding, device)
+    pair = align(data.pair, data.linear, grid, plan.guide, plan.preset.sliding, data.structures, device)
     monitor.check()
     first = monitor.span(0.0, 0.5 if plan.symmetric else 1.0)
     clock = time.perf_counter()

@@ -24,6 +24,8 @@ from ...core.presets import Preset, Window, find_preset
 from ...core.progress import Monitor
 from ...core.settings import RegistrationSettings
 from .. import fields, metrics
+from ..anatomy.find import FoundAnatomy, find_anatomy
+from ..anatomy.structures import Structures
 from ..device import choose_device, describe_device, free_bytes
 from ..evaluation import Evaluation
 from ..fields import DisplacementField, linear_matrix, to_field, warp_scan
@@ -102,9 +104,13 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         warnings.append("The two segmentations have no structure of the same name or value; they guide nothing.")
     monitor.check()
     clock = time.perf_counter()
-    data = _aligned(request, monitor.span(0.0, 0.2))
+    anatomy = find_anatomy(request.pair, plan.anatomy, monitor.span(0.0, 0.04)) if plan.anatomy is not None else None
+    seconds["anatomy"] = time.perf_counter() - clock
+    guided = _guided(request, anatomy)
+    clock = time.perf_counter()
+    data = _aligned(guided, anatomy, monitor.span(0.04, 0.2))
     seconds["prealign"] = time.perf_counter() - clock
-    deformed, device = _deform(data, request, model, device, warnings, monitor.span(0.2, 0.85))
+    deformed, device = _deform(data, guided, model, device, warnings, monitor.span(0.2, 0.85))
     seconds.update(deformed.seconds)
 
     clock = time.perf_counter()
@@ -158,7 +164,16 @@ def _model(plan: RegistrationPlan, device: torch.device) -> RegistrationModel | 
     return warm_model(plan.model)
 
 
-def _aligned(request: RegistrationRequest, monitor: Monitor) -> DeformInput:
+def _guided(request: RegistrationRequest, anatomy: FoundAnatomy | None) -> RegistrationRequest:
+    """The request with outlines that were found where they guide as a user's do."""
+    if anatomy is None or anatomy.structures is not None:
+        return request
+    fixed, moving = request.pair.fixed, request.pair.moving
+    pair = Pair(replace(fixed, labels=anatomy.fixed), replace(moving, labels=anatomy.moving))
+    return replace(request, pair=pair)
+
+
+def _aligned(request: RegistrationRequest, anatomy: FoundAnatomy | None, monitor: Monitor) -> DeformInput:
     """The scans in the preset's intensities with their linear alignment, ready to be deformed."""
     plan, pair = request.plan, request.pair
     if not plan.landmarks_guide:
@@ -167,6 +182,7 @@ def _aligned(request: RegistrationRequest, monitor: Monitor) -> DeformInput:
     volumes, windows = _intensities(raw, plan.preset)
     monitor.check()
     scaled = _with_volumes(raw, volumes)
+    structures = None if anatomy is None else anatomy.structures
     initial = None
     if request.initial_transform is not None:
         matrix = linear_matrix(request.initial_transform)
@@ -174,9 +190,9 @@ def _aligned(request: RegistrationRequest, monitor: Monitor) -> DeformInput:
             initial = to_field(request.initial_transform, raw.fixed.grid)
         linear = np.eye(4) if matrix is None else matrix
     else:
-        linear = _linear(scaled, plan, windows, monitor)
+        linear = _linear(scaled, plan, windows, structures, monitor)
     region = _region(raw, request.region, plan, linear)
-    return DeformInput(pair=scaled, raw=raw, linear=linear, region=region, initial=initial)
+    return DeformInput(pair=scaled, raw=raw, linear=linear, region=region, initial=initial, structures=structures)
 
 
 def _with_volumes(pair: Pair, volumes: Sequence[Volume]) -> Pair:
@@ -200,23 +216,21 @@ def _intensities(raw: Pair, preset: Preset) -> tuple[list[Volume], tuple[Window,
 
 
 def _linear(
-    pair: Pair, plan: RegistrationPlan, windows: tuple[Window, ...], monitor: Monitor
+    pair: Pair,
+    plan: RegistrationPlan,
+    windows: tuple[Window, ...],
+    structures: tuple[Structures, Structures] | None,
+    monitor: Monitor,
 ) -> npt.NDArray[np.float64]:
     """Linear map from fixed to moving points, found by pre-alignment."""
     if plan.linear == "none":
         return np.eye(4)
-    masks: tuple[Volume | None, Volume | None] = (None, None)
     if plan.guide and pair.fixed.labels is not None and pair.moving.labels is not None:
-        masks = (
-            _union(pair.fixed.labels, [values[0] for values in plan.guide]),
-            _union(pair.moving.labels, [values[1] for values in plan.guide]),
+        structures = (
+            Structures.union_of(pair.fixed.labels, [values[0] for values in plan.guide]),
+            Structures.union_of(pair.moving.labels, [values[1] for values in plan.guide]),
         )
-    return prealign(pair.fixed.volume, pair.moving.volume, windows, plan.linear, *masks, monitor=monitor).matrix
-
-
-def _union(labels: LabelMap, values: list[int]) -> Volume:
-    inside = np.logical_or.reduce([labels.mask(value) for value in values])
-    return Volume(inside.astype(np.float32), labels.grid)
+    return prealign(pair.fixed.volume, pair.moving.volume, windows, plan.linear, structures, monitor).matrix
 
 
 def _region(raw: Pair, region: LabelMap | None, plan: RegistrationPlan, linear: npt.NDArray[np.float64]) -> ImageGrid:
@@ -226,7 +240,7 @@ def _region(raw: Pair, region: LabelMap | None, plan: RegistrationPlan, linear: 
         inside = np.argwhere(region.array != 0)[:, ::-1]
         return grid.around(region.grid.to_physical(inside))
     if plan.preset.sliding and plan.guide and labels is not None:
-        inside = np.argwhere(_union(labels, [values[0] for values in plan.guide]).array)[:, ::-1]
+        inside = np.argwhere(labels.union([values[0] for values in plan.guide]))[:, ::-1]
         return grid.around(labels.grid.to_physical(inside), MARGIN_MM)
     inverse = np.linalg.inv(linear)
     covered = raw.moving.grid.corners @ inverse[:3, :3].T + inverse[:3, 3]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...core.images import Pair
 from ...core.labels import Matches, shared_structures
-from ...core.plans import DeformationPlan, RefinementLevel, RefinementPlan
+from ...core.plans import DeformationPlan, RefinementPlan
 from ...core.presets import Preset
 from ...core.settings import RegistrationSettings
 
@@ -22,6 +22,7 @@ class RegistrationPlan:
         linear: ``"none"``, ``"translation"``, ``"rigid"`` or ``"affine"``.
         guide: the structures whose segmentations guide pre-alignment and refinement.
         landmarks_guide: True if the landmarks guide the refinement.
+        anatomy: what is found in the scans by itself, as in the preset; None for nothing.
         model: name of the network's card; None for none.
         deformation: searches and refinement.
         symmetric: True if both directions are registered.
@@ -32,6 +33,7 @@ class RegistrationPlan:
     linear: str
     guide: Matches
     landmarks_guide: bool
+    anatomy: str | None
     model: str | None
     deformation: DeformationPlan
     symmetric: bool
@@ -66,11 +68,14 @@ def plan_registration(settings: RegistrationSettings, preset: Preset, pair: Pair
         linear=preset.linear if settings.prealign == "auto" else settings.prealign,
         guide=guide,
         landmarks_guide=landmarks_guide,
+        # What a radiologist outlined is better than what a network finds, and leaves it nothing to do.
+        anatomy=preset.anatomy if settings.organs == "auto" and not guide else None,
         model=None if model == NO_MODEL else model,
         deformation=DeformationPlan(
             refinement=refinement,
             search=preset.search,
             network_search=preset.network_search,
+            organs=preset.organs,
             refine=refine,
             refine_network=refine and (preset.network_refined or settings.refine is True or guided),
         ),
@@ -84,7 +89,7 @@ def _refinement(settings: RegistrationSettings, preset: Preset, masks: bool, lan
     base = preset.refinement
     levels = base.levels
     if settings.iterations is not None:
-        levels = tuple(RefinementLevel(level.factor, settings.iterations, level.rate_mm) for level in levels)
+        levels = tuple(replace(level, steps=settings.iterations) for level in levels)
     return replace(
         base,
         levels=levels,

@@ -76,8 +76,7 @@ def prealign(
     moving: Volume,
     windows: Sequence[Window],
     kind: str = "affine",
-    fixed_structures: Structures | None = None,
-    moving_structures: Structures | None = None,
+    structures: tuple[Structures, Structures] | None = None,
     monitor: Monitor | None = None,
 ) -> LinearAlignment:
     """Find the linear map from fixed to moving points from the scans as loaded.
@@ -87,8 +86,7 @@ def prealign(
         moving: moving scan; position and field of view may differ by any amount.
         windows: intensity windows (low, high); each proposes shifts, the first one is used for refinement.
         kind: ``"translation"``, ``"rigid"`` or ``"affine"``.
-        fixed_structures: of the fixed scan, with ``moving_structures`` or not at all.
-        moving_structures: the same structures of the moving scan.
+        structures: of the fixed and of the moving scan, if some are known.
         monitor: progress and cancellation.
 
     Returns:
@@ -99,6 +97,7 @@ def prealign(
     """
     monitor = monitor or Monitor()
     monitor.report("prealign", 0.0, "Searching for the position of the scans")
+    fixed_structures, moving_structures = structures if structures is not None else (None, None)
     shifts = _structure_shifts(fixed_structures, moving_structures)
     for window in windows:
         shifts += translation_candidates(fixed, moving, window, monitor=monitor)

@@ -72,7 +72,8 @@ def refine(
         lattice = pair.grid.coarser(level.factor)
         mask = pair.sliding_mask
         side = None if mask is None else _on_lattice(mask, pair.grid, lattice)
-        terms = [similarity, *supervision, *_regularity(plan, number, side)]
+        organs = _organs(pair, plan, level)
+        terms = [similarity, *supervision, *organs, *_regularity(plan, number, side)]
         current, values = _optimize(lattice, current, level, _Spline(side), terms, span)
         history.extend(values)
         taken.append(len(values))
@@ -165,6 +166,18 @@ def _supervision(pair: AlignedPair, plan: RefinementPlan) -> list[Term]:
     if plan.landmarks > 0 and fixed is not None and moving is not None:
         terms.append(lambda field: plan.landmarks * keypoint(field, fixed, moving))
     return terms
+
+
+def _organs(pair: AlignedPair, plan: RefinementPlan, level: RefinementLevel) -> list[Term]:
+    """Organs that were found automatically, where both scans have data."""
+    fixed, moving = pair.fixed.organs, pair.moving.organs
+    if level.organs <= 0 or fixed is None or moving is None:
+        return []
+    near = F.max_pool3d(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 9, 1, 4) * pair.fixed.covered
+    if not bool((near > 0.5).any()):
+        return []
+    difference = _PointwiseDifference(pair.grid, fixed, moving, near, pair.moving.covered, plan.points)
+    return [lambda field: level.organs * 0.5 * difference(field) * fixed.shape[1]]
 
 
 def _mask_difference(grid: ImageGrid, fixed: Tensor, moving: Tensor, plan: RefinementPlan) -> Term:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def solve(
     monitor = monitor or Monitor()
     clock = time.perf_counter()
     radius, dilation = plan.refinement.mind_radius, plan.refinement.mind_dilation
-    features = [mind_ssc(scan.image, radius, dilation) for scan in (pair.fixed, pair.moving)]
+    features = [_features(scan, radius, dilation, plan.organs) for scan in (pair.fixed, pair.moving)]
     monitor.check()
     best = _best(features, pair, candidates)
     if plan.refine:
@@ -67,6 +68,14 @@ def solve(
     field, steps = _refined(pair, best, plan.refinement, monitor.span(0.2, 1.0))
     seconds["refine"] = time.perf_counter() - clock
     return Solved(field, best.origin, steps, seconds)
+
+
+def _features(scan: AlignedScan, radius: int, dilation: int, organs: float) -> Tensor:
+    """Self-similarity, and the organs beside it so that a sum of squares over the channels weighs both."""
+    similarity = mind_ssc(scan.image, radius, dilation)
+    if scan.organs is None or organs <= 0:
+        return similarity
+    return torch.cat((similarity, scan.organs * organs**0.5), dim=1)
 
 
 def _searched(
@@ -122,7 +131,8 @@ def _warped(pair: AlignedPair, field: DisplacementField, monitor: Monitor) -> Al
         landmarks = fields.transform_points(fields.invert(field, monitor=monitor).field, landmarks)
     image = fields.warp(moving.image, pair.grid, field, padding="border")
     covered = fields.warp(moving.covered, pair.grid, field)
-    return dataclasses.replace(pair, moving=AlignedScan(image, covered, masks, landmarks))
+    organs = None if moving.organs is None else fields.warp(moving.organs, pair.grid, field)
+    return dataclasses.replace(pair, moving=AlignedScan(image, covered, masks, landmarks, organs))
 
 
 def _best(features: Sequence[Tensor], pair: AlignedPair, candidates: Sequence[Candidate]) -> Candidate:
