@@ -104,7 +104,9 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         warnings.append("The two segmentations have no structure of the same name or value; they guide nothing.")
     monitor.check()
     clock = time.perf_counter()
-    anatomy = find_anatomy(request.pair, plan.anatomy, monitor.span(0.0, 0.04)) if plan.anatomy is not None else None
+    anatomy = None
+    if plan.anatomy is not None:
+        anatomy = find_anatomy(_unpadded(request.pair), plan.anatomy, monitor.span(0.0, 0.04))
     seconds["anatomy"] = time.perf_counter() - clock
     guided = _guided(request, anatomy)
     clock = time.perf_counter()
@@ -178,7 +180,7 @@ def _aligned(request: RegistrationRequest, anatomy: FoundAnatomy | None, monitor
     plan, pair = request.plan, request.pair
     if not plan.landmarks_guide:
         pair = pair.with_landmarks(None)
-    raw = _with_volumes(pair, [without_padding(scan.volume) for scan in (pair.fixed, pair.moving)])
+    raw = _unpadded(pair)
     volumes, windows = _intensities(raw, plan.preset)
     monitor.check()
     scaled = _with_volumes(raw, volumes)
@@ -193,6 +195,10 @@ def _aligned(request: RegistrationRequest, anatomy: FoundAnatomy | None, monitor
         linear = _linear(scaled, plan, windows, structures, monitor)
     region = _region(raw, request.region, plan, linear)
     return DeformInput(pair=scaled, raw=raw, linear=linear, region=region, initial=initial, structures=structures)
+
+
+def _unpadded(pair: Pair) -> Pair:
+    return _with_volumes(pair, [without_padding(scan.volume) for scan in (pair.fixed, pair.moving)])
 
 
 def _with_volumes(pair: Pair, volumes: Sequence[Volume]) -> Pair:
