@@ -82,7 +82,7 @@ def main(
     except RegistrationError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(error.exit_code) from error
-    table = [COLUMNS]
+    table: list[tuple[str, ...]] = [COLUMNS]
     for one in found:
         rank, p = spearmanr(one.expected, one.true)
         others = [other for other in found if other.name != one.name]
