@@ -35,6 +35,13 @@ def batch(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Register those pairs again that failed in an earlier run.")
     ] = False,
+    atlas: Annotated[
+        str | None,
+        o.option(
+            "Fuse the propagated labels of all pairs, which have one fixed scan, by majority or staple: "
+            "fused_labels.nii.gz and agreement.nii.gz, the share of the atlases that agree."
+        ),
+    ] = None,
     preset: o.Preset = "any",
     model: o.Model = None,
     refine: o.Refine = None,
@@ -73,6 +80,7 @@ def batch(
             workers=workers,
             scheduler=scheduler,
             retry_failed=retry_failed,
+            atlas=atlas,
         )
         with terminal.cohort() as (listen, tell):
             rows = run_cohort(request, listen, tell)

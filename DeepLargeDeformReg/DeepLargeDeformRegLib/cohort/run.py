@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import SimpleITK as sitk
 
@@ -17,6 +17,7 @@ from ..core.files.common import write_text
 from ..core.presets import find_preset
 from ..core.settings import RegistrationSettings
 from . import local
+from .atlas import Fusion, check_atlases, fuse_files
 from .folder import METRICS, REPORT, CohortFolder, Fingerprints, Record
 from .local import Outcome, Task
 from .page import cohort_page
@@ -49,6 +50,7 @@ class CohortRequest:
         workers: processes at a time; None plans them.
         scheduler: address of a Dask scheduler instead of processes of this machine.
         retry_failed: register those pairs again that failed in an earlier run.
+        atlas: fusion of the propagated labels of all pairs, which then have one fixed scan; see :mod:`.atlas`.
         jobs: module with the kinds of jobs of the workers.
     """
 
@@ -59,6 +61,7 @@ class CohortRequest:
     workers: int | None = None
     scheduler: str | None = None
     retry_failed: bool = False
+    atlas: str | None = None
     jobs: str = local.JOBS
 
 
@@ -98,6 +101,9 @@ def run_cohort(request: CohortRequest, listen: Listener = lambda _: None, tell: 
     unknown = sorted(set(request.outputs) - set(OUTPUTS))
     if unknown:
         raise BadInputError(f"There is no output {', '.join(unknown)}; there are {', '.join(OUTPUTS)}.")
+    if request.atlas is not None:
+        check_atlases(request.pairs, request.atlas)
+        request = dataclasses.replace(request, outputs=tuple(dict.fromkeys((*request.outputs, "segmentation"))))
     folder = CohortFolder(request.output)
     with folder.locked():
         folder.sweep()
@@ -108,6 +114,9 @@ def run_cohort(request: CohortRequest, listen: Listener = lambda _: None, tell: 
         _register(request, folder, tasks, prints, (finished, failed), listen, tell)
         rows = [_row(folder, pair.name) for pair in request.pairs]
         write_tables(rows, folder)
+        if request.atlas is not None:
+            written = [folder.of(row.name) / OUTPUTS["segmentation"][1] for row in rows if row.error is None]
+            fuse_files(written, folder.path, cast(Fusion, request.atlas))
     return rows
 
 
