@@ -95,8 +95,8 @@ def test_the_error_is_that_of_the_backward_run(written: Written) -> None:
     assert entry["mean"] == pytest.approx(errors.mean(), rel=0.05)
     assert entry["p95"] == pytest.approx(np.percentile(errors, 95), rel=0.05)
     alone = metrics.inverse_consistency(written.forward)
-    assert alone["source"] == "numerical inverse"
-    assert alone["mean"] < 0.5 * entry["mean"], "an inverse of the map itself misses by less than another run"
+    assert alone.source == "numerical inverse"
+    assert alone.mean < 0.5 * entry["mean"], "an inverse of the map itself misses by less than another run"
 
 
 def test_two_foreign_transforms_are_held_against_each_other(sample_case: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 from DeepLargeDeformRegLib.core import display, measures
 from DeepLargeDeformRegLib.core.measures import Change, Spread, StructureMetrics
@@ -85,6 +86,20 @@ def test_each_number_of_the_file_is_in_the_catalog() -> None:
                 place = place["after"]
             assert part in place, key
             place = place[part]
+
+
+def test_the_documentation_lists_each_measure_with_its_unit(repository: Path) -> None:
+    """A line of docs/metrics.md for each entry of the file, and for each map, with the catalog's unit."""
+    page = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    for key, measure in catalog().items():
+        entry, _, part = key.partition(".")
+        (line,) = (line for line in lines if f"`{entry}`" in line.split("|")[1])
+        _, _, shape, units, _, *_ = line.split("|")
+        assert part in shape or "likewise" in shape, key
+        assert measure.unit in ("", *units.replace(",", " ").split()) or "likewise" in units, key
+    for name in display.MAPS:
+        assert f"`{name}.nrrd`" in page
 
 
 def test_numbers_are_shown_with_their_digits() -> None:

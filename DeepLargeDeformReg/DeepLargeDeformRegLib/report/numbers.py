@@ -81,7 +81,7 @@ def structure_table(metrics: Mapping[str, Any]) -> Table | None:
     names = list(dict.fromkeys(name for key in present for name in metrics[key]))
     if not names:
         return None
-    groups = [(words[key].title, words[key].unit, WHEN) for key in present]
+    groups: list[tuple[str, str, tuple[str, ...]]] = [(words[key].title, words[key].unit, WHEN) for key in present]
     has_volumes, has_change = "volume_ml" in metrics, "volume_change_percent" in metrics
     if has_volumes:
         groups.append((words["volume_ml"].title, words["volume_ml"].unit, tuple(_VOLUMES.values())))
