@@ -65,7 +65,7 @@ def test_sdlogj_is_the_challenges(smooth: DisplacementField, stored: np.ndarray)
     rows = [np.stack(np.gradient(stored[..., component].astype(float)), axis=-1) for component in range(3)]
     determinant = np.linalg.det(np.stack(rows, axis=-2) + np.eye(3))[2:-2, 2:-2, 2:-2]
     theirs = np.log((determinant + 3).clip(1e-9, 1e9)).std()
-    ours = metrics.jacobian_statistics(fields.jacobian_determinant(smooth)[0, 0].numpy())["sdlogj_learn2reg"]
+    ours = metrics.jacobian_statistics(fields.jacobian_determinant(smooth)[0, 0].numpy()).sdlogj_learn2reg
     assert theirs > 0.02
     assert ours == pytest.approx(theirs, rel=1e-3)
 
