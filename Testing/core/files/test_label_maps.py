@@ -212,3 +212,46 @@ def test_every_label_map_of_the_development_data_is_read(shared_data: Path) -> N
         folder = shared_data / "abdomen-ct" / case
         found = read_label_map(folder / "labels.nii.gz", read_volume(folder / "image.nii.gz").grid)
         assert found.labels
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_labels_a_little_off_are_rounded(tmp_path: Path, oblique_grid: ImageGrid, kind: type) -> None:
+    """Scaled integers come back as 0.9961 or 1.00002; a hundredth off is a label, more is a scan."""
+    values = np.zeros(oblique_grid.shape, dtype=kind)
+    values[3:6], values[8:9] = 0.99607849, 2.00000012
+    sitk.WriteImage(oblique_grid.to_image(values), str(tmp_path / "a.nii.gz"))
+    found = read_label_map(tmp_path / "a.nii.gz")
+    assert [one.value for one in found.labels] == [1, 2]
+    assert int(found.mask(1).sum()) == 3 * 24 * 20
+    values[4, 4, 4] = 1.02
+    sitk.WriteImage(oblique_grid.to_image(values), str(tmp_path / "a.nii.gz"))
+    with pytest.raises(BadInputError, match="fractions"):
+        read_label_map(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"L\xf6we", "L\u00f6we"),
+        ("L\u00f6we".encode(), "L\u00f6we"),
+        (b"\x1b[31mred\x07 [b]", "[31mred [b]"),
+        (b"a\\nb\xe2\x80\xae", "a b"),
+        (b"\x81\x8d", "\ufffd\ufffd"),
+    ],
+)
+def test_any_bytes_are_a_name(tmp_path: Path, name: bytes, shown: str) -> None:
+    path = tmp_path / "a.seg.nrrd"
+    layered(path, [cube((12, 12, 12), 1, 4)], "Segment0_ID:=a\nSegment0_Name:=NAME\nSegment0_LabelValue:=1\n")
+    path.write_bytes(path.read_bytes().replace(b"NAME", name))
+    found = read_label_map(path)
+    assert [one.name for one in found.labels] == [shown]
+    write_label_map(found, tmp_path / "b.seg.nrrd")
+    assert [one.name for one in read_label_map(tmp_path / "b.seg.nrrd").labels] == [shown]
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "1.5", "nan", "x", "9" * 5000, "99999999999"])
+def test_label_value_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
+    header = f"Segment0_ID:=a\nSegment0_Name:=liver\nSegment0_LabelValue:={value}\n"
+    layered(tmp_path / "a.seg.nrrd", [cube((12, 12, 12), 1, 4)], header)
+    with pytest.raises(BadInputError, match=r"segment 1 is damaged \(its LabelValue"):
+        read_label_map(tmp_path / "a.seg.nrrd")

@@ -13,6 +13,7 @@ import pytest
 from DeepLargeDeformRegLib.core.errors import BadInputError, OutputError
 from DeepLargeDeformRegLib.core.files import check_outputs, folder_to_make, written_together, written_whole
 from DeepLargeDeformRegLib.core.files.common import write_text
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, write_transform
 
 WRITE_AND_WAIT = """
 import sys, time
@@ -156,3 +157,15 @@ def test_longest_name_that_the_disk_takes_is_written(tmp_path: Path) -> None:
     with written_together():
         write_text("{}", path)
     assert path.read_text() == "{}"
+
+
+@pytest.mark.parametrize("name", ["f.h5", "f.nii.gz", "f.nrrd", "f.mha", "f.tfm"])
+def test_same_field_gives_the_same_bytes(tmp_path: Path, smooth_field: DisplacementField, name: str) -> None:
+    """HDF5 and gzip write down the second in which they work; the second file is written in another one."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_transform(smooth_field, tmp_path / folder / name)
+        second = int(time.time())
+        while name in ("f.h5", "f.nii.gz") and folder == "one" and int(time.time()) == second:
+            time.sleep(0.05)
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -28,6 +28,7 @@ import torch
 from ...core.errors import BadInputError
 from ...core.files.child import read_in_child
 from ...core.files.common import PathLike, check_output, check_regular, ending, written_whole
+from ...core.files.hdf5_times import clear_times
 from ...core.files.headers import check_file
 from ...core.files.itk import heard_itk, itk_output, itk_paths
 from ...core.files.transform_headers import check_field_direction, check_text_transform, refuse_by_content, several
@@ -82,6 +83,8 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
             sitk.WriteTransform(transform, file)
         if kind == ".tfm":
             _check_text(temporary)
+        else:
+            clear_times(temporary)
 
 
 def read_transform(path: PathLike) -> sitk.Transform:
