@@ -289,7 +289,7 @@ class Stage:
         return self.transports[-1]
 
     def hello(self, version: int = protocol.PROTOCOL_VERSION) -> None:
-        self.worker.say(protocol.Hello(version, "0.1.0", "3.12.0", 4711))
+        self.worker.say(protocol.Hello(protocol=version, library="0.1.0", python="3.12.0", process=4711))
 
     def warm(self) -> None:
         self.hello()

@@ -17,7 +17,7 @@ MESSAGES = [
     protocol.Request("1", "register", {"fixed": "/tmp/größe 肝/fixed.nrrd", "settings": {"a": [1, None]}}, "/tmp/x"),
     protocol.Cancel("1"),
     protocol.Shutdown(),
-    protocol.Hello(1, "0.1.0", "3.12.1", 77, ["register"]),
+    protocol.Hello(protocol=1, library="0.1.0", python="3.12.1", process=77, kinds=["register"]),
     protocol.EngineReady("2.13.0", [DEVICE], ["liver-ct"]),
     protocol.Accepted("1"),
     protocol.Progress(job="1", stage="refine", fraction=0.25, message="Schritt 3 — 肝", eta_seconds=12.5),

@@ -74,7 +74,7 @@ def main(
     """Evaluate a preset or model on a cohort."""
     console = Console(stderr=True)
     try:
-        settings = RegistrationSettings(preset, model, refine, guide_with_segmentations=guide)
+        settings = RegistrationSettings(preset=preset, model=model, refine=refine, guide_with_segmentations=guide)
         other = None if against is None else _read_run(against)
         chosen = _chosen(open_data_set(reader, data, **assignments(option)), split, pairs)[:first]
         if not chosen:
@@ -173,7 +173,16 @@ def _figures(summary: Mapping[str, Mapping[str, float]], description: str, comma
         if measure in summary:
             before = summary.get(f"before: {measure}", {}).get("mean")
             rounded = None if before is None else round(before, 4)
-            figures.append(Figure(name, round(summary[measure]["mean"], 4), description, rounded, unit, command))
+            figures.append(
+                Figure(
+                    measure=name,
+                    value=round(summary[measure]["mean"], 4),
+                    data=description,
+                    before=rounded,
+                    unit=unit,
+                    source=command,
+                )
+            )
     return figures
 
 

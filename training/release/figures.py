@@ -210,8 +210,24 @@ def figures_of(cases: list[Case], data: str, command: str, machine: str) -> list
     for measure, name, before, unit in _ROWS:
         if name in means:
             value_before: Any = round(means[before], 4) if before else None
-            figures.append(Figure(measure, round(means[name], 4), data, value_before, unit, command))
+            figures.append(
+                Figure(
+                    measure=measure,
+                    value=round(means[name], 4),
+                    data=data,
+                    before=value_before,
+                    unit=unit,
+                    source=command,
+                )
+            )
     figures.append(
-        Figure("time of the network", round(means["seconds"], 3), f"a pair, {machine}", None, "s", command)
+        Figure(
+            measure="time of the network",
+            value=round(means["seconds"], 3),
+            data=f"a pair, {machine}",
+            before=None,
+            unit="s",
+            source=command,
+        )
     )
     return figures

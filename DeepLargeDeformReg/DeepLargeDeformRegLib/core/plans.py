@@ -31,7 +31,7 @@ class RefinementLevel:
     organs: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RefinementPlan:
     """How a field is refined.
 

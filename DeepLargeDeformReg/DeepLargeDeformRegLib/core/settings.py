@@ -13,7 +13,7 @@ LINEAR_KINDS = ("auto", "none", "translation", "rigid", "affine")
 ORGANS_CHOICES = ("auto", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegistrationSettings:
     """Choices that hold for a whole registration.
 

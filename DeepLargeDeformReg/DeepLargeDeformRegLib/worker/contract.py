@@ -110,7 +110,7 @@ class Callbacks:
     on_log: Callable[[str], None] = _ignore
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """Seconds after which the client acts by itself."""
 

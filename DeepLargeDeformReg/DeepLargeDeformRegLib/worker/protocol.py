@@ -149,7 +149,7 @@ class Shutdown(Message):
     tag: ClassVar[str] = "shutdown"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hello(Message):
     """First message of a worker, sent before anything heavy is imported.
 

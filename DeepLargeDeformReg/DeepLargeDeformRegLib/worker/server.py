@@ -360,7 +360,13 @@ def main(arguments: list[str] | None = None) -> int:
     channel = Channel(outgoing)
     jobs = importlib.import_module(options.jobs)
     channel.send(
-        protocol.Hello(protocol.PROTOCOL_VERSION, __version__, platform.python_version(), os.getpid(), [*jobs.JOBS])
+        protocol.Hello(
+            protocol=protocol.PROTOCOL_VERSION,
+            library=__version__,
+            python=platform.python_version(),
+            process=os.getpid(),
+            kinds=[*jobs.JOBS],
+        )
     )
     server = Server(lambda: _read_some(incoming), channel, jobs, options.idle_seconds)
     beat = (server, channel, options.heartbeat_seconds)

@@ -44,7 +44,7 @@ CARD = ModelCard(
     outside=-1000.0,
     labels=(Label(1, "left upper lobe", (1.0, 0.5, 0.0), "SCT^123^lobe"),),
     training_data=("nothing",),
-    figures=(Figure("Dice", 0.9, "nothing", before=0.5, source="invented for this test"),),
+    figures=(Figure(measure="Dice", value=0.9, data="nothing", before=0.5, source="invented for this test"),),
 )
 GRID = ImageGrid.axis_aligned((20, 24, 18), CARD.spacing_mm)
 

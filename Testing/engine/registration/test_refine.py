@@ -43,7 +43,7 @@ def error(found: DisplacementField, true: DisplacementField) -> float:
 @pytest.mark.parametrize("similarity", ["mind", "ngf", "ncc"])
 def test_every_similarity_finds_a_known_deformation(similarity: str) -> None:
     scans, true = pair()
-    plan = RefinementPlan(LEVELS, similarity, diffusion=0.05, volume_change=0.001, curvature=0.01)
+    plan = RefinementPlan(levels=LEVELS, similarity=similarity, diffusion=0.05, volume_change=0.001, curvature=0.01)
     found = refine(scans, fields.identity(GRID), plan).field
     assert error(found, true) < 0.4 * error(fields.identity(GRID), true)
 
@@ -51,7 +51,7 @@ def test_every_similarity_finds_a_known_deformation(similarity: str) -> None:
 def test_landmarks_pull_where_they_are() -> None:
     points = torch.tensor([[27.0, 25.0, 31.0], [20.0, 30.0, 40.0]])
     scans, _ = pair(points, points + torch.tensor([4.0, 0.0, 0.0]))
-    plan = RefinementPlan(LEVELS, diffusion=0.05, landmarks=1.0)
+    plan = RefinementPlan(levels=LEVELS, diffusion=0.05, landmarks=1.0)
     moved = fields.transform_points(refine(scans, fields.identity(GRID), plan).field, points)
     assert float((moved - points - torch.tensor([4.0, 0.0, 0.0])).norm(dim=1).max()) < 1.0
 
@@ -59,7 +59,7 @@ def test_landmarks_pull_where_they_are() -> None:
 def test_each_level_adds_an_update_to_an_initial_field() -> None:
     scans, true = pair()
     initial = DisplacementField(0.4 * true.displacement, GRID)
-    plan = RefinementPlan((RefinementLevel(2, 25, 0.3), RefinementLevel(2, 25, 0.3)), diffusion=0.05)
+    plan = RefinementPlan(levels=(RefinementLevel(2, 25, 0.3), RefinementLevel(2, 25, 0.3)), diffusion=0.05)
     one, two = (
         solve(
             scans,
@@ -82,7 +82,7 @@ def test_a_mask_slides_along_its_surroundings() -> None:
     true = DisplacementField(mask * shift, GRID)
     fixed = fields.warp(scans.moving.image, GRID, true, padding="border")
     moved = replace(scans, fixed=replace(scans.fixed, image=fixed, masks=mask))
-    plan = RefinementPlan((RefinementLevel(2, 80, 0.5),), diffusion=0.03, volume_change=0.01)
+    plan = RefinementPlan(levels=(RefinementLevel(2, 80, 0.5),), diffusion=0.03, volume_change=0.01)
     surface = (torch.nn.functional.avg_pool3d(mask, 5, 1, 2) % 1 > 0).float()
     surface[:, :, [*range(6), *range(-6, 0)]] = 0
     errors = []

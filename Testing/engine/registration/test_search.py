@@ -50,7 +50,7 @@ def test_a_large_displacement_is_found_to_the_size_of_a_cell() -> None:
 
 def test_the_search_is_taken_where_it_matches_best_and_refined() -> None:
     pair, true = a_pair(10.0)
-    plan = DeformationPlan(refinement=RefinementPlan((RefinementLevel(2, 40, 0.5),), diffusion=0.05))
+    plan = DeformationPlan(refinement=RefinementPlan(levels=(RefinementLevel(2, 40, 0.5),), diffusion=0.05))
     identity = Candidate(LINEAR, fields.identity(GRID))
     alone, searched = (solve(pair, [identity], replace(plan, search=levels)) for levels in ((), LEVELS))
     assert (alone.origin, searched.origin) == (LINEAR, SEARCH)
@@ -59,7 +59,9 @@ def test_the_search_is_taken_where_it_matches_best_and_refined() -> None:
 
 def test_the_candidate_that_matches_best_is_taken() -> None:
     pair, true = a_pair(6.0)
-    plan = DeformationPlan(refinement=RefinementPlan((RefinementLevel(2, 5, 0.5),)), search=LEVELS, refine=False)
+    plan = DeformationPlan(
+        refinement=RefinementPlan(levels=(RefinementLevel(2, 5, 0.5),)), search=LEVELS, refine=False
+    )
     candidates = [Candidate(LINEAR, fields.identity(GRID)), Candidate("network", true)]
     assert solve(pair, candidates, plan).origin == "network"
     wrong = DisplacementField(-true.displacement, GRID)
@@ -68,7 +70,7 @@ def test_the_candidate_that_matches_best_is_taken() -> None:
 
 def test_what_a_network_leaves_is_searched_for() -> None:
     pair, true = a_pair(12.0)
-    plan = DeformationPlan(refinement=RefinementPlan((RefinementLevel(2, 20, 0.5),), diffusion=0.05))
+    plan = DeformationPlan(refinement=RefinementPlan(levels=(RefinementLevel(2, 20, 0.5),), diffusion=0.05))
     half = Candidate("network", DisplacementField(0.5 * true.displacement, GRID))
     searches: tuple[tuple[SearchLevel, ...], ...] = ((), (SearchLevel(3, 2),))
     alone, searched = (solve(pair, [half], replace(plan, network_search=levels)) for levels in searches)
@@ -78,7 +80,7 @@ def test_what_a_network_leaves_is_searched_for() -> None:
 
 def test_a_network_that_knows_better_is_not_refined() -> None:
     pair, true = a_pair(6.0)
-    refinement = RefinementPlan((RefinementLevel(2, 5, 0.5),))
+    refinement = RefinementPlan(levels=(RefinementLevel(2, 5, 0.5),))
     plan = DeformationPlan(refinement=refinement, search=LEVELS, refine_network=False)
     candidates = [Candidate(LINEAR, fields.identity(GRID)), Candidate("network", true)]
     kept = solve(pair, candidates, plan)

@@ -83,7 +83,7 @@ def test_errors_are_expected_where_they_are() -> None:
     fixed = fields.warp(image, GRID, true, padding="border")
     ones = torch.ones_like(image)
     pair = AlignedPair(GRID, AlignedScan(fixed, ones), AlignedScan(moving, ones))
-    plan = RefinementPlan((RefinementLevel(2, 60, 0.5),), diffusion=0.03, volume_change=0.01)
+    plan = RefinementPlan(levels=(RefinementLevel(2, 60, 0.5),), diffusion=0.03, volume_change=0.01)
     found = fields.resample(refine(pair, fields.identity(GRID), plan).field, GRID)
     error = (found.displacement - true.displacement).norm(dim=1, keepdim=True)
     warped = fields.warp(moving, GRID, found, padding="border")

@@ -11,7 +11,7 @@ from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from training.data import Pair, Subject, open_data_set
 from training.evaluation.runs import evaluate_pairs
 
-QUICK = RegistrationSettings("any", "none", refine=False, prealign="translation")
+QUICK = RegistrationSettings(preset="any", model="none", refine=False, prealign="translation")
 
 
 def test_rows_do_not_depend_on_the_workers(cohort: Path) -> None:

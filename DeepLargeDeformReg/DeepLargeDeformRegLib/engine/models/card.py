@@ -74,7 +74,7 @@ def _per_scan(values: Tensor) -> Tensor:
     return values.reshape(-1, 1, 1, 1, 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
     """One measured figure: what, on which data, before and after registration, and who measured it how."""
 
@@ -86,7 +86,7 @@ class Figure:
     source: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """A trained registration model.
 
