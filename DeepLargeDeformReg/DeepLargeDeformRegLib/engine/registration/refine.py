@@ -35,10 +35,9 @@ SMOOTHING = 0.9  # of the objective that the stopping rule watches; random point
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """The refined field on the finest lattice, the objective at each step, and the steps taken per level."""
+    """The refined field on the finest lattice, and the steps taken per level."""
 
     field: DisplacementField
-    history: tuple[float, ...]
     steps: tuple[int, ...]
 
 
@@ -64,7 +63,8 @@ def refine(
     monitor.check()
     supervision = _supervision(pair, plan)
     monitor.check()
-    current, history, taken = initial, [], []
+    current = initial
+    taken: list[int] = []
     total = sum(level.steps for level in plan.levels)
     done = 0
     for number, level in enumerate(plan.levels):
@@ -74,11 +74,10 @@ def refine(
         side = None if mask is None else _on_lattice(mask, pair.grid, lattice)
         organs = _organs(pair, plan, level)
         terms = [similarity, *supervision, *organs, *_regularity(plan, number, side)]
-        current, values = _optimize(lattice, current, level, _Spline(side), terms, span)
-        history.extend(values)
-        taken.append(len(values))
+        current, steps = _optimize(lattice, current, level, _Spline(side), terms, span)
+        taken.append(steps)
         done += level.steps
-    return Refined(current, tuple(history), tuple(taken))
+    return Refined(current, tuple(taken))
 
 
 def _optimize(
@@ -88,11 +87,10 @@ def _optimize(
     spline: _Spline,
     terms: list[Term],
     monitor: Monitor,
-) -> tuple[DisplacementField, list[float]]:
+) -> tuple[DisplacementField, int]:
     nodes = fields.resample(initial, lattice).displacement.detach().clone().requires_grad_(True)
     optimizer = torch.optim.Adam([nodes], lr=level.rate_mm)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, level.steps)
-    values: list[float] = []
     watched: list[float] = []
     for step in range(level.steps):
         monitor.report("refine", step / level.steps, "Refining the alignment")
@@ -101,13 +99,13 @@ def _optimize(
         objective.backward()
         optimizer.step()
         schedule.step()
-        values.append(objective.item())
-        watched.append(values[-1] if not watched else SMOOTHING * watched[-1] + (1 - SMOOTHING) * values[-1])
+        value = objective.item()
+        watched.append(value if not watched else SMOOTHING * watched[-1] + (1 - SMOOTHING) * value)
         if len(watched) > 2 * STOPPING_WINDOW:
             earlier = watched[-1 - STOPPING_WINDOW]
             if earlier - watched[-1] < STOPPING_DECREASE * abs(earlier):
                 break
-    return DisplacementField(spline(nodes.detach()), lattice), values
+    return DisplacementField(spline(nodes.detach()), lattice), len(watched)
 
 
 class _Spline:
