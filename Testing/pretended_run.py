@@ -43,24 +43,24 @@ def train(names: list[str]) -> Iterator[tuple[str, Pretended]]:
     for name in names:
         config = smaller(load_config(find_config(Path(name))))
         config = replace(config, training=replace(config.training, batch=2, precision="32"))
-        with pretended_device() as seen, tempfile.TemporaryDirectory() as folder:
+        with pretended_device() as recorded, tempfile.TemporaryDirectory() as folder:
             strategy = SingleDeviceStrategy(device=DEVICE, accelerator=_Accelerator())
             fabric = Fabric(strategy=strategy)
             source = _source(config)
             if config.data.kind == "synthetic":
                 for kind in ("first", "next"):
                     source.draw(torch.Generator().manual_seed(3))
-                    yield f"{name}, {kind} pair", seen
+                    yield f"{name}, {kind} pair", recorded
             validation = [PhantomPairs(config).draw(torch.Generator())]
             trainer = Trainer(config, source, validation, Path(folder), fabric)
             phase = config.training.phases[-1]
             level = trainer._open_phase(phase)
             model, optimizer = trainer._set_up(phase)
             objective = Objective(config.losses_in(phase), level, trainer.grid).to(DEVICE)
-            seen.waits.clear()
+            recorded.waits.clear()
             trainer._step(model, optimizer, objective, 1e-3)
             trainer.average.update(trainer.network, 0)
-            yield name, seen
+            yield name, recorded
             trainer.progress.step = config.training.log_every
             trainer._validate()
             trainer.save()
@@ -87,12 +87,12 @@ def registrations(presets: list[str]) -> Iterator[tuple[str, Pretended]]:
         settings = RegistrationSettings(preset=name, iterations=2, symmetric=True, uncertainty=True)
         request = RegistrationRequest(pair=Pair(Scan(fixed, labels), Scan(moving, labels)), settings=settings)
         with (
-            pretended_device() as seen,
+            pretended_device() as recorded,
             mock.patch("DeepLargeDeformRegLib.engine.registration.pipeline.choose_device", return_value=DEVICE),
         ):
             result = register(request)
             assert not result.metrics.warnings, result.metrics.warnings  # such as memory that was not enough
-        yield name, seen
+        yield name, recorded
 
 
 def keypoints(names: list[str]) -> Iterator[tuple[str, Pretended]]:
@@ -103,19 +103,19 @@ def keypoints(names: list[str]) -> Iterator[tuple[str, Pretended]]:
     mask = LabelMap(torch.ones(36, 36, 36, dtype=torch.uint8).numpy(), scan.grid)
     settings = KeypointSettings(distance_mm=2.0, reach_mm=6.0)
     for name in names:
-        with pretended_device() as seen:
+        with pretended_device() as recorded:
             assert len(match(scan, scan, mask, mask, settings, DEVICE)) >= MINIMUM
-        yield name, seen
+        yield name, recorded
 
 
 def main() -> None:
     kind, *names = sys.argv[1:]
     torch.set_num_threads(1)
     waits = {}
-    for what, seen in {"train": train, "register": registrations, "keypoints": keypoints}[kind](names):
-        waits[what] = {"operations": seen.operations} | {by: count for by, count in seen.waits.items() if count}
-        seen.waits.clear()
-        seen.operations = 0
+    for what, recorded in {"train": train, "register": registrations, "keypoints": keypoints}[kind](names):
+        waits[what] = {"operations": recorded.operations} | {by: count for by, count in recorded.waits.items() if count}
+        recorded.waits.clear()
+        recorded.operations = 0
     sys.stdout.write(json.dumps(waits) + "\n")
 
 
