@@ -113,7 +113,9 @@ def main() -> None:
     torch.set_num_threads(1)
     waits = {}
     for what, recorded in {"train": train, "register": registrations, "keypoints": keypoints}[kind](names):
-        waits[what] = {"operations": recorded.operations} | {by: count for by, count in recorded.waits.items() if count}
+        waits[what] = {"operations": recorded.operations} | {
+            by: count for by, count in recorded.waits.items() if count
+        }
         recorded.waits.clear()
         recorded.operations = 0
     sys.stdout.write(json.dumps(waits) + "\n")

@@ -185,7 +185,7 @@ class Server:
             logger.exception("the engine cannot be imported")
             if is_out_of_memory(error):
                 message = "The memory of this machine is not enough to start the registration; close other programs."
-                self._channel.send(protocol.Failure(None, "out_of_memory", message))
+                self._channel.send(protocol.Failure(job=None, kind="out_of_memory", message=message))
                 return False
             self._channel.send(
                 protocol.Failure(
