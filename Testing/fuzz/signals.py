@@ -45,8 +45,8 @@ class Count:
 def make_case(folder: Path) -> RegistrationJob:
     """A small pair of scans in a folder, and the job that registers them without refinement and writes everything."""
     folder.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(0).normal(size=(24, 28, 26))
-    grid = ImageGrid.axis_aligned((26, 28, 24), (4.0, 4.0, 4.0))
+    noise = np.random.default_rng(0).normal(size=(14, 18, 16))
+    grid = ImageGrid.axis_aligned((16, 18, 14), (5.0, 5.0, 5.0))
     for name, shift in (("fixed", 0), ("moving", 2)):
         array = np.roll(gaussian_filter(noise, 2) * 1000, shift, axis=1).astype(np.float32)
         write_volume(Volume(array, grid), folder / f"{name}.nii.gz")
@@ -56,7 +56,7 @@ def make_case(folder: Path) -> RegistrationJob:
         moving=str(folder / "moving.nii.gz"),
         fixed_segmentation=str(folder / "fixed_labels.nii.gz"),
         moving_segmentation=str(folder / "moving_labels.nii.gz"),
-        settings=RegistrationSettings(preset="any", device="cpu", model="none", refine=False),
+        settings=RegistrationSettings(preset="any", device="cpu", model="none", refine=False, prealign="none"),
     )
 
 

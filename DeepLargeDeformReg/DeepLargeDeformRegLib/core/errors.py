@@ -107,8 +107,10 @@ class OutputError(RegistrationError):
     exit_code = 1
 
 
-_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
-_OUT_OF_MEMORY += ("failed to map segment",)
+_OUT_OF_MEMORY = (
+    *("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED"),
+    "failed to map segment",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
