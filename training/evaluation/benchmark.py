@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
+from DeepLargeDeformRegLib.cohort.pairs import read_pairs
 from DeepLargeDeformRegLib.core.errors import RegistrationError
 from DeepLargeDeformRegLib.core.files.common import write_text
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
@@ -36,7 +37,7 @@ from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationReque
 from rich.console import Console
 from rich.progress import track
 
-from .cases import DATA, GROUPS, Case, load_cases
+from .cases import DATA, GROUPS, Case, load_cases, own_cases
 from .peers import PEERS, deeds
 from .tables import comma_separated, markdown, print_table
 
@@ -79,14 +80,22 @@ def main(
     ] = False,
     deeds_folder: Annotated[Path | None, typer.Option(help="Folder of the program deedsBCV.")] = None,
     data: Annotated[Path, typer.Option(help="Folder of the data.")] = DATA,
-    pairs: Annotated[int, typer.Option(help="Most pairs of a group.", min=1)] = 10,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Table of your own pairs instead, as deeplargedeformreg batch takes it.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Of your own pairs that name none.")] = "any",
+    spacing: Annotated[float, typer.Option(help="Of the peers' common grid on your own pairs, mm.", min=0.1)] = 2.0,
+    most: Annotated[int, typer.Option(help="Most pairs of a group.", min=1)] = 10,
     output: Annotated[Path | None, typer.Option(help="Folder for benchmark.json, .csv and .md.")] = None,
 ) -> None:
     """Compare registrations on real pairs: accuracy, folds, seconds, peak memory."""
     logging.basicConfig(level=logging.WARNING)
     console = Console(stderr=True)
     try:
-        chosen = load_cases(cases.split(","), data, pairs)
+        if pairs is None:
+            chosen = load_cases(cases.split(","), data, most)
+        else:
+            chosen = own_cases(read_pairs(pairs), preset, spacing)
     except RegistrationError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(error.exit_code) from error

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.cohort.pairs import CohortPair
 from DeepLargeDeformRegLib.core.errors import BadInputError
-from DeepLargeDeformRegLib.core.files import read_volume
+from DeepLargeDeformRegLib.core.files import (
+    pair_landmarks,
+    read_label_map,
+    read_landmark_pairs,
+    read_landmarks,
+    read_volume,
+)
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Pair, Scan, Volume
+from DeepLargeDeformRegLib.core.labels import with_matches
+from DeepLargeDeformRegLib.core.presets import find_preset
 
 from ..config import ROOT
 
@@ -187,6 +196,53 @@ def load_cases(groups: list[str], data: Path = DATA, most: int = 10) -> list[Cas
         except FileNotFoundError as error:
             raise BadInputError(f"The data of '{group}' are not in the data folder.", str(error)) from error
     return cases
+
+
+def own_cases(pairs: Sequence[CohortPair], preset: str, spacing_mm: float) -> list[Case]:
+    """A user's own pairs; their structures and landmarks measure, and guide no method.
+
+    Args:
+        pairs: of a cohort's table.
+        preset: ours, for pairs that name none.
+        spacing_mm: of the common grid on which peers work.
+
+    Raises:
+        BadInputError: if a file cannot be read.
+    """
+    return [_own_case(pair, preset, spacing_mm) for pair in pairs]
+
+
+def _own_case(pair: CohortPair, preset: str, spacing_mm: float) -> Case:
+    volumes = [read_volume(pair.files[side]) for side in ("fixed", "moving")]
+    paths = [pair.files.get(f"{side}_segmentation") for side in ("fixed", "moving")]
+    labels = [
+        None if path is None else read_label_map(path, volume.grid)
+        for path, volume in zip(paths, volumes, strict=True)
+    ]
+    if labels[0] is not None and labels[1] is not None and pair.match:
+        labels[1] = with_matches(labels[0], labels[1], pair.match)
+    landmarks = None
+    if "landmarks" in pair.files:
+        landmarks = read_landmark_pairs(pair.files["landmarks"])
+    elif "fixed_landmarks" in pair.files:
+        points = [
+            read_landmarks(pair.files[f"{side}_landmarks"], volume.grid)
+            for side, volume in zip(("fixed", "moving"), volumes, strict=True)
+        ]
+        landmarks = pair_landmarks(*points)
+    chosen = find_preset(pair.preset or preset)
+    return Case(
+        pair.name,
+        chosen.name,
+        spacing_mm,
+        volumes[0],
+        volumes[1],
+        labels[0],
+        labels[1],
+        landmarks,
+        chosen.windows[0] if chosen.windows else None,
+        align_for_peers=True,
+    )
 
 
 def _painted(vessels: LabelMap, seed: int) -> Volume:

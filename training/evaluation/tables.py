@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from DeepLargeDeformRegLib.cohort.summary import comma_separated
 from DeepLargeDeformRegLib.core.files.common import write_text
 from rich.console import Console
 from rich.table import Table
 
 Rows = Sequence[Sequence[Any]]
-
-
-def comma_separated(rows: Rows) -> str:
-    """CSV with all digits; None becomes an empty cell."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def markdown(rows: Rows, names: int = 1) -> str:
