@@ -64,6 +64,12 @@ GuideWithLandmarks = Annotated[
     bool,
     typer.Option("--guide-with-landmarks", help="Let the landmarks guide; they then no longer measure the result."),
 ]
+Organs = Annotated[
+    str,
+    typer.Option(
+        help="Find organs in the scans where nobody outlined them, to guide: auto (if the preset can), none."
+    ),
+]
 Smoothness = Annotated[float, typer.Option(help="Factor on the preset's weight of smoothness; larger is smoother.")]
 Steps = Annotated[int | None, option("Refinement steps of each level; the preset's by default.")]
 GridSpacing = Annotated[

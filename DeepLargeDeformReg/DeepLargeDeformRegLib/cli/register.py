@@ -34,6 +34,15 @@ def register(
     output_jacobian: Annotated[str | None, o.option("Write det J, the local volume change, here.")] = None,
     output_maps: Annotated[str | None, o.option("Folder for maps: displacement, similarity ...")] = None,
     output_uncertainty: Annotated[str | None, o.option("Write the error to expect, mm, here.")] = None,
+    output_fixed_organs: Annotated[
+        str | None, o.option("Write the organs found automatically in the fixed scan here.")
+    ] = None,
+    output_moving_organs: Annotated[
+        str | None, o.option("Write the organs found automatically in the moving scan here.")
+    ] = None,
+    output_warped_organs: Annotated[
+        str | None, o.option("Write the moving scan's automatic organs on the fixed grid here.")
+    ] = None,
     metrics: o.Metrics = None,
     report: o.Report = None,
     report_title: o.ReportTitle = None,
@@ -55,6 +64,7 @@ def register(
     prealign: o.Prealign = "auto",
     guide: o.Guide = True,
     guide_with_landmarks: o.GuideWithLandmarks = False,
+    organs: o.Organs = "auto",
     smoothness: o.Smoothness = 1.0,
     steps: o.Steps = None,
     grid_spacing: o.GridSpacing = None,

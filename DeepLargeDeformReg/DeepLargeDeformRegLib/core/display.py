@@ -160,6 +160,7 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     "read": Stage("Reading", "Reading the scans"),
+    "anatomy": Stage("Organs", "Finding organs"),
     "prealign": Stage("Pre-alignment", "Aligning the positions"),
     "network": Stage("Network", "Running the network"),
     "start": Stage("Search", "Searching for the deformation"),

@@ -105,6 +105,8 @@ class Metrics:
         similarity: of the scans; None without a moving scan.
         uncertainty_mm: error to expect, within the fixed structures or else where the moving scan has data.
         worst_places: where the measures are at their worst.
+        found_organs: Dice after registration of the structures that were found automatically in both scans, by name.
+            Nobody reviewed them: they can raise a doubt, and prove nothing.
         verdict: None where the result was not judged.
         warnings: what the user should know, in sentences.
         seconds: time of each stage.
@@ -140,6 +142,7 @@ class Metrics:
         ),
     ] = None
     worst_places: tuple[WorstPlace, ...] = ()
+    found_organs: Mapping[str, float] = field(default_factory=dict)
     verdict: Verdict | None = None
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -166,7 +169,8 @@ class Metrics:
         if similarity:
             pairs = {key: similarity.pop(key) for key in ("local_ncc", "mutual_information")}
             entries |= {"similarity": pairs, **similarity}
-        for name, key in (("landmarks", "tre_mm"), ("uncertainty_mm",) * 2, ("worst_places",) * 2, ("verdict",) * 2):
+        for name in ("landmarks", "uncertainty_mm", "worst_places", "found_organs", "verdict"):
+            key = "tre_mm" if name == "landmarks" else name
             if getattr(self, name):
                 entries[key] = to_plain(getattr(self, name))
         for name in ("seconds", "device", "model", "linear_lps", "warnings", "provenance"):

@@ -22,6 +22,7 @@ from ..core.presets import Preset
 from ..core.progress import Monitor
 from ..core.settings import RegistrationSettings
 from . import fields
+from .anatomy.find import FoundAnatomy, not_reviewed
 from .evaluation import Evaluation, evaluate
 from .fields import DisplacementField, warp_labels, warp_volume
 from .job_files import check_job_files, map_paths, report_problem
@@ -68,6 +69,9 @@ class RegistrationJob:
     output_jacobian: str | None = None
     output_maps: str | None = None  # folder for the maps of display.MAPS, each NAME.nrrd; made if it is not there
     output_uncertainty: str | None = None
+    output_fixed_organs: str | None = None  # what was found automatically in both scans, if anything was
+    output_moving_organs: str | None = None
+    output_warped_organs: str | None = None
     match: tuple[str, ...] = ()  # FIXED=MOVING each: structures that belong together, by name or value
     metrics: str | None = None
     report: str | None = None
@@ -346,3 +350,18 @@ def _write(
     if job.output_segmentation and result.warped.labels is not None:
         files.write_label_map(result.warped.labels, job.output_segmentation)
         monitor.check()
+    if result.anatomy is not None:
+        _write_organs(job, result.anatomy, result)
+        monitor.check()
+
+
+def _write_organs(job: RegistrationJob, anatomy: FoundAnatomy, result: RegistrationResult) -> None:
+    """The automatic outlines of both scans, and the moving ones on the fixed grid."""
+    fixed, moving = result.pair.fixed.grid, result.pair.moving.grid
+    if job.output_fixed_organs:
+        files.write_label_map(not_reviewed(anatomy.fixed, fixed), job.output_fixed_organs)
+    if job.output_moving_organs:
+        files.write_label_map(not_reviewed(anatomy.moving, moving), job.output_moving_organs)
+    if job.output_warped_organs:
+        warped = warp_labels(not_reviewed(anatomy.moving, anatomy.moving.grid), result.field, fixed)
+        files.write_label_map(warped, job.output_warped_organs)

@@ -29,6 +29,9 @@ _ENDINGS = {
     "output_segmentation": files.LABEL_ENDINGS,
     "output_jacobian": files.VOLUME_ENDINGS,
     "output_uncertainty": files.VOLUME_ENDINGS,
+    "output_fixed_organs": files.LABEL_ENDINGS,
+    "output_moving_organs": files.LABEL_ENDINGS,
+    "output_warped_organs": files.LABEL_ENDINGS,
     "report": REPORT_ENDINGS,
     "metrics": JSON_ENDINGS,
 }

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from ...core.errors import ModelMissingError
+from ...core.geometry import ImageGrid
 from ...core.images import Label, LabelMap, Pair
 from ...core.progress import Monitor
+from .. import fields
+from ..fields import DisplacementField, warp_labels
 from .lungs import lungs_of
 from .model import SegmentationModel, load_segmentation
 from .organs import FoundOrgans, find_organs
@@ -72,6 +76,29 @@ def find_anatomy(pair: Pair, name: str, monitor: Monitor | None = None) -> Found
         return None
     structures = (_shared(fixed, moving, shared), _shared(moving, fixed, shared))
     return FoundAnatomy(fixed=fixed.label_map(), moving=moving.label_map(), structures=structures)
+
+
+def not_reviewed(labels: LabelMap, grid: ImageGrid) -> LabelMap:
+    """Automatic outlines on a grid, with names that say so."""
+    names = tuple(replace(label, name=f"{label.name} (automatic, not reviewed)") for label in labels.labels)
+    named = LabelMap(labels.array, labels.grid, names)
+    return named if grid is labels.grid else warp_labels(named, fields.identity(grid), grid)
+
+
+def overlaps(anatomy: FoundAnatomy, field: DisplacementField) -> dict[str, float]:
+    """Dice of each structure after a map from fixed to moving points, where both scans have data; by name."""
+    fixed, moving = anatomy.fixed, anatomy.moving
+    warped = warp_labels(moving, field, fixed.grid).array
+    inside = torch.ones((1, 1, *moving.grid.shape))
+    seen = fields.warp(inside, moving.grid, fields.resample(field, fixed.grid))[0, 0].numpy() > 0.5
+    names = {label.name: label.value for label in moving.labels}
+    found = {}
+    for label in fixed.labels:
+        first = fixed.mask(label.value) & seen
+        second = (warped == names.get(label.name, -1)) & seen
+        if first.any() and label.name in names:
+            found[label.name] = float(2 * (first & second).sum() / (first.sum() + second.sum()))
+    return found
 
 
 def _lungs(pair: Pair, monitor: Monitor) -> FoundAnatomy | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ class MeasureInput:
         warped: moving scan and its segmentation on the fixed grid, through the field.
         backward: moving to fixed, if a registration of its own was run in that direction.
         uncertainty: expected error of the displacement, mm, on any grid, if it was estimated.
+        found_organs: Dice after registration of structures that were found automatically, by name.
         guided_by_labels: the segmentations guided the registration, so their overlap is no independent evidence.
         guided_by_landmarks: likewise the landmarks.
     """
@@ -43,6 +45,7 @@ class MeasureInput:
     warped: Scan
     backward: DisplacementField | None = None
     uncertainty: Volume | None = None
+    found_organs: Mapping[str, float] | None = None
     guided_by_labels: bool = False
     guided_by_landmarks: bool = False
 
@@ -66,10 +69,10 @@ class Measured:
 def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
     """Measure a registration on its field, its scans, and the segmentations and landmarks that there are."""
     monitor = monitor or Monitor()
-    field, fixed = given.field, given.pair.fixed
-    jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), field.grid)
+    map_, fixed = given.field, given.pair.fixed
+    jacobian = Volume(fields.jacobian_determinant(map_)[0, 0].numpy(), map_.grid)
     monitor.report("measure", 0.2, "Measuring the result")
-    error = consistency_map(field, given.backward, monitor)
+    error = consistency_map(map_, given.backward, monitor)
     maps = {"inverse_consistency_mm": error}
     inside = _in_structures(fixed.labels, jacobian.grid)
     deformation = _deformation(given, jacobian, inside, error)
@@ -79,7 +82,7 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
     worst.append(farthest)
     landmarks = given.pair.landmarks
     monitor.report("measure", 0.7, "Comparing the scans")
-    similarity, compared = similarity_metrics(fixed.volume, given.pair.moving.volume, field)
+    similarity, compared = similarity_metrics(fixed.volume, given.pair.moving.volume, map_)
     maps["local_similarity"] = compared.local
     uncertainty = None
     if given.uncertainty is not None:
@@ -90,10 +93,11 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
     metrics = Metrics(
         deformation=deformation,
         structures=structures,
-        landmarks=landmark_metrics(field, landmarks) if landmarks is not None and len(landmarks) else None,
+        landmarks=landmark_metrics(map_, landmarks) if landmarks is not None and len(landmarks) else None,
         similarity=similarity,
         uncertainty_mm=uncertainty,
         worst_places=tuple(place for place in worst if place is not None),
+        found_organs=given.found_organs or {},
     )
     verdict = judge(metrics, given.guided_by_labels, given.guided_by_landmarks)
     return Measured(replace(metrics, verdict=verdict), jacobian, maps)

@@ -11,6 +11,7 @@ from .limits import Limits, load_limits
 
 _ORDER = list(LEVELS)
 FEWEST_LANDMARKS = 3  # fewer say nothing about the rest of the scan
+ORGANS_APART = 0.7  # Dice of outlines found automatically; each alone errs by 0.05 to 0.15
 # Scans that are nearly the same as loaded, and a map that hardly moves them: interpolation alone blurs one of them.
 SAME_NCC = 0.95
 SAME_MM = 0.5
@@ -43,6 +44,7 @@ def judge(
         *_structure_reasons(metrics, table, guided_by_labels),
         *_map_reasons(metrics, table),
         *_similarity_reasons(metrics, table),
+        *_organ_reasons(metrics),
     ]
     if not any(reason.independent for reason in reasons):
         reasons += _coverage_reasons(metrics, table)
@@ -173,6 +175,17 @@ def _same_scan_twice(metrics: Metrics) -> bool:
     moved = metrics.deformation.displacement_mm.max
     before = metrics.similarity.local_ncc.before if metrics.similarity else None
     return moved is not None and moved <= SAME_MM and before is not None and before >= SAME_NCC
+
+
+def _organ_reasons(metrics: Metrics) -> Iterator[Reason]:
+    """A doubt where organs that nobody reviewed lie apart; that they lie together proves nothing."""
+    for name, dice in metrics.found_organs.items():
+        if dice < ORGANS_APART:
+            text = (
+                f"What was found automatically as {name} in both scans overlaps only by Dice {dice:.2f}. Nobody "
+                "reviewed these outlines; look there."
+            )
+            yield Reason(text=text, severity="look")
 
 
 def _coverage_reasons(metrics: Metrics, limits: Limits) -> Iterator[Reason]:

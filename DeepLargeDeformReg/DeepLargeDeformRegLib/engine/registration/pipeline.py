@@ -24,7 +24,7 @@ from ...core.presets import Preset, Window, find_preset
 from ...core.progress import Monitor
 from ...core.settings import RegistrationSettings
 from .. import fields, metrics
-from ..anatomy.find import FoundAnatomy, find_anatomy
+from ..anatomy.find import FoundAnatomy, find_anatomy, overlaps
 from ..anatomy.structures import Structures
 from ..device import choose_device, describe_device, free_bytes
 from ..evaluation import Evaluation
@@ -77,11 +77,13 @@ class RegistrationResult(Evaluation):
         linear: the linear part of the field, homogeneous (4, 4), LPS mm.
         uncertainty: expected distance from the truth, mm, on the output grid; None unless asked for.
         evidence: what that rests on, on the working grid; None unless asked for.
+        anatomy: what was found automatically in both scans; None if nothing was.
     """
 
     linear: npt.NDArray[np.float64]
     uncertainty: Volume | None = None
     evidence: Evidence | None = None
+    anatomy: FoundAnatomy | None = None
 
 
 def register(request: RegistrationRequest, monitor: Monitor | None = None) -> RegistrationResult:
@@ -122,7 +124,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
 
     monitor.report("measure", 0.9, "Measuring the result")
     clock = time.perf_counter()
-    result = _measured(request, field, data.linear, deformed, monitor.span(0.9, 1.0))
+    result = _measured(request, field, data.linear, deformed, anatomy, monitor.span(0.9, 1.0))
     seconds["measure"] = time.perf_counter() - clock
     used = deformed.origin if model is not None and deformed.origin == model.card.name else None
     measured = result.metrics
@@ -314,6 +316,7 @@ def _measured(
     field: DisplacementField,
     linear: npt.NDArray[np.float64],
     deformed: Deformed,
+    anatomy: FoundAnatomy | None,
     monitor: Monitor,
 ) -> RegistrationResult:
     """Apply the map to the moving scan, and measure it."""
@@ -328,6 +331,7 @@ def _measured(
             warped=warped,
             backward=backward,
             uncertainty=uncertainty,
+            found_organs=None if anatomy is None else overlaps(anatomy, field),
             guided_by_labels=settings.guide_with_segmentations,
             guided_by_landmarks=settings.guide_with_landmarks,
         ),
@@ -343,6 +347,7 @@ def _measured(
         linear=linear,
         uncertainty=uncertainty,
         evidence=deformed.evidence,
+        anatomy=anatomy,
     )
 
 
