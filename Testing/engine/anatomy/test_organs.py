@@ -12,6 +12,7 @@ from DeepLargeDeformRegLib.core.errors import ModelInvalidError, ModelMissingErr
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import Label, Volume
 from DeepLargeDeformRegLib.engine.anatomy.model import (
+    FOLDER,
     SegmentationCard,
     SegmentationModel,
     load_segmentation,
@@ -116,7 +117,7 @@ def test_the_grid_surrounds_the_scan() -> None:
 def test_weights_and_card_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPLARGEDEFORMREG_MODELS", str(tmp_path))
     network = SegmentationNetwork(1, 3, CARD.filters)
-    written = save_segmentation(network, CARD, tmp_path)
+    written = save_segmentation(network, CARD, tmp_path / FOLDER)
     loaded = load_segmentation(CARD.name)
     assert loaded.card == written
     image = scan_with_liver()
@@ -128,8 +129,8 @@ def test_weights_and_card_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_damaged_or_missing_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPLARGEDEFORMREG_MODELS", str(tmp_path))
-    written = save_segmentation(SegmentationNetwork(1, 3, CARD.filters), CARD, tmp_path)
-    weights = tmp_path / written.weights_file
+    written = save_segmentation(SegmentationNetwork(1, 3, CARD.filters), CARD, tmp_path / FOLDER)
+    weights = tmp_path / FOLDER / written.weights_file
     weights.write_bytes(weights.read_bytes()[:-3] + b"abc")
     with pytest.raises(ModelInvalidError, match="damaged"):
         load_segmentation(CARD.name)

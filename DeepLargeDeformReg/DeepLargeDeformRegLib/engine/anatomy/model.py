@@ -24,6 +24,8 @@ from ..models.catalog import model_folders
 from ..networks.segmentation import SegmentationNetwork
 
 KIND = "segmentation"
+FOLDER = "segmentation"
+"""Within the folders of models: registration models are listed to the user, these are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,7 @@ def load_segmentation(name: str) -> SegmentationModel:
         ModelMissingError: if the card or the weights file is not there.
         ModelInvalidError: if the card cannot be used or the weights are not those of the card.
     """
-    for folder in model_folders():
+    for folder in (place / FOLDER for place in model_folders()):
         path = folder / f"{name}.json"
         if path.is_file():
             card = SegmentationCard.from_json(path.read_text(encoding="utf-8"))
