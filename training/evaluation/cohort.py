@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -28,6 +29,7 @@ from DeepLargeDeformRegLib.engine.models import Figure
 from rich.console import Console
 from rich.progress import track
 
+from ..config import find_config, load_config
 from ..data import READERS, DataSet, Pair, assignments, open_data_set, read_pair_names
 from .learn2reg import check_sizes
 from .plots import box_plots, curve_plot
@@ -65,7 +67,12 @@ def main(
     refine: Annotated[bool | None, typer.Option(help="Refinement; the preset's choice by default.")] = None,
     guide: Annotated[bool, typer.Option(help="Let structures guide; they then measure nothing new.")] = False,
     first: Annotated[int | None, typer.Option(help="The first so many pairs only.")] = None,
-    against: Annotated[Path | None, typer.Option(help="evaluation.json of another run, to test against.")] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="evaluation.json of another run to test against; may be repeated.")
+    ] = None,
+    network_alone: Annotated[
+        Path | None, typer.Option(help="Configuration: the bare network, aligned as it says, folds as they are.")
+    ] = None,
     learn2reg: Annotated[bool, typer.Option("--learn2reg", help="Write fields for the challenge, too.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Pairs registered at a time, each in a process.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Of a pair; cores / workers by default.")] = None,
@@ -75,7 +82,8 @@ def main(
     console = Console(stderr=True)
     try:
         settings = RegistrationSettings(preset=preset, model=model, refine=refine, guide_with_segmentations=guide)
-        other = None if against is None else _read_run(against)
+        others = _named({path.resolve().parent.name: path for path in against or ()}, against or [])
+        alone = None if network_alone is None else load_config(find_config(network_alone))
         chosen = _chosen(open_data_set(reader, data, **assignments(option)), split, pairs)[:first]
         if not chosen:
             raise BadInputError("There are no pairs to evaluate.")
@@ -84,14 +92,14 @@ def main(
         output.mkdir(parents=True, exist_ok=True)
         fields = output / "learn2reg" if learn2reg else None
         rows: list[Row | None] = [None] * len(chosen)
-        running = evaluate_pairs(chosen, settings, fields, workers, threads)
+        running = evaluate_pairs(chosen, settings, fields, workers, threads, alone)
         for number, row in track(running, "Registering", len(chosen), console=console):
             rows[number] = row
             done = [row for row in rows if row is not None]
             write_text(json.dumps({"cases": done}, indent=1) + "\n", output / "evaluation.json")
-        results = collect(done, settings, description or f"{len(done)} pairs", other)
+        results = collect(done, settings, description or f"{len(done)} pairs", others)
         write_results(results, output)
-        _draw(results, other, output, against)
+        _draw(results, others, output)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
         raise typer.Exit(error.exit_code) from error
@@ -99,9 +107,12 @@ def main(
 
 
 def collect(
-    rows: Sequence[Row], settings: RegistrationSettings, description: str, other: Sequence[Row] | None = None
+    rows: Sequence[Row],
+    settings: RegistrationSettings,
+    description: str,
+    others: Mapping[str, Sequence[Row]] = MappingProxyType({}),
 ) -> Row:
-    """All of a run: cases, summary, curves, figures for a card, and tests against another run's cases.
+    """All of a run: cases, summary, curves, figures for a card, and tests against other runs' cases, by their names.
 
     Raises:
         BadInputError: if none of the pairs could be registered, or the other run has none of them.
@@ -109,13 +120,14 @@ def collect(
     done = [row for row in rows if "values" in row]
     if not done:
         raise BadInputError(f"No pair could be registered: {rows[0]['error']}")
-    summary = summarize([row["values"] for row in done])
+    summary = summarize([row["values"] for row in done]) | _pooled(done)
     command = shlex.join(["python", "-m", "training.evaluation", *sys.argv[1:]])
     results: Row = {"settings": settings.to_json(), "failed": len(rows) - len(done), "summary": summary}
     results["figures"] = [asdict(figure) for figure in _figures(summary, description, command)]
     results["tre_curve"] = _curve(done)
-    if other is not None:
-        results["comparison"] = compare(_by_pair(done), _by_pair(other))
+    if others:
+        ours = _by_pair(done)
+        results["comparison"] = {name: compare(ours, _by_pair(rows), len(others)) for name, rows in others.items()}
     return results | {"cases": list(rows)}
 
 
@@ -130,7 +142,7 @@ def write_results(results: Row, folder: Path) -> None:
     if "comparison" in results:
         tables["comparison"] = comparison_table(results["comparison"])
     for name, table in tables.items():
-        write_tables(table, folder / name)
+        write_tables(table, folder / name, 2 if name == "comparison" else 1)
     names = list(results["summary"])
     lines = [
         [row["fixed"], row["moving"], row.get("error", ""), *(row.get("values", {}).get(name, "") for name in names)]
@@ -143,12 +155,12 @@ def write_results(results: Row, folder: Path) -> None:
         write_text(comma_separated([list(curve), *map(list, columns)]), folder / "tre_curve.csv")
 
 
-def _draw(results: Row, other: Sequence[Row] | None, folder: Path, against: Path | None) -> None:
-    """Pictures of this run and of the other one, each called as the folder that it lies in."""
-    runs = {folder.resolve().name: results["cases"]}
-    if other is not None and against is not None:
-        name = against.resolve().parent.name
-        runs[name if name not in runs else f"{name} (other)"] = other
+def _draw(results: Row, others: Mapping[str, Sequence[Row]], folder: Path) -> None:
+    """Pictures of this run and of the other ones, each called as the folder that it lies in."""
+    own = folder.resolve().name
+    runs = {own: results["cases"]} | {
+        name if name != own else f"{name} (other)": rows for name, rows in others.items()
+    }
     box_plots(runs, folder)
     curve_plot(runs, folder / "tre_curve.png")
 
@@ -157,6 +169,14 @@ def _chosen(data_set: DataSet, split: str, pairs: Path | None) -> Sequence[Pair]
     if pairs is None:
         return data_set.listed(split)
     return [data_set.pair(fixed, moving) for fixed, moving in read_pair_names(pairs)]
+
+
+def _pooled(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Errors of the landmarks of all pairs together, as TRE tables of papers give mean and deviation."""
+    names = {"after": "tre_mm: all landmarks", "before": "before: tre_mm: all landmarks"}
+    return summarize(
+        [{name: error} for when, name in names.items() for row in rows for error in row["errors_mm"][when]]
+    )
 
 
 def _curve(rows: Sequence[Row]) -> dict[str, list[float]]:
@@ -199,6 +219,13 @@ def _by_pair(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     }
 
 
+def _named(named: Mapping[str, Path], all_of_them: Sequence[Path]) -> dict[str, list[Row]]:
+    """Cases of other runs by the folder that each lies in; by the whole path where two folders have one name."""
+    if len(named) < len(all_of_them):
+        named = {str(path): path for path in all_of_them}
+    return {name: _read_run(path) for name, path in named.items()}
+
+
 def _read_run(path: Path) -> list[Row]:
     try:
         cases = json.loads(read_text(path))["cases"]
@@ -213,7 +240,7 @@ def _read_run(path: Path) -> list[Row]:
 def _print(results: Row, console: Console) -> None:
     tables = {"Summary": summary_table(results["summary"])}
     if "comparison" in results:
-        tables["Against the other run"] = comparison_table(results["comparison"])
+        tables["Against other runs"] = comparison_table(results["comparison"])
     for title, rows in tables.items():
         print_table(rows, console, title)
     if results["failed"]:

@@ -31,16 +31,20 @@ def summarize(cases: Sequence[Values]) -> dict[str, dict[str, float]]:
     return table
 
 
-def compare(ours: Mapping[str, Values], other: Mapping[str, Values]) -> dict[str, dict[str, float]]:
-    """Wilcoxon signed-rank tests (Wilcoxon, Biometrics Bulletin 1945), two-sided, over the cases of both runs.
+def compare(ours: Mapping[str, Values], other: Mapping[str, Values], settings: int = 1) -> dict[str, dict[str, Any]]:
+    """One-sided Wilcoxon signed-rank tests (Biometrics Bulletin 1945) of whether ours is better, over shared cases.
+
+    As Hering et al. 2021 test: one-sided, with Bonferroni's correction over the settings that are compared.
 
     Args:
         ours: measures by case.
         other: those of the run that it is compared with.
+        settings: number of other runs that ours is compared with.
 
     Returns:
-        By measure: ``n`` pairs, ``difference`` (the mean of ours minus other's), ``p`` and ``p_bonferroni``: p times
-        the number of measures tested, at most 1. Where all cases are equal p is 1.
+        By measure: ``n`` pairs, ``difference`` (the mean of ours minus other's), ``alternative`` (``greater`` where
+        more is better, else ``less``; ``two-sided`` where neither is), ``p``, and ``p_bonferroni``: p times the
+        settings, at most 1. Where all cases are equal p is 1.
 
     Raises:
         BadInputError: if the runs share no case.
@@ -48,7 +52,7 @@ def compare(ours: Mapping[str, Values], other: Mapping[str, Values]) -> dict[str
     shared = [case for case in ours if case in other]
     if not shared:
         raise BadInputError("The two runs have no pair of scans in common, so they cannot be compared.")
-    tests: dict[str, dict[str, float]] = {}
+    tests: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(name for case in shared for name in ours[case]):
         both = [
             (ours[case][name], other[case][name]) for case in shared if name in ours[case] and name in other[case]
@@ -56,9 +60,20 @@ def compare(ours: Mapping[str, Values], other: Mapping[str, Values]) -> dict[str
         if not both:
             continue
         difference = np.array([first - second for first, second in both])
-        p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
-        tests[name] = {"n": float(len(both)), "difference": float(difference.mean()), "p": p}
-    return {name: test | {"p_bonferroni": min(1.0, test["p"] * len(tests))} for name, test in tests.items()}
+        side = alternative(name)
+        p = float(wilcoxon(difference, alternative=side).pvalue) if difference.any() else 1.0
+        corrected = min(1.0, p * settings)
+        tests[name] = {"n": len(both), "difference": float(difference.mean()), "alternative": side, "p": p}
+        tests[name]["p_bonferroni"] = corrected
+    return tests
+
+
+def alternative(name: str) -> str:
+    """Which side of a measure is better, as the alternative of a test."""
+    measure = name.removeprefix("in mask: ").split(":")[0]
+    if measure in ("jacobian_min", "jacobian_max"):
+        return "two-sided"
+    return "greater" if measure == "dice" else "less"
 
 
 def cumulative_curve(errors: Iterable[float], limits: Sequence[float]) -> list[float]:
@@ -78,14 +93,16 @@ def summary_table(summary: Mapping[str, Values]) -> list[list[str]]:
     return rows
 
 
-def comparison_table(tests: Mapping[str, Values]) -> list[list[str]]:
-    """Rows of text, the first one the heading."""
-    columns = ("n", "difference", "p", "p_bonferroni")
-    return [
-        ["measure", *columns],
-        *([name, *(_text(key, test[key]) for key in columns)] for name, test in tests.items()),
-    ]
+def comparison_table(comparisons: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[list[str]]:
+    """Rows of text, the first one the heading; ``comparisons`` has the tests against each other run, by its name."""
+    columns = ("n", "difference", "alternative", "p", "p_bonferroni")
+    rows = [["against", "measure", *columns]]
+    for run, tests in comparisons.items():
+        rows += [[run, name, *(_text(key, test[key]) for key in columns)] for name, test in tests.items()]
+    return rows
 
 
 def _text(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value:.0f}" if key == "n" else f"{value:.4g}"

@@ -110,19 +110,9 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
         pair: with label maps, landmarks or both.
         config: its data section says which labels count and how the scans are laid upon each other.
     """
-    fixed, moving = pair.fixed.image(), pair.moving.image()
     fixed_labels, moving_labels = pair.fixed.labels(), pair.moving.labels()
-    config = replace(config, grid=_grid_of(model.card, config))
-    grids = [_grid_around(subject, config) for subject in (pair.fixed, pair.moving)]
-    if config.data.align == "loaded":
-        grids[1] = grids[0]
-    linear = _between(*grids)
-    predicted, seconds = _predict(model, (fixed, moving), grids, grid_around((0.0, 0.0, 0.0), config.grid))
+    before, after, seconds = predict_pair(model, pair, config)
     case = {"seconds": seconds}
-    if not bool(predicted.displacement.isfinite().all()):
-        raise RegistrationError(f"{model.card.name} gives no numbers for {pair.fixed.name}, {pair.moving.name}.")
-    before = fields.from_affine(linear, fixed.grid)
-    after = fields.compose_affine(linear, fields.resample(predicted, fixed.grid))
     statistics = metrics.jacobian_statistics(fields.jacobian_determinant(after)[0, 0].numpy())
     case |= {name: getattr(statistics, name) or 0.0 for name in ("fold_percent", "sdlogj", "sdlogj_learn2reg")}
     landmarks = pair.landmarks()
@@ -132,6 +122,29 @@ def measure_pair(model: RegistrationModel, pair: Pair, config: Config) -> Case:
         if landmarks is not None:
             case[f"tre{when}_mm"] = float(metrics.landmark_errors(field, landmarks).mean())
     return case
+
+
+def predict_pair(
+    model: RegistrationModel, pair: Pair, config: Config
+) -> tuple[DisplacementField, DisplacementField, float]:
+    """One pass of a network, aligned as the configuration says.
+
+    The alignment, the whole map, and the network's seconds. Both maps are on the fixed scan's grid, mm.
+
+    Raises:
+        RegistrationError: if the network gives no numbers.
+    """
+    fixed, moving = pair.fixed.image(), pair.moving.image()
+    config = replace(config, grid=_grid_of(model.card, config))
+    grids = [_grid_around(subject, config) for subject in (pair.fixed, pair.moving)]
+    if config.data.align == "loaded":
+        grids[1] = grids[0]
+    linear = _between(*grids)
+    predicted, seconds = _predict(model, (fixed, moving), grids, grid_around((0.0, 0.0, 0.0), config.grid))
+    if not bool(predicted.displacement.isfinite().all()):
+        raise RegistrationError(f"{model.card.name} gives no numbers for {pair.fixed.name}, {pair.moving.name}.")
+    before = fields.from_affine(linear, fixed.grid)
+    return before, fields.compose_affine(linear, fields.resample(predicted, fixed.grid)), seconds
 
 
 def _grid_around(subject: Subject, config: Config) -> ImageGrid:

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import typer
+from DeepLargeDeformRegLib.engine.models import load_model
 from typer.testing import CliRunner
 
+from training.config import find_config, load_config
 from training.evaluation.cohort import main
+from training.release.figures import measure_pair, measured_on
 from training.release.publish import read_figures
 
 RUNNER = CliRunner()
@@ -42,8 +45,11 @@ def test_a_cohort_is_measured_compared_and_written(cohort: Path, tmp_path: Path)
     assert run["summary"]["tre_mm"]["n"] == 1
     assert run["summary"]["fold_percent"]["n"] == 2
     assert run["failed"] == 1
+    assert run["summary"]["tre_mm: all landmarks"]["n"] == len(run["cases"][0]["errors_mm"]["after"])
+    assert 0 < first["asd_voxels"] < first["asd_mm"]  # its voxels are larger than a millimeter
+    assert "in mask: sdlogj_learn2reg" in first
     assert "broken.nii.gz" in run["cases"][2]["error"]
-    assert run["comparison"]["tre_mm"]["difference"] == pytest.approx(first["tre_mm"] - 30.0)
+    assert run["comparison"][tmp_path.name]["tre_mm"]["difference"] == pytest.approx(first["tre_mm"] - 30.0)
     assert run["tre_curve"]["after"][-1] >= run["tre_curve"]["before"][-1]
     figures = read_figures(tmp_path / "run" / "evaluation.json")
     assert {figure.data for figure in figures} == {"sample, small"}
@@ -78,3 +84,19 @@ def test_fields_that_the_challenge_could_not_read_are_refused_first(cohort: Path
     assert found.exit_code == 2
     assert "one size" in found.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_bare_network_has_the_figures_of_its_card(shared_data: Path, tmp_path: Path) -> None:
+    folder, name = shared_data / "hippocampus", "hippocampus-mr-lapirn"
+    options = ["--reader", "image-label", "--pairs", str(folder / "test_pairs.csv"), "--first", "1", "--model", name]
+    options += ["--network-alone", name, "--output", str(tmp_path / "run")]
+    config = load_config(find_config(Path(name)))
+    found = RUNNER.invoke(APP, [str(folder), *options])
+    assert found.exit_code == 0, found.output
+    values = json.loads((tmp_path / "run" / "evaluation.json").read_text())["cases"][0]["values"]
+    settings, pairs, _ = measured_on(config)
+    alone = measure_pair(load_model(name), pairs[0], settings)
+    assert values["dice"] == pytest.approx(alone["dice"], abs=1e-6)
+    assert values["hd95_mm"] == pytest.approx(alone["hd95_mm"], abs=1e-6)
+    assert values["fold_percent"] == pytest.approx(alone["fold_percent"], abs=1e-6)
+    assert values["sdlogj_learn2reg"] == pytest.approx(alone["sdlogj_learn2reg"], abs=1e-6)

@@ -26,16 +26,20 @@ def test_summary_of_known_values() -> None:
     assert "dice30" not in table["tre_mm"]
 
 
-def test_wilcoxon_and_bonferroni() -> None:
-    # All six differences have one sign: of the 2^6 signs two are as extreme, so p = 2/64.
-    ours = {str(n): {"dice": 0.8 + 0.01 * n, "tre_mm": 1.0, "hd95_mm": 2.0} for n in range(6)}
-    other = {str(n): {"dice": 0.7, "tre_mm": 1.0} for n in range(6)} | {"more": {"dice": 0.1}}
-    tests = compare(ours, other)
-    assert set(tests) == {"dice", "tre_mm"}
-    assert tests["dice"] == pytest.approx({"n": 6, "difference": 0.125, "p": 2 / 64, "p_bonferroni": 4 / 64})
-    assert tests["tre_mm"]["p"] == 1.0
-    assert tests["tre_mm"]["p_bonferroni"] == 1.0
-    assert "0.0625" in markdown(comparison_table(tests))
+def test_wilcoxon_is_one_sided_and_corrected_over_the_settings() -> None:
+    # All six differences have one sign: of the 2^6 signs one is as extreme in the direction that is better.
+    ours = {str(n): {"dice": 0.8 + 0.01 * n, "tre_mm": 1.0, "hd95_mm": 3.0 + n, "jacobian_min": n} for n in range(6)}
+    other = {str(n): {"dice": 0.7, "tre_mm": 1.0, "hd95_mm": 2.0, "jacobian_min": -1.0} for n in range(6)}
+    tests = compare(ours, other | {"more": {"dice": 0.1}}, settings=3)
+    expected = {"n": 6, "difference": 0.125, "p": 1 / 64, "p_bonferroni": 3 / 64}
+    assert {key: tests["dice"][key] for key in expected} == pytest.approx(expected)
+    assert tests["dice"]["alternative"] == "greater"
+    assert (tests["hd95_mm"]["alternative"], tests["hd95_mm"]["p"]) == ("less", 1.0)  # ours is worse in every case
+    assert (tests["jacobian_min"]["alternative"], tests["jacobian_min"]["p"]) == ("two-sided", 2 / 64)
+    assert (tests["tre_mm"]["p"], tests["tre_mm"]["p_bonferroni"]) == (1.0, 1.0)
+    assert "| other | dice | 6 | 0.125 | greater | 0.01562 | 0.04688 |" in markdown(
+        comparison_table({"other": tests}), 2
+    )
 
 
 def test_runs_without_a_common_pair_are_refused() -> None:
