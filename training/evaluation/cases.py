@@ -96,18 +96,31 @@ def liver_mr(data: Path) -> list[Case]:
     return cases
 
 
-def abdomen(data: Path, spacing_mm: float = 3.0, guided: tuple[bool, ...] = (False, True)) -> list[Case]:
-    """Two patients' abdomens in both directions; their livers measure, and guide where the name says so."""
-    patients = {"chaos-01": 1, "totalsegmentator-example": 5}
+# Folder and value of the liver of the three development patients.
+ABDOMENS = {
+    "chaos-01": ("abdomen-ct", 1),
+    "totalsegmentator-example": ("abdomen-ct", 5),
+    "ccth-a01": ("torso-ct", 1),
+}
+
+
+def abdomen(
+    data: Path,
+    spacing_mm: float = 3.0,
+    guided: tuple[bool, ...] = (False, True),
+    patients: Sequence[str] = tuple(ABDOMENS),
+) -> list[Case]:
+    """All ordered pairs of patients' abdomens; their livers measure, and guide where the name says so."""
     scans: dict[str, Volume] = {}
     livers: dict[str, LabelMap] = {}
-    for name, value in patients.items():
-        folder = data / "abdomen-ct" / name
+    for name in patients:
+        source, value = ABDOMENS[name]
+        folder = data / source / name
         scans[name] = read_volume(folder / "image.nii.gz")
         livers[name] = _labels(folder / "labels.nii.gz", {value: "liver"})
     cases = []
-    for fixed, moving in itertools.permutations(patients):
-        for guides in guided:
+    for guides in guided:
+        for fixed, moving in itertools.permutations(patients, 2):
             name = f"abdomen {fixed} <- {moving}, {spacing_mm:g} mm" + (", livers guide" if guides else "")
             cases.append(
                 Case(
@@ -130,7 +143,7 @@ def abdomen_cut(data: Path) -> list[Case]:
     """The same with slices cut off one of the two scans: scans of other patients end elsewhere, too."""
     cuts = (("fixed", "top", 30.0), ("moving", "top", 30.0), ("fixed", "bottom", 60.0), ("moving", "bottom", 100.0))
     cases = []
-    for case in abdomen(data, guided=(False,)):
+    for case in abdomen(data, guided=(False,), patients=("chaos-01", "totalsegmentator-example")):
         for side, end, length_mm in cuts:
             names = (side, f"{side}_labels")
             shorter = {name: _without_slices(getattr(case, name), end, length_mm) for name in names}
