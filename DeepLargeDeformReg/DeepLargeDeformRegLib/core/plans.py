@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,13 @@ class DeformationPlan:
     organs: float = 0.0
     refine: bool = True
     refine_network: bool = True
+
+    def at_spacing(self, factor: float) -> DeformationPlan:
+        """The plan for a working grid whose spacing is that many times the preset's: lengths shrink with it."""
+        if factor == 1.0:
+            return self
+        levels = tuple(replace(level, rate_mm=level.rate_mm * factor) for level in self.refinement.levels)
+        curvature, landmarks = self.refinement.curvature * factor**2, self.refinement.landmarks / factor**2
+        return replace(
+            self, refinement=replace(self.refinement, levels=levels, curvature=curvature, landmarks=landmarks)
+        )

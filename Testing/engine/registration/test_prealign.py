@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from DeepLargeDeformRegLib.core.images import LabelMap, Volume
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields import as_tensor, warp_labels
 from DeepLargeDeformRegLib.engine.registration.prealign import prealign
+from scipy.ndimage import gaussian_filter
 
 WINDOWS = ((-1000.0, 600.0),)
 AIR = -1000.0
@@ -101,6 +103,20 @@ def test_a_table_in_one_field_of_view(scan: Volume) -> None:
     larger.array[:, below : below + round(40 / larger.grid.spacing[1]), :] = 100.0
     found = prealign(scan, larger, WINDOWS, "rigid")
     assert error_mm(scan, found.matrix, true) < 6.0
+
+
+@pytest.mark.parametrize("edge_mm", [10.0, 500.0])
+def test_a_box_of_a_centimeter_is_aligned_as_one_of_half_a_meter(edge_mm: float) -> None:
+    # With lengths of a trunk nothing of 10 mm was found: "nothing in common".
+    size = 32
+    grid = ImageGrid.axis_aligned((size,) * 3, (edge_mm / size,) * 3)
+    texture = gaussian_filter(np.random.default_rng(0).standard_normal(grid.shape), 2.5)
+    image = 500 * (texture / texture.std()).astype(np.float32)
+    moving = Volume(image, dataclasses.replace(grid, origin=(0.2 * edge_mm, -0.1 * edge_mm, 3 * edge_mm)))
+    found = prealign(Volume(image, grid), moving, ((-1000.0, 1000.0),), "rigid")
+    true = np.eye(4)
+    true[:3, 3] = moving.grid.origin
+    assert error_mm(moving, found.matrix, true) < 0.02 * edge_mm
 
 
 def test_scans_without_anything_in_common_are_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from .prediction import predict, predict_backward
 from .solve import INITIAL, LINEAR, Candidate, solve
 from .uncertainty import Evidence, symmetrized
 
+LEAST_VOXELS = 32  # along the longest edge of a working grid, where the scans have as many
 BYTES_PER_VOXEL = 250  # measured peak of refinement: 2 x 13 feature channels, their making, the warped scan
 
 
@@ -84,6 +85,18 @@ def working_spacing(region: ImageGrid, wanted_mm: float, most_voxels: int) -> fl
     return spacing
 
 
+def wanted_spacing(region: ImageGrid, scans: Sequence[ImageGrid], preset_mm: float) -> float:
+    """The preset's spacing (mm), or a finer one for a small region, as of an inner ear or a mouse.
+
+    Args:
+        region: part of the fixed grid that matters.
+        scans: grids of both scans; nothing finer than their voxels is wanted.
+        preset_mm: spacing for a region of ordinary size.
+    """
+    voxels = max(min(scan.spacing) for scan in scans)
+    return min(preset_mm, max(max(region.extent) / LEAST_VOXELS, voxels))
+
+
 def deform(
     data: DeformInput,
     plan: RegistrationPlan,
@@ -103,13 +116,14 @@ def deform(
         monitor: progress and cancellation.
     """
     grid = data.region.with_spacing(spacing_mm)
+    deformation = plan.deformation.at_spacing(min(1.0, spacing_mm / plan.preset.spacing_mm))
     pair = align(data.pair, data.linear, grid, plan.guide, plan.preset.sliding, data.structures, device)
     monitor.check()
     first = monitor.span(0.0, 0.5 if plan.symmetric else 1.0)
     clock = time.perf_counter()
     candidates = _forward(data, grid, model, device, first.span(0.0, 0.2))
     seconds = {"network": time.perf_counter() - clock}
-    solved = solve(pair, candidates, plan.deformation, first.span(0.2, 1.0))
+    solved = solve(pair, candidates, deformation, first.span(0.2, 1.0))
     seconds.update(solved.seconds)
     field, round_trip, backward = fields.resample(solved.field, grid), None, None
     solutions: list[DisplacementField] = []
@@ -117,7 +131,7 @@ def deform(
         clock = time.perf_counter()
         second = monitor.span(0.5, 1.0)
         candidates = _backward(data, grid, model, device, second.span(0.0, 0.2))
-        opposite = solve(pair.swapped(), candidates, plan.deformation, second.span(0.2, 1.0))
+        opposite = solve(pair.swapped(), candidates, deformation, second.span(0.2, 1.0))
         backward = fields.resample(opposite.field, grid)
         round_trip = float(fields.compose(backward, field).displacement.norm(dim=1).mean())
         mean = symmetrized(field, backward, monitor)

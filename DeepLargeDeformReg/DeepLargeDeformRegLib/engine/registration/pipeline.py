@@ -32,7 +32,7 @@ from ..fields import DisplacementField, linear_matrix, to_field, warp_scan
 from ..fields.folding import repair_folds
 from ..models import RegistrationModel
 from ..models.warm import warm_model
-from .deform import Deformed, DeformInput, deform, voxels_that_fit, working_spacing
+from .deform import Deformed, DeformInput, deform, voxels_that_fit, wanted_spacing, working_spacing
 from .padding import without_padding
 from .plan import RegistrationPlan, plan_registration
 from .prealign import prealign
@@ -270,7 +270,9 @@ def _deform(
     monitor: Monitor,
 ) -> tuple[Deformed, torch.device]:
     """Run the deformable part on the finest grid that fits; coarser, then on the CPU, where memory runs out."""
-    megabytes, wanted = request.settings.memory_limit_mb, request.plan.preset.spacing_mm
+    megabytes = request.settings.memory_limit_mb
+    grids = [scan.grid for scan in (data.pair.fixed, data.pair.moving)]
+    wanted = wanted_spacing(data.region, grids, request.plan.preset.spacing_mm)
     limit = megabytes * 2**20 if megabytes is not None else None
     for target in dict.fromkeys((device, torch.device("cpu"))):
         spacing = working_spacing(data.region, wanted, voxels_that_fit(limit or free_bytes(target)))

@@ -37,7 +37,9 @@ MINIMAL_OVERLAP = 0.25  # of the smaller scan; less is not evidence enough
 REFINEMENT_SPACING = 5.0  # mm
 REFINEMENT_POINTS, REFINEMENT_STEPS = 20_000, 50
 HEIGHT_STEP = 24.0  # mm between candidates along the body; a brief refinement moves them by half of it
+DISTINCT_MM = 12.0  # candidates that lie closer are one: refinement reaches as far
 BRIEF_POINTS, BRIEF_STEPS = 4_000, 15
+SMALL_MM = 40.0  # scans whose longest edge is shorter are searched with all lengths shortened alike
 FINALISTS = 4  # candidates that are refined to the end
 AFFINE_STIFFNESS = 0.05  # against log-scales and shears: a scale of 1.2 costs about as much as a MIND change of 0.002
 OVERLAP_WEIGHT = 0.1  # MIND difference that a candidate pays for losing all overlap
@@ -103,8 +105,9 @@ def prealign(
         shifts += translation_candidates(fixed, moving, window, monitor=monitor)
     if not shifts:
         raise BadInputError("The two scans have nothing in common that could be aligned; check the selection.")
-    fixed_features = _features(fixed, windows[0], fixed_structures)
-    moving_features = _features(moving, windows[0], moving_structures)
+    scale = _scale(fixed, moving)
+    fixed_features = _features(fixed, windows[0], fixed_structures, scale)
+    moving_features = _features(moving, windows[0], moving_structures, scale)
     monitor.report("prealign", 0.4, "Aligning position and size")
 
     def refined(
@@ -119,7 +122,7 @@ def prealign(
             ranked.append((cost, number, found))
         return sorted(ranked, key=lambda one: one[:2])
 
-    candidates = _distinct(shifts)
+    candidates = _distinct(shifts, DISTINCT_MM * scale)
     if len(candidates) > FINALISTS:
         ranked = refined(candidates, brief=True, span=monitor.span(0.4, 0.7))
         candidates = [candidates[number] for _, number, _ in ranked[:FINALISTS]]
@@ -139,7 +142,8 @@ def translation_candidates(
     Returns:
         The ``count`` best ones, best first, and then the best one for each height, ``HEIGHT_STEP`` apart.
     """
-    spacing = max(MINIMAL_SEARCH_SPACING, max(*fixed.grid.extent, *moving.grid.extent) / SEARCH_VOXELS)
+    scale = _scale(fixed, moving)
+    spacing = max(MINIMAL_SEARCH_SPACING * scale, max(*fixed.grid.extent, *moving.grid.extent) / SEARCH_VOXELS)
     fixed_grid, moving_grid = _box(fixed.grid, spacing), _box(moving.grid, spacing)
     fixed_image, fixed_valid = _on_grid(fixed, fixed_grid, window)
     moving_image, moving_valid = _on_grid(moving, moving_grid, window)
@@ -158,7 +162,7 @@ def translation_candidates(
         return offset - spacing * np.array(lag[::-1])
 
     heights = []
-    for height in range(0, score.shape[0], max(1, round(HEIGHT_STEP / spacing))):
+    for height in range(0, score.shape[0], max(1, round(HEIGHT_STEP * scale / spacing))):
         row, column = divmod(int(score[height].argmax()), score.shape[2])
         if score[height, row, column] > 0:
             heights.append(shift_of((height, row, column)))
@@ -286,8 +290,13 @@ def _linear_map(parameters: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     return torch.matrix_exp(skew) @ torch.matrix_exp(stretch), shift * radius
 
 
-def _features(volume: Volume, window: Window, structures: Structures | None) -> _Features:
-    grid = _box(volume.grid, max(REFINEMENT_SPACING, max(volume.grid.extent) / 96))
+def _scale(fixed: Volume, moving: Volume) -> float:
+    """Factor of all lengths for scans of a few centimeters, as of an inner ear or a mouse: 1 for larger ones."""
+    return min(1.0, max(*fixed.grid.extent, *moving.grid.extent) / SMALL_MM)
+
+
+def _features(volume: Volume, window: Window, structures: Structures | None, scale: float) -> _Features:
+    grid = _box(volume.grid, max(REFINEMENT_SPACING * scale, max(volume.grid.extent) / 96))
     image, valid = _on_grid(volume, grid, window)
     features = mind_ssc(image, radius=1, dilation=1)
     values = torch.cat((features * valid, valid), dim=1)
@@ -331,7 +340,7 @@ def _structure_shifts(fixed: Structures | None, moving: Structures | None) -> li
     return [together, *shifts]
 
 
-def _distinct(shifts: list[npt.NDArray], distance_mm: float = 12.0) -> list[npt.NDArray]:
+def _distinct(shifts: list[npt.NDArray], distance_mm: float) -> list[npt.NDArray]:
     """Shifts without those that lie closer than the refinement reaches anyway."""
     kept: list[npt.NDArray] = []
     for shift in shifts:
