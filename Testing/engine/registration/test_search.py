@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.plans import DeformationPlan, RefinementLevel, RefinementPlan, SearchLevel
@@ -46,6 +47,33 @@ def test_a_large_displacement_is_found_to_the_size_of_a_cell() -> None:
     features = [mind_ssc(scan.image, 1, 1) for scan in (pair.fixed, pair.moving)]
     found = global_search(features[0], features[1], GRID, LEVELS)
     assert error_mm(found, true) < 3.0 < 0.25 * error_mm(fields.identity(GRID), true)
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_a_scan_against_itself_stays(size: int) -> None:
+    # With ties to the first candidate 8 voxels went (-60, -60, -57) mm.
+    grid = ImageGrid.axis_aligned((size,) * 3, (1.5,) * 3)
+    features = torch.rand(1, 12, *grid.shape, generator=torch.Generator().manual_seed(0))
+    found = global_search(features, features, grid, (SearchLevel(6, 4), SearchLevel(4, 3), SearchLevel(2, 2)))
+    assert float(found.displacement.abs().max()) < 1e-4
+
+
+def an_organ(grid: ImageGrid, shift_mm: float) -> torch.Tensor:
+    """An ellipsoid in zeros, moved along x from the middle of the grid."""
+    center = torch.tensor(np.add(grid.center, (shift_mm, 0.0, 0.0)), dtype=torch.float32).reshape(1, 3, 1, 1, 1)
+    radii = torch.tensor((14.0, 10.0, 12.0)).reshape(1, 3, 1, 1, 1)
+    return 100 * (((fields.points(grid) - center) / radii).square().sum(dim=1, keepdim=True) < 1).float()
+
+
+def test_an_organ_in_zeros_is_found() -> None:
+    # With ties to the first candidate the constant background took the field along: Dice 0.
+    grid = ImageGrid.axis_aligned((48,) * 3, (1.5,) * 3)
+    fixed, moving = an_organ(grid, -10.5), an_organ(grid, 10.5)
+    first, second = (mind_ssc(image, 1, 2) for image in (fixed, moving))
+    found = global_search(first, second, grid, (SearchLevel(4, 4), SearchLevel(3, 3), SearchLevel(2, 2)))
+    warped = fields.warp(moving, grid, fields.resample(found, grid)) > 50
+    overlap = 2 * float((warped & (fixed > 50)).sum()) / float(warped.sum() + (fixed > 50).sum())
+    assert overlap > 0.7
 
 
 def test_the_search_is_taken_where_it_matches_best_and_refined() -> None:

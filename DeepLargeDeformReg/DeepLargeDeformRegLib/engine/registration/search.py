@@ -21,6 +21,8 @@ from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField
 
+TIE = 1e-4  # times a typical cost, for the farthest candidate
+TINY = 1e-6  # a typical cost of scans that are the same everywhere
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # times a typical cost, per squared voxel
 
 
@@ -75,8 +77,11 @@ def coupled_convex(
     monitor = monitor or Monitor()
     candidates = _candidates(radius, fixed)
     cost = _costs(fixed, moving, radius, monitor)
-    field = _smooth(_best(cost, candidates))
     typical = cost.mean()
+    # Where all candidates fit alike, as in constant background, the smallest wins and not the first, the farthest.
+    far = candidates.square().sum(dim=1)
+    cost += (TIE * typical.clamp(min=TINY) * far / far.max().clamp(min=1.0))[:, None, None]
+    field = _smooth(_best(cost, candidates))
     for number, coupling in enumerate(COUPLING):
         monitor.report("start", 0.6 + 0.4 * number / len(COUPLING), "Searching for large displacements")
         near = torch.stack(
