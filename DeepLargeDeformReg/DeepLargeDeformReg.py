@@ -13,6 +13,7 @@ from DeepLargeDeformRegLib.scene import exchange, results
 from DeepLargeDeformRegLib.scene.errors import SceneError
 from DeepLargeDeformRegLib.widgets import listeners
 from DeepLargeDeformRegLib.widgets.logic import DeepLargeDeformRegLogic
+from DeepLargeDeformRegLib.widgets.parameters import joined
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -46,7 +47,13 @@ class DeepLargeDeformReg(ScriptedLoadableModule):
             '<a href="{tutorial}">Tutorial</a>, <a href="{scripting}">scripting</a>.'
         ).format(tutorial=f"{DOCUMENTATION}/tutorial.md", scripting=f"{DOCUMENTATION}/scripting.md")
         parent.acknowledgementText = _("See the documentation for the methods, their authors and how to cite.")
-        slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", start_up)
+
+
+def start_up() -> None:
+    """Once Slicer is up: offer the sample data, and keep reloaded transforms as they were computed."""
+    register_sample_data()
+    slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, lambda caller, event: results.restore())
 
 
 def register_sample_data() -> None:
@@ -106,6 +113,8 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.ui.swapButton.connect("clicked(bool)", self.onSwapButton)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
+        # While a scene comes in, Slicer's selectors fall to "none"; the choices must not follow them.
+        self.addObserver(scene, scene.StartImportEvent, self._scene_comes)
         for event in (scene.EndCloseEvent, scene.EndImportEvent, scene.EndUndoEvent, scene.EndRedoEvent):
             self.addObserver(scene, event, self._scene_changed)
         self.addObserver(scene, scene.NodeRemovedEvent, self._node_removed)
@@ -154,15 +163,23 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.logic.runner.discard(_("The scene was closed, so the registration was discarded."))
         self._set_parameter_node(None)
 
+    def _scene_comes(self, caller: Any = None, event: Any = None) -> None:
+        self._set_parameter_node(None)
+
     def _scene_changed(self, caller: Any = None, event: Any = None) -> None:
         self._set_parameter_node(self.logic.getParameterNode())
+        results.restore()
         self.results.refresh()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_removed(self, caller: Any, event: Any, node: Any) -> None:
         scene_closes = slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting()
-        if not scene_closes and node.IsA("vtkMRMLScriptedModuleNode") and node.GetAttribute(results.RECORD_ATTRIBUTE):
+        if scene_closes:
+            return
+        if node.IsA("vtkMRMLScriptedModuleNode") and node.GetAttribute(results.RECORD_ATTRIBUTE):
             self.results.refresh()
+        elif node.IsA("vtkMRMLVolumeNode"):
+            self.results.volume_removed(node)
 
     def _choose_defaults(self) -> None:
         """The two newest scans, and segmentations that belong to them, where nothing is chosen."""
@@ -194,8 +211,8 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if node is None:
             return
         self.method.show(node)
-        unused = [tuple(entry.split("\t")) for entry in node.unusedSegments]
-        self.matching.show(node.fixedSegmentation, node.movingSegmentation, self.logic.matches(node), unused)
+        pairs, unused = self.logic.matches(node), self.logic.unused(node)
+        self.matching.show(node.fixedSegmentation, node.movingSegmentation, pairs, unused)
         self._update_button()
 
     def _update_button(self) -> None:
@@ -220,9 +237,9 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def _segments_edited(self, pairs: list[tuple[str, str]], unused: list[tuple[str, str]]) -> None:
         with slicer.util.NodeModify(self._parameter_node.parameterNode):
-            self._parameter_node.segmentMatches = [f"{fixed}\t{moving}" for fixed, moving in pairs]
+            self._parameter_node.segmentMatches = [joined(fixed, moving) for fixed, moving in pairs]
             self._parameter_node.matchesEdited = True
-            self._parameter_node.unusedSegments = [f"{side}\t{identifier}" for side, identifier in unused]
+            self._parameter_node.unusedSegments = [joined(side, identifier) for side, identifier in unused]
 
     # The worker
 
@@ -250,15 +267,14 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Exchange fixed and moving and all that belongs to them."""
         node = self._parameter_node
         with slicer.util.NodeModify(node.parameterNode):
-            pairs = [pair.split("\t") for pair in node.segmentMatches]
+            pairs, unused = self.logic.matches(node) or [], self.logic.unused(node)
             for kind in ("Volume", "Segmentation", "Landmarks"):
                 fixed, moving = getattr(node, f"fixed{kind}"), getattr(node, f"moving{kind}")
                 setattr(node, f"fixed{kind}", moving)
                 setattr(node, f"moving{kind}", fixed)
-            node.segmentMatches = [f"{moving}\t{fixed}" for fixed, moving in pairs]
+            node.segmentMatches = [joined(moving, fixed) for fixed, moving in pairs]
             other = {"fixed": "moving", "moving": "fixed"}
-            unused = [entry.split("\t") for entry in node.unusedSegments]
-            node.unusedSegments = [f"{other[side]}\t{identifier}" for side, identifier in unused]
+            node.unusedSegments = [joined(other[side], identifier) for side, identifier in unused]
 
     def onRegisterButton(self) -> None:  # noqa: N802
         """Register, or cancel the run that is on its way."""

@@ -50,6 +50,10 @@ class ExtensionsManagerModel:
         self.online = True
 
     def installExtensionFromServer(self, name: str, restart: bool = True, update: bool = False) -> bool:
+        import slicer
+
+        if self.interactive and not slicer.util.confirmYesNoDisplay(f"Do you want to install '{name}' now?"):
+            return False
         self.asked.append(name)
         return self.online
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -29,7 +28,8 @@ class ctkCollapsibleButton(base_for("ctkCollapsibleButton")):  # type: ignore[mi
         self._hidden_by_folding: list[Any] = []
         self.setText(next((a for a in arguments if isinstance(a, str)), ""))
         self.setContentsMargins(0, self._HEADER, 0, 0)
-        self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Preferred)
+        # As in CTK: what lies in the button asks for its full width, not its least.
+        self.setSizePolicy(QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
 
     def _collapse(self, collapsed: bool) -> None:
         if collapsed == self._is_collapsed:
@@ -338,7 +338,7 @@ class ctkDirectoryButton(base_for("ctkDirectoryButton")):  # type: ignore[misc]
     def _choose(self, directory: str) -> None:
         changed = directory != self._directory
         self._directory = directory
-        self._button.setText(Path(directory).name)
+        self._button.setText(directory)
         if changed:
             self.directoryChanged.emit(directory)
 

@@ -84,7 +84,7 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)
-        self._combo.setSizePolicy(QtWidgets.QSizePolicy.Ignored, QtWidgets.QSizePolicy.Fixed)
+        self._combo.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Expanding)
         self._combo.activated.connect(self._chosen)
         self.setEnabled(False)
 
@@ -116,6 +116,7 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
         if scene is not None:
             for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
                 _observe(self, scene, event, "_refresh")
+            _observe(self, scene, scene.EndImportEvent, "_start_anew")
         self._refresh()
 
     def currentNode(self) -> Any:
@@ -189,10 +190,16 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
                 return True
         return False
 
+    def _start_anew(self) -> None:
+        """After an import qMRMLSceneModel lists the scene anew, and the choice is lost on the way."""
+        self._select(None)
+        self._refresh()
+
     def _refresh(self) -> None:
-        if self._scene is None:
+        if self._scene is None or self._scene.IsImporting():
             return
         known = {node.GetID() for node in self._nodes}
+        place = next((row for row, node in enumerate(self._nodes) if node.GetID() == self._current), 0)
         nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
         self._nodes = [node for node in nodes if self._shows(node)]
         for node in self._nodes:
@@ -202,7 +209,9 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
         self._show()
         shown = [node.GetID() for node in self._nodes]
         if self._current is not None and self._current not in shown:
-            self._select(None)
+            closing = self._scene.IsClosing() or not shown
+            # QComboBox: where the current row goes away, the next one becomes the current one, or else the last.
+            self._select(None if closing else shown[min(place, len(shown) - 1)])
         if self._current is None and not self.noneEnabled and self._nodes:
             self._select(shown[0])
 
@@ -383,11 +392,20 @@ class qMRMLTableView(base_for("qMRMLTableView")):  # type: ignore[misc]
         if node is not None:
             _observe(self, node, vtk.vtkCommand.ModifiedEvent, "_show")
         self._show()
+        self._selected.emit()  # as qMRMLTableView::setMRMLTableNode, whatever is selected
 
     def _show(self) -> None:
+        place = self.currentIndex().row(), self.currentIndex().column()
         self._items.beginResetModel()
         self._items.node = self._node
         self._items.endResetModel()
+        if (
+            0 <= place[0] < self._items.rowCount()
+        ):  # the current cell stays: qMRMLTableModel exchanges its texts alone
+            selection = self.selectionModel()
+            selection.blockSignals(True)
+            selection.setCurrentIndex(self._items.index(*place), QtCore.QItemSelectionModel.NoUpdate)
+            selection.blockSignals(False)
 
     transposed = stored(bool, "transposed", False)
     firstRowLocked = stored(bool, "firstRowLocked", False)

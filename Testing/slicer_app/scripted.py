@@ -191,6 +191,8 @@ class Packaging:
         """Skipped in testing mode, as in Slicer; else remembered, or failing as a test has said."""
         if slicer.app.testingEnabled() and skip_in_testing:
             return
+        if prompt_install and not slicer.util.confirmOkCancelDisplay(f"Install {requirements}?"):
+            raise RuntimeError("User declined package installation")
         self.pip_install(requirements)
 
     def pip_install(

@@ -61,6 +61,38 @@ class View:
         return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
 
 
+class LayerBoxes:
+    """The boxes of a slice view's bar that choose its layers, as far as they act by themselves.
+
+    Where a shown volume is removed, the row of the box goes, QComboBox makes a neighbor the current row, and
+    qMRMLSliceControllerWidget puts that volume into the view.
+    """
+
+    _LAYERS = (
+        ("Background", "vtkMRMLVolumeNode"),
+        ("Foreground", "vtkMRMLVolumeNode"),
+        ("Label", "vtkMRMLLabelMapVolumeNode"),
+    )
+
+    def __init__(self, scene: Any, logic: Any) -> None:
+        self._scene, self._logic = scene, logic
+        scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._fall_to_a_neighbor)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _fall_to_a_neighbor(self, caller: Any, event: str, node: Any) -> None:
+        composite = self._logic.GetSliceCompositeNode()
+        if self._scene.IsClosing() or composite is None:
+            return
+        for layer, class_name in self._LAYERS:
+            if getattr(composite, f"Get{layer}VolumeID")() != node.GetID():
+                continue
+            rows = [None, *slicer.util.getNodesByClass(class_name)]  # "None" is the first row
+            place = rows.index(node)
+            del rows[place]
+            neighbor = rows[min(place, len(rows) - 1)]
+            getattr(composite, f"Set{layer}VolumeID")(neighbor.GetID() if neighbor is not None else None)
+
+
 class SliceView(View):
     """One slice view: its logic blends the layers, its displayable managers draw over them."""
 
@@ -75,6 +107,7 @@ class SliceView(View):
         self.logic.SetSliceNode(node)
         application_logic.GetSliceLogics().AddItem(self.logic)
         super().__init__(node, scene, size)
+        self.boxes = LayerBoxes(scene, self.logic)
         self.mapper = vtk.vtkImageMapper()
         self.mapper.SetColorWindow(255)
         self.mapper.SetColorLevel(127.5)

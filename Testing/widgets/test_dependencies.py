@@ -17,7 +17,12 @@ def dependencies(application: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     application.testing = False
     application.dialogs.answers.append(lambda dialog: qt.QMessageBox.Ok)
     monkeypatch.setattr(dependencies, "there", {"safetensors", "jinja2", "contourpy", "torch"}, raising=False)
-    monkeypatch.setattr(dependencies, "_is_installed", lambda name: name in dependencies.there)
+    monkeypatch.setattr(dependencies, "versions", {"jinja2": "3.1.4", "contourpy": "1.3.0"}, raising=False)
+
+    def version(name: str) -> str | None:
+        return dependencies.versions.get(name, "2.6.0+cpu") if name in dependencies.there else None
+
+    monkeypatch.setattr(dependencies, "_installed_version", version)
     return dependencies
 
 
@@ -55,7 +60,7 @@ def test_torch_comes_through_its_extension_alone(
     asked = with_pytorch_extension(tmp_path, monkeypatch, install)
     slicer.packaging.stand_in.asked.clear()
     dependencies.ensure()
-    assert asked == [{"askConfirmation": True, "torchVersionRequirement": ">=2.4"}]
+    assert asked == [{"askConfirmation": False, "torchVersionRequirement": ">=2.4"}]
     dialog = application.dialogs.shown[-1]
     for name in ("PyTorch", "safetensors", "jinja2", "contourpy", "PyTorch extension"):
         assert name in dialog
@@ -63,9 +68,32 @@ def test_torch_comes_through_its_extension_alone(
     assert "safetensors" in installed
     assert "torch" not in installed
     assert "numpy" not in installed
+    assert len(application.dialogs.shown) == 1, "one question for all"
 
 
-def test_torch_declined_in_its_own_dialog(
+def test_no_is_no(application: Any, dependencies: Any) -> None:
+    import qt
+    import slicer
+
+    dependencies.there = set()
+    application.dialogs.answers[:] = [lambda dialog: qt.QMessageBox.Cancel]
+    slicer.packaging.stand_in.asked.clear()
+    with pytest.raises(dependencies.DependenciesMissing, match="Nothing was installed"):
+        dependencies.ensure()
+    assert not slicer.packaging.stand_in.asked
+    assert not application.slicer_app.extensions.asked
+
+
+@pytest.mark.parametrize(("version", "is_missing"), [("2.3.1", True), ("2.4", False), ("2.10.0+cu128", False)])
+def test_an_old_version_counts_as_missing(
+    application: Any, dependencies: Any, version: str, is_missing: bool
+) -> None:
+    application.dialogs.answers.clear()
+    dependencies.versions["torch"] = version
+    assert dependencies.missing_packages() == (["torch"] if is_missing else [])
+
+
+def test_torch_that_did_not_come(
     application: Any, dependencies: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dependencies.there.discard("torch")
@@ -82,6 +110,7 @@ def test_without_the_extension_it_is_offered(application: Any, dependencies: Any
     with pytest.raises(dependencies.DependenciesMissing, match=expected):
         dependencies.ensure()
     assert application.slicer_app.extensions.asked == ["PyTorch"]
+    assert application.slicer_app.extensions.interactive, "the setting is the user's"
 
 
 def test_offline_has_its_own_sentence(

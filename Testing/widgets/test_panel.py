@@ -90,7 +90,7 @@ def test_missing_packages_are_named_and_the_panel_lives(application: Any, monkey
 
     add_volumes("first", "second")
     widget = application.open_module(MODULE)
-    monkeypatch.setattr(dependencies, "_is_installed", lambda name: name != "torch")
+    monkeypatch.setattr(dependencies, "_is_installed", lambda requirement: not requirement.startswith("torch"))
     widget.ui.registerButton.click()
     assert "PyTorch" in widget.ui.statusLabel.text
     assert widget.ui.registerButton.text == "Register"
@@ -103,7 +103,7 @@ def test_declined_installation_has_its_own_sentence(application: Any, monkeypatc
 
     add_volumes("first", "second")
     widget = application.open_module(MODULE)
-    monkeypatch.setattr(dependencies, "_is_installed", lambda name: name != "torch")
+    monkeypatch.setattr(dependencies, "_is_installed", lambda requirement: not requirement.startswith("torch"))
     application.testing = False
     application.dialogs.answers.append(lambda dialog: qt.QMessageBox.Cancel)
     widget.ui.registerButton.click()

@@ -221,8 +221,17 @@ class Comparison:
         self._derived[view] = node
         return node
 
+    def is_of(self, run: RunResult | None, other: RunResult | None) -> bool:
+        """True if it compares these runs."""
+        nodes = [one.node if one is not None else None for one in (self.run, self.other, run, other)]
+        return nodes[:2] == nodes[2:]
+
+    def shows(self, volume: Any) -> bool:
+        """True for a volume that one of the views is made of."""
+        return volume in (self.fixed, self.warped, self.beneath, *self._derived.values())
+
     def forget(self) -> None:
         """Remove the volumes that were made for views."""
-        for node in self._derived.values():
+        derived, self._derived = self._derived, {}
+        for node in derived.values():
             remove_node(node)
-        self._derived.clear()

@@ -12,6 +12,7 @@ import slicer
 from ..core.display import MAPS
 from ..core.measures import Fold
 from ..core.metrics import Metrics, Verdict
+from .transforms import keep_linear_interpolation
 from .volumes import remove_node
 
 RECORD_ATTRIBUTE = "DeepLargeDeformReg.result"
@@ -121,6 +122,17 @@ def list_results() -> list[RunResult]:
     """All runs in the scene, oldest first."""
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode") if _record(node)]
     return [RunResult(node) for node in sorted(nodes, key=lambda node: int(node.GetAttribute(RECORD_ATTRIBUTE)))]
+
+
+def restore() -> None:
+    """Make the results of a scene that was read what they were when it was saved.
+
+    Slicer reads displacement grids with cubic interpolation; they were computed, and are judged, with linear.
+    """
+    for run in list_results():
+        for role in ("transform", "deformable"):
+            if run.get(role) is not None:
+                keep_linear_interpolation(run.get(role))
 
 
 def next_number() -> int:

@@ -119,10 +119,12 @@ def read_transform(path: str | Path, name: str, node: Any = None, **references: 
 
 def keep_linear_interpolation(node: Any) -> None:
     """Set linear interpolation again: Slicer reads grids from files as cubic."""
-    for grid in (node.GetTransformFromParent(), node.GetTransformToParent()):
-        concrete = node.GetTransformFromParentAs("vtkOrientedGridTransform", False) if grid else None
-        if concrete is not None:
-            concrete.SetInterpolationModeToLinear()
+    for grid in (
+        node.GetTransformFromParentAs("vtkOrientedGridTransform", False),
+        node.GetTransformToParentAs("vtkOrientedGridTransform", False),
+    ):
+        if grid is not None:
+            grid.SetInterpolationModeToLinear()
 
 
 def linear_node(matrix_lps: np.ndarray, name: str, node: Any = None) -> Any:

@@ -129,10 +129,20 @@ def image_of(node: Any, any_kind: bool = False) -> sitk.Image:
         remove_node(copy)
 
 
+def leave_views(node: Any) -> None:
+    """Take a volume out of the slice views: Slicer would put a neighbor into its place when it is removed."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        for layer in ("Background", "Foreground", "Label"):
+            if getattr(composite, f"Get{layer}VolumeID")() == node.GetID():
+                getattr(composite, f"Set{layer}VolumeID")(None)
+
+
 def remove_node(node: Any) -> None:
     """Remove a node together with its own display and storage nodes."""
     if node is None or node.GetScene() is None:
         return
+    if node.IsA("vtkMRMLVolumeNode"):
+        leave_views(node)
     scene = node.GetScene()
     own = []
     if node.IsA("vtkMRMLDisplayableNode"):

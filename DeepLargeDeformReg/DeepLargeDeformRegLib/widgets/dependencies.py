@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import re
 from pathlib import Path
 
 import slicer
@@ -32,17 +33,30 @@ def _name(requirement: str) -> str:
     return requirement
 
 
-def _is_installed(package: str) -> bool:
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers of a version: (2, 4, 1) of "2.4.1+cpu"."""
+    numbers = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()
+
+
+def _installed_version(package: str) -> str | None:
     try:
-        importlib.metadata.version(package)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
+
+
+def _is_installed(requirement: str) -> bool:
+    """True if a package is there, in the version that a requirement such as "torch>=2.4" asks for at least."""
+    version = _installed_version(_name(requirement))
+    least = requirement.partition(">=")[2]
+    return version is not None and (not least or _release(version) >= _release(least))
 
 
 def missing_packages() -> list[str]:
-    """Names of what is not installed, torch first; looks nothing up on the network and imports nothing."""
-    return [name for name in ("torch", *map(_name, required_packages())) if not _is_installed(name)]
+    """Names of what is not there or too old, torch first; looks nothing up on the network and imports nothing."""
+    requirements = (f"torch{TORCH_REQUIREMENT}", *required_packages())
+    return [_name(requirement) for requirement in requirements if not _is_installed(requirement)]
 
 
 def ensure(ask: bool = True) -> None:
@@ -76,7 +90,10 @@ def ensure(ask: bool = True) -> None:
     still = missing_packages()
     if still:
         raise DependenciesMissing(
-            _("{names} could not be installed. Restart Slicer and try again.").format(names=", ".join(still))
+            _(
+                "{names} could not be installed, or an older version is still there. Restart Slicer and try again; the "
+                "module PyTorch Utils can take an old PyTorch out."
+            ).format(names=", ".join(still))
         )
 
 
@@ -93,7 +110,7 @@ def _install_torch() -> None:
 
     try:
         torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
-            askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT
+            askConfirmation=False, torchVersionRequirement=TORCH_REQUIREMENT
         )
     except Exception as error:
         raise _offline("PyTorch") from error
@@ -108,8 +125,13 @@ def _install_torch_extension() -> None:
     if model is None:
         return
     manager = model()
-    manager.interactive = True
-    if not manager.installExtensionFromServer("PyTorch", True):
+    asks = manager.interactive
+    manager.interactive = False  # the user has agreed already
+    try:
+        installed = manager.installExtensionFromServer("PyTorch", False)
+    finally:
+        manager.interactive = asks
+    if not installed:
         raise _offline(_("the extension PyTorch"))
 
 
@@ -120,7 +142,8 @@ def _install_requirements() -> None:
         packaging = None
     try:
         if packaging is not None:
-            packaging.pip_ensure(packaging.load_requirements(REQUIREMENTS), requester=TITLE)
+            requirements = packaging.load_requirements(REQUIREMENTS)
+            packaging.pip_ensure(requirements, requester=TITLE, prompt_install=False)
         else:
             slicer.util.pip_install(required_packages())
     except Exception as error:

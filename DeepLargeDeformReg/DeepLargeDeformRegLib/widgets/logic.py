@@ -8,7 +8,14 @@ from typing import Any
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from ..scene import exchange
-from .parameters import FURTHER_OUTPUTS, OUTPUT_PARAMETERS, DeepLargeDeformRegParameterNode, Quality
+from .parameters import (
+    FURTHER_OUTPUTS,
+    OUTPUT_PARAMETERS,
+    SIDES,
+    DeepLargeDeformRegParameterNode,
+    Quality,
+    parted,
+)
 
 
 class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
@@ -33,11 +40,22 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
         """Pairs of segment ids that the user chose; None where segments are matched by name."""
         if not node.matchesEdited or node.fixedSegmentation is None or node.movingSegmentation is None:
             return None
-        pairs = [tuple(pair.split("\t")) for pair in node.segmentMatches]
+        fixed, moving = (
+            exchange.segmentations.segment_names(s) for s in (node.fixedSegmentation, node.movingSegmentation)
+        )
+        pairs = [parted(text, fixed, moving) for text in node.segmentMatches]
+        return [pair for pair in pairs if pair is not None]
+
+    @staticmethod
+    def unused(node: Any) -> list[tuple[str, str]]:
+        """Segments (side, id) that the user left out."""
         known = [
-            set(exchange.segmentations.segment_names(s)) for s in (node.fixedSegmentation, node.movingSegmentation)
+            identifier
+            for segmentation in (node.fixedSegmentation, node.movingSegmentation)
+            for identifier in exchange.segmentations.segment_names(segmentation)
         ]
-        return [(fixed, moving) for fixed, moving in pairs if fixed in known[0] and moving in known[1]]
+        found = [parted(text, SIDES, known) for text in node.unusedSegments]
+        return [entry for entry in found if entry is not None]
 
     def inputs(self, node: Any) -> exchange.Inputs:
         """Inputs of a parameter node."""
@@ -51,14 +69,9 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             moving_landmarks=node.movingLandmarks,
             initial_transform=node.initialTransform,
             region=node.region,
-            unused_fixed=self._unused(node, "fixed"),
-            unused_moving=self._unused(node, "moving"),
+            unused_fixed=[identifier for side, identifier in self.unused(node) if side == "fixed"],
+            unused_moving=[identifier for side, identifier in self.unused(node) if side == "moving"],
         )
-
-    @staticmethod
-    def _unused(node: Any, side: str) -> list[str]:
-        """Ids of the segments of a side that the user left out."""
-        return [entry.split("\t")[1] for entry in node.unusedSegments if entry.startswith(f"{side}\t")]
 
     def settings(self, node: Any) -> dict[str, Any]:
         """Settings of a parameter node, as the engine reads them."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import json
+from collections.abc import Collection
 from typing import Annotated
 
 import slicer
@@ -53,6 +55,31 @@ class Linear(enum.Enum):
         """Title for people."""
         titles = {"auto": _("As the preset"), "none": _("As loaded"), "translation": _("Translation")}
         return titles.get(member.value, member.value.capitalize())
+
+
+def joined(first: str, second: str) -> str:
+    """Two texts as one parameter. A scene file keeps it as it is; tabs and line ends would become spaces there."""
+    return json.dumps([first, second])
+
+
+def parted(text: str, firsts: Collection[str], seconds: Collection[str]) -> tuple[str, str] | None:
+    """The two texts of one parameter, where both are known; None otherwise.
+
+    Scenes of version 0.1 hold them with a tab between, which became a space when the scene was saved.
+
+    Args:
+        text: what :func:`joined` made, or an older version.
+        firsts, seconds: texts that can be meant.
+    """
+    try:
+        first, second = json.loads(text)
+        candidates = [(first, second)]
+    except (ValueError, TypeError):
+        candidates = [(text[:place], text[place + 1 :]) for place, sign in enumerate(text) if sign in "\t "]
+    return next((pair for pair in candidates if pair[0] in firsts and pair[1] in seconds), None)
+
+
+SIDES = ("fixed", "moving")
 
 
 @parameterNodeWrapper

@@ -37,6 +37,7 @@ class QualityPanel:
         self._rows: list[MetricRow] = []
         self._places: list[Point] = []
         self._comparison: Any = None
+        self._filling = False
         ui.foldList.connect("currentRowChanged(int)", self._jump_to_place)
         ui.metricsView.connect("clicked(QModelIndex)", self._jump_to_row)
         ui.metricsView.connect("selectionChanged()", self._jump_to_row)
@@ -90,7 +91,10 @@ class QualityPanel:
         else:
             self.forget()
         view = self._ui.metricsView
+        self._filling = True  # Slicer's table says that the selection changed when it is given another node
         view.setMRMLTableNode(table)
+        view.clearSelection()
+        self._filling = False
         view.setVisible(table is not None)
         if table is not None:
             # The first column gives way, so that the unit at the end is seen.
@@ -100,7 +104,7 @@ class QualityPanel:
 
     def _jump_to_row(self) -> None:
         row = self._ui.metricsView.currentIndex().row()
-        if self._run is None or not 0 <= row < len(self._rows):
+        if self._filling or self._run is None or not 0 <= row < len(self._rows):
             return
         point = places.place_of(self._run, self._rows[row])
         if point is not None:

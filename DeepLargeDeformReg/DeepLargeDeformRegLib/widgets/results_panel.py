@@ -56,6 +56,8 @@ class ResultsPanel:
         self._maps: list[str] = []
         self._comparison: layouts.Comparison | None = None
         self._layouts: tuple[int, int] | None = None
+        self._view = ""
+        self._removing = False
         self._flicker = qt.QTimer()
         self._flicker.setInterval(FLICKER_MILLISECONDS)
         self._flicker.connect("timeout()", self._turn)
@@ -87,6 +89,8 @@ class ResultsPanel:
 
     def refresh(self, newest: bool = False) -> None:
         """Read the runs of the scene again; ``newest`` selects the last."""
+        if self._removing:
+            return
         index = self._ui.resultBox.currentIndex
         self._runs = results.list_results()
         titles = []
@@ -105,11 +109,17 @@ class ResultsPanel:
         self._leave_chart()
         try:
             self._comparison.show(view, self._ui.fadeSlider.value)
+            self._view = view
             self._ui.viewLabel.setText(view_legend(view, self.other.name if self.other else ""))
             if fit:
                 layouts.fit_views()
         except (RegistrationError, ValueError) as error:
             slicer.util.showStatusMessage(str(error), 5000)
+
+    def volume_removed(self, volume: Any) -> None:
+        """A volume of the views was removed by other hands; Slicer may have put a neighbor into its place."""
+        if not self._removing and self._comparison is not None and self._comparison.shows(volume):
+            self._compare(anew=True)
 
     def stop(self) -> None:
         """Nothing moves any more: the panel is left."""
@@ -153,23 +163,44 @@ class ResultsPanel:
         self.export.show(run)
         self._compare()
 
-    def _compare(self) -> None:
-        """Another run to compare with, or the fixed scan again."""
+    def _compare(self, index: int = 0, anew: bool = False) -> None:
+        """Another run to compare with, or the fixed scan again; the views go on showing the same of it.
+
+        Args:
+            index: of the box. anew: the same runs have lost a volume.
+        """
         run, other = self.current, self.other
-        self._ui.flickerButton.checked = False
-        if self._comparison is not None:
-            self._comparison.forget()
+        before = self._comparison
+        if before is None or anew or not before.is_of(run, other):
+            self._ui.flickerButton.checked = False
+            self._comparison = layouts.Comparison(run, other) if run is not None else None
+            self._show_again(before)
         self.quality.show(run, other)
-        self._comparison = layouts.Comparison(run, other) if run is not None else None
         for view, button in self._view_buttons.items():
             reason = self._comparison.missing(view) if self._comparison is not None else _("There is no result yet.")
             button.setEnabled(not reason)
             button.setToolTip(reason or self._view_tips[view])
 
+    def _show_again(self, before: layouts.Comparison | None) -> None:
+        """Show of the runs that are compared now what was shown of the ones before."""
+        view, now = self._view, self._comparison
+        if view and (now is None or now.missing(view)):
+            view = "fade" if now is not None and not now.missing("fade") else ""
+        if view and view != "before":
+            self.show_view(view)
+        elif self._view and before is not None:
+            self._view = ""
+            self._ui.viewLabel.setText("")
+            layouts.show(before.fixed if before.fixed is not None and before.fixed.GetScene() is not None else None)
+        if before is not None:
+            before.forget()
+
     def _remove(self) -> None:
         run = self.current
         if run is not None:
+            self._removing = True
             results.remove_result(run)
+            self._removing = False
             self.refresh()
 
     def _set_flicker(self, on: bool) -> None:
@@ -188,6 +219,7 @@ class ResultsPanel:
         if self._comparison is not None:
             self._leave_chart()
             self._comparison.before_after(after=not before)
+            self._view = "before" if before else "fade"
             self._ui.viewLabel.setText(view_legend("before" if before else "fade"))
 
     def _show_map(self, index: int) -> None:

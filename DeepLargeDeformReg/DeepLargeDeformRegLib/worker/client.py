@@ -208,7 +208,7 @@ class WorkerClient:
                 self._remember(self._log_rest.decode("utf-8", "replace"))
             for item in self._decoder.close():
                 self._remember(f"[not a message: {item.reason}]")
-            kind, message = describe_exit(code, crashed)
+            kind, message = describe_exit(code, crashed, self._log)
             if self.hello is None:
                 kind, message = "worker_not_started", f"The registration process could not be started. {message}"
             self._end(kind, message, f"exit code {code}")

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 TASKKILL_SECONDS = 2.0
@@ -79,15 +80,21 @@ def _kill_windows_tree(process_id: int) -> None:
         )
 
 
-def describe_exit(code: int, crashed: bool) -> tuple[str, str]:
+def describe_exit(code: int, crashed: bool, log: Iterable[str] = ()) -> tuple[str, str]:
     """Kind (as in :class:`~.client.WorkerError`) and sentence for the end of a process.
 
     Args:
         code: that of subprocess (negative signal number), of QProcess (signal number where ``crashed``) or of Windows
             (NTSTATUS, signed or unsigned).
         crashed: what QProcess says; with the codes of subprocess it makes no difference.
+        log: last lines of stderr. Slicer's launcher stands between, and ends normally with 1 whatever ended the worker:
+            that the worker did not end by itself is said in the launcher's last line alone.
     """
     number = -code if -64 < code < 0 else (code if crashed and 0 < code < 64 else 0)
+    if code == 1 and not crashed:
+        lines = list(log)
+        if any("exit abnormally" in line for line in lines):
+            number = 11 if any("Fatal Python error" in line for line in lines) else 9
     if number == 9:
         return (
             "worker_killed",
