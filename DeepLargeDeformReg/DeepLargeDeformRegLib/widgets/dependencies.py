@@ -91,8 +91,8 @@ def ensure(ask: bool = True) -> None:
     if still:
         raise DependenciesMissing(
             _(
-                "{names} could not be installed, or an older version is still there. Restart Slicer and try again; the "
-                "module PyTorch Utils can take an old PyTorch out."
+                "{names} could not be installed, or an older version is still there. Restart Slicer and try again; "
+                "the module PyTorch Utils can take an old PyTorch out."
             ).format(names=", ".join(still))
         )
 

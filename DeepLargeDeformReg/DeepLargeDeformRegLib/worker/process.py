@@ -87,8 +87,8 @@ def describe_exit(code: int, crashed: bool, log: Iterable[str] = ()) -> tuple[st
         code: that of subprocess (negative signal number), of QProcess (signal number where ``crashed``) or of Windows
             (NTSTATUS, signed or unsigned).
         crashed: what QProcess says; with the codes of subprocess it makes no difference.
-        log: last lines of stderr. Slicer's launcher stands between, and ends normally with 1 whatever ended the worker:
-            that the worker did not end by itself is said in the launcher's last line alone.
+        log: last lines of stderr. Slicer's launcher stands between and ends normally with 1, whatever ended the
+            worker; its last line alone says that the worker did not end by itself.
     """
     number = -code if -64 < code < 0 else (code if crashed and 0 < code < 64 else 0)
     if code == 1 and not crashed:
