@@ -158,7 +158,14 @@ def test_sample_pair_is_offered(application: Any) -> None:
 
     DeepLargeDeformReg.register_sample_data()
     source = SampleData.SampleDataLogic.sources[-1]
-    assert len(source["uris"]) == 2
+    assert len(source["uris"]) == len(source["loadFileTypes"]) == 2
+    source["customDownloader"](source)
+    widget = application.open_module(MODULE)
+    node = widget.logic.getParameterNode()
+    for side, name in (("fixed", "Lung at baseline (fixed)"), ("moving", "Lung at follow-up (moving)")):
+        assert getattr(node, f"{side}Volume").GetName() == name
+        assert getattr(node, f"{side}Segmentation").GetName() == f"{name}, outlines"
+        assert getattr(node, f"{side}Landmarks").GetName() == f"{name}, landmarks"
     for uri, checksum in zip(source["uris"], source["checksums"], strict=True):
         content = Path(url2pathname(urlparse(uri).path)).read_bytes()
         assert checksum == f"SHA256:{hashlib.sha256(content).hexdigest()}"

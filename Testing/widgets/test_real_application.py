@@ -180,7 +180,8 @@ def test_importing_a_scene_keeps_the_inputs(application: Any, tmp_path: Path) ->
     application.close_scene()
     add_volumes("first", "second")
     widget = application.open_module(MODULE)
-    assert slicer.util.loadScene(str(tmp_path / "other.mrml"), {"clear": False})
+    slicer.util.loadScene(str(tmp_path / "other.mrml"), {"clear": False})
+    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 3
     node = widget.logic.getParameterNode()
     assert (node.fixedVolume.GetName(), node.movingVolume.GetName()) == ("first", "second")
     assert widget.ui.movingVolumeSelector.currentNode().GetName() == "second"

@@ -52,13 +52,13 @@ def save_inverse(run: RunResult, path: Path) -> None:
 
 def save_labels(run: RunResult, path: Path) -> None:
     """Write the propagated segmentation."""
-    if not slicer.util.exportNode(_required(run, "segmentation"), str(path)):
+    if not slicer.util.exportNode(_required(run, "segmentation"), str(path), {}):
         raise SceneError(NOT_WRITTEN.format(name=path.name))
 
 
 def save_landmarks(run: RunResult, path: Path) -> None:
     """Write the moving landmarks where they lie in the fixed volume."""
-    if not slicer.util.exportNode(_required(run, "landmarks"), str(path)):
+    if not slicer.util.exportNode(_required(run, "landmarks"), str(path), {}):
         raise SceneError(NOT_WRITTEN.format(name=path.name))
 
 
@@ -110,9 +110,10 @@ def available(run: RunResult) -> list[str]:
     return [name for name, export in EXPORTS.items() if run.get(export.role) is not None]
 
 
-def file_name(run: RunResult, name: str, ending: str = "") -> str:
-    """Usual name of a file, without its folder."""
-    return f"{run.name.lower().replace(' ', '-')}-{name}{ending or EXPORTS[name].endings[0]}"
+def file_name(run: RunResult, name: str, ending: str = "", number: int = 1) -> str:
+    """Usual name of a file, without its folder; the number is that of the export, where there were others before."""
+    base = run.name.lower().replace(" ", "-") + (f"-export-{number}" if number > 1 else "")
+    return f"{base}-{name}{ending or EXPORTS[name].endings[0]}"
 
 
 def save(run: RunResult, name: str, path: Path) -> Path:
@@ -122,12 +123,13 @@ def save(run: RunResult, name: str, path: Path) -> Path:
         SceneError: if the result does not have it, or if it could not be written.
     """
     export = EXPORTS[name]
-    if not path.name.lower().endswith(export.endings):
-        path = path.with_name(path.name + export.endings[0])
+    ending = next((ending for ending in export.endings if path.name.lower().endswith(ending)), "")
+    # Slicer finds the writer by the ending, and knows it in small letters alone.
+    path = path.with_name(path.name[: len(path.name) - len(ending)] + (ending or export.endings[0]))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         export.write(run, path)
-    except (OSError, RuntimeError) as error:  # Slicer raises the latter
+    except (OSError, RuntimeError, ValueError) as error:  # Slicer raises the latter two
         raise SceneError(NOT_WRITTEN.format(name=path.name)) from error
     return path
 
@@ -135,14 +137,18 @@ def save(run: RunResult, name: str, path: Path) -> Path:
 def save_all(run: RunResult, folder: Path, transform_ending: str = ".h5") -> list[Path]:
     """Write all that a result has into a folder; return the files.
 
+    No file that is there is overwritten: it may be of a run of the same number in another scene.
+
     Raises:
         SceneError: if the folder cannot be written.
     """
-    written = []
-    for name in available(run):
-        ending = transform_ending if EXPORTS[name].endings is TRANSFORM_ENDINGS else ""
-        written.append(save(run, name, folder / file_name(run, name, ending)))
-    return written
+    endings = {
+        name: transform_ending if EXPORTS[name].endings is TRANSFORM_ENDINGS else "" for name in available(run)
+    }
+    number = 1
+    while any((folder / file_name(run, name, ending, number)).exists() for name, ending in endings.items()):
+        number += 1
+    return [save(run, name, folder / file_name(run, name, ending, number)) for name, ending in endings.items()]
 
 
 def _required(run: RunResult, role: str) -> Any:

@@ -13,6 +13,10 @@ from ..core.measures import Fold
 from .errors import SceneError
 
 
+BELONGS_TO_ROLE = "DeepLargeDeformReg.volume"
+"""Reference of a markups node to the volume in which its points lie."""
+
+
 def points_lps(node: Any) -> tuple[np.ndarray, list[str]]:
     """Defined control points of a markups node in the world, LPS, mm: array (n, 3) and their labels."""
     points, names = [], []

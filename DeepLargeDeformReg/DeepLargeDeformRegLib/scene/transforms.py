@@ -188,7 +188,7 @@ def export_transform(node: Any, path: str | Path) -> None:
     """
     problem = SceneError(f"{Path(path).name} could not be written. Check the folder and the free space.")
     try:
-        written = slicer.util.exportNode(node, str(path))
+        written = slicer.util.exportNode(node, str(path), {})
     except (RuntimeError, ValueError) as error:
         raise problem from error
     if not written:
