@@ -10,8 +10,8 @@ import slicer
 import vtk
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 from DeepLargeDeformRegLib.scene import exchange, results
-from DeepLargeDeformRegLib.scene.markups import BELONGS_TO_ROLE
 from DeepLargeDeformRegLib.scene.errors import SceneError
+from DeepLargeDeformRegLib.scene.markups import BELONGS_TO_ROLE
 from DeepLargeDeformRegLib.widgets import listeners
 from DeepLargeDeformRegLib.widgets.logic import DeepLargeDeformRegLogic
 from DeepLargeDeformRegLib.widgets.parameters import joined

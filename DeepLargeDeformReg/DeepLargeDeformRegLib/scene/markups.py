@@ -12,7 +12,6 @@ import vtk
 from ..core.measures import Fold
 from .errors import SceneError
 
-
 BELONGS_TO_ROLE = "DeepLargeDeformReg.volume"
 """Reference of a markups node to the volume in which its points lie."""
 
