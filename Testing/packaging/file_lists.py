@@ -13,7 +13,7 @@ from pathlib import Path
 
 MODULE = Path(__file__).resolve().parents[2] / "DeepLargeDeformReg"
 CMAKE = MODULE / "CMakeLists.txt"
-_NOT_PACKAGED = ("CMakeLists.txt", "py.typed", ".gitkeep", ".gitignore")
+_NOT_PACKAGED = ("CMakeLists.txt", ".gitkeep", ".gitignore")
 
 
 def files_in_git() -> dict[str, list[str]]:
