@@ -103,6 +103,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Make the panel; nothing heavy happens here."""
         ScriptedLoadableModuleWidget.setup(self)
         import qt
+        from DeepLargeDeformRegLib.widgets.landmark_distances import LandmarkDistances
         from DeepLargeDeformRegLib.widgets.method_panel import MethodPanel
         from DeepLargeDeformRegLib.widgets.progress_panel import ProgressPanel
         from DeepLargeDeformRegLib.widgets.results_panel import ResultsPanel
@@ -115,8 +116,9 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.logic = DeepLargeDeformRegLogic()
         self.method = MethodPanel(self.ui, self._model_chosen, self._device_chosen)
         self.matching = SegmentMatching(self.ui.matchTable, self._segments_edited)
+        self.landmarks = LandmarkDistances(self.ui.landmarkTable, self.ui.landmarkLabel)
         self.progress = ProgressPanel(self.ui)
-        self.results = ResultsPanel(self.ui)
+        self.results = ResultsPanel(self.ui, self._show_landmarks)
         self._warming = qt.QTimer()
         self._warming.setSingleShot(True)
         self._warming.setInterval(WARM_UP_MILLISECONDS)
@@ -141,6 +143,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         listeners.RESULT_LISTENERS.remove(self._result_came)
         self._warming.stop()
         self.results.close()
+        self.landmarks.close()
         self._set_parameter_node(None)
         self.removeObservers()
         if self.run is not None:
@@ -231,7 +234,13 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.method.show(node)
         pairs, unused = self.logic.matches(node), self.logic.unused(node)
         self.matching.show(node.fixedSegmentation, node.movingSegmentation, pairs, unused)
+        self._show_landmarks()
         self._update_button()
+
+    def _show_landmarks(self) -> None:
+        node = self._parameter_node
+        if node is not None:
+            self.landmarks.show(node.fixedLandmarks, node.movingLandmarks, self.results.current)
 
     def _update_button(self) -> None:
         button = self.ui.registerButton

@@ -69,6 +69,8 @@ def _check_widget(widget: Any) -> None:
         known = entry.get("name") in members(qt_class).properties
         if custom and entry.get("name") in api.properties(class_name):
             known = True
+        if qt_class is QtWidgets.QLabel and entry.get("name") == "buddy":
+            known = True  # no property of the class: QUiLoader sets it by its method
         if not known and entry.get("stdset") != "0":
             raise UiError(f"{name}: {class_name} has no property '{entry.get('name')}' in real Slicer.")
 

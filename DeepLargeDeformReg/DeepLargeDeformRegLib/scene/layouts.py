@@ -14,10 +14,14 @@ from .results import RunResult, list_results
 from .segmentations import keep_surfaces, show_outlines
 from .volumes import image_of, remove_node, same_grid, share_window, volume_from_image
 
-VIEWS = ("fade", "outlines", "checkerboard", "difference", "jacobian", "grid")
+VIEWS = ("fade", "outlines", "checkerboard", "difference", "jacobian", "grid", "arrows", "contours")
+TRANSFORM_VIEWS = ("grid", "arrows", "contours")
+CONTOUR_STEP_MM = 5
+ARROWS_ALONG_A_SIDE = 16
 MAP_OPACITY = 0.6
-# Color and opacity in 3D: both solid, as two veils over each other would show a third color.
-LOOKS = ((FIXED_COLOR, 1.0), (MOVING_COLOR, 1.0))
+# Color and opacity in 3D: where both surfaces coincide, two solid ones would mottle. So the fixed one is a veil over
+# the propagated one.
+LOOKS = ((FIXED_COLOR, 0.35), (MOVING_COLOR, 1.0))
 
 
 def composites() -> list[Any]:
@@ -112,7 +116,7 @@ class Comparison:
             return "The fixed volume is no longer in the scene."
         if view == "jacobian":
             return "" if self.run.get("jacobian") is not None else "This result has no Jacobian volume."
-        if view == "grid":
+        if view in TRANSFORM_VIEWS:
             return "" if self.run.get("transform") is not None else "This result has no transform."
         if view in MAPS:
             return "" if self.run.get(view) is not None else f"This result has no map: {MAPS[view].title}."
@@ -150,9 +154,11 @@ class Comparison:
             center_3d_views()
         elif view in ("checkerboard", "difference"):
             show(self._derive(view))
-        elif view == "grid":
-            show(self.warped or self.fixed)
-            self._show_grid(True)
+        elif view in TRANSFORM_VIEWS:
+            show(self.warped or self.fixed if view == "grid" else self.fixed)
+            self._show_transform(view)
+            if view != "grid":
+                center_3d_views()
         else:
             show(self.fixed, self.run.get(view), MAP_OPACITY)
             show_legend(self.run.get(view), True)
@@ -170,7 +176,7 @@ class Comparison:
         """Hide what other views show, and what lies where the moving volume lay as loaded: it would mislead."""
         for name in ("jacobian", *MAPS):
             show_legend(self.run.get(name), False)
-        self._show_grid(False)
+        self._show_transform("")
         elsewhere = [
             self.run.get(role) for role in ("moving_segmentation", "moving_landmarks", "linear", "deformable")
         ]
@@ -185,19 +191,42 @@ class Comparison:
         """Propagated segmentations of all runs."""
         return [run.get("segmentation") for run in list_results()]
 
-    def _show_grid(self, visible: bool) -> None:
+    def _show_transform(self, view: str) -> None:
+        """Draw the transform over the views as one of :data:`TRANSFORM_VIEWS`; any other name hides it."""
         transform = self.run.get("transform")
         if transform is None:
             return
-        if visible:
+        if view:
             transform.CreateDefaultDisplayNodes()
         display = transform.GetDisplayNode()
         if display is None:
             return
-        display.SetVisualizationMode(slicer.vtkMRMLTransformDisplayNode.VIS_MODE_GRID)
-        display.SetVisibility(visible)
-        display.SetVisibility2D(visible)
-        display.SetVisibility3D(False)
+        modes = {
+            "grid": display.VIS_MODE_GRID,
+            "arrows": display.VIS_MODE_GLYPH,
+            "contours": display.VIS_MODE_CONTOUR,
+        }
+        if view:
+            display.SetVisualizationMode(modes[view])
+            display.SetAndObserveRegionNode(self.fixed)
+            self._set_sizes(display)
+        display.SetVisibility(bool(view))
+        display.SetVisibility2D(bool(view))
+        display.SetVisibility3D(view in ("arrows", "contours"))
+
+    def _set_sizes(self, display: Any) -> None:
+        """As many arrows and lines as can be told apart, whatever the size of the scan."""
+        bounds = [0.0] * 6
+        self.fixed.GetRASBounds(bounds)
+        extent = max(bounds[2 * axis + 1] - bounds[2 * axis] for axis in range(3))
+        display.SetGlyphSpacingMm(extent / ARROWS_ALONG_A_SIDE)
+        display.SetGlyphScalePercent(100.0)
+        display.SetGlyphDisplayRangeMinMm(0.5)
+        display.SetGlyphDiameterMm(extent / 100)
+        display.SetContourResolutionMm(extent / 40)
+        display.SetContourOpacity(0.4)
+        most = 100
+        display.SetContourLevelsMmFromString(" ".join(str(level) for level in range(0, most, CONTOUR_STEP_MM)[1:]))
 
     def _derive(self, view: str) -> Any:
         """The checkerboard or difference volume, made at its first view; it is not saved with the scene."""

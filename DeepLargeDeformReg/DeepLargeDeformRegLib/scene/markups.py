@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,40 @@ def landmark_pairs(fixed: Any, moving: Any) -> tuple[np.ndarray, np.ndarray, lis
         order = [moving_names.index(name) for name in fixed_names]
         moving_points = moving_points[order]
     return fixed_points, moving_points, fixed_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkDistance:
+    """One pair of landmarks.
+
+    Args:
+        name: of the fixed landmark. point_lps: where it is, LPS, mm.
+        loaded_mm: distance of the pair as loaded. registered_mm: by the transform; None without one.
+    """
+
+    name: str
+    point_lps: tuple[float, ...]
+    loaded_mm: float
+    registered_mm: float | None = None
+
+
+def landmark_distances(fixed: Any, moving: Any, transform: Any = None) -> list[LandmarkDistance]:
+    """Distances of corresponding landmarks; the transform brings fixed points to moving ones.
+
+    Raises:
+        SceneError: if the two lists cannot be paired.
+    """
+    fixed_points, moving_points, names = landmark_pairs(fixed, moving)
+    to_moving = transform.GetTransformFromParent() if transform is not None else None
+    found = []
+    for point, other, name in zip(fixed_points, moving_points, names, strict=True):
+        registered = None
+        if to_moving is not None:
+            x, y, z = to_moving.TransformPoint((-point[0], -point[1], point[2]))
+            registered = float(np.linalg.norm(np.array((-x, -y, z)) - other))
+        loaded = float(np.linalg.norm(point - other))
+        found.append(LandmarkDistance(name=name, point_lps=tuple(point), loaded_mm=loaded, registered_mm=registered))
+    return found
 
 
 def points_node(points: np.ndarray, names: Iterable[str], name: str, node: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -39,16 +40,26 @@ def view_legend(view: str, beneath: str = "") -> str:
         else _("Registered scan minus {first}: gray where they agree.").format(first=first),
         "jacobian": _("Volume change det J: white is 1, 0 and less are folds; the moving scan is larger above 1."),
         "grid": _("The registered scan, and how the transform bends a regular grid."),
+        "arrows": _("The fixed scan, and from each point an arrow to its place in the moving one."),
+        "contours": _("The fixed scan, and lines of equal displacement, one each {step} mm.").format(
+            step=layouts.CONTOUR_STEP_MM
+        ),
         "before": _("Fixed scan, and over it the moving one as loaded."),
         **{name: _(style.description) for name, style in MAPS.items()},
     }[view]
 
 
 class ResultsPanel:
-    """Binds the widgets of Results to the runs in the scene; quality and export show the same run."""
+    """Binds the widgets of Results to the runs in the scene; quality and export show the same run.
 
-    def __init__(self, ui: Any) -> None:
+    Args:
+        ui: widgets of the panel.
+        on_selected: called when another run is shown.
+    """
+
+    def __init__(self, ui: Any, on_selected: Callable[[], None]) -> None:
         self._ui = ui
+        self._on_selected: Callable[[], None] | None = None
         self.quality, self.export = QualityPanel(ui), ExportPanel(ui)
         self._runs: list[RunResult] = []
         self._others: list[RunResult] = []
@@ -74,6 +85,7 @@ class ResultsPanel:
         ui.mapBox.connect("activated(int)", self._show_map)
         ui.plotBox.connect("activated(int)", self._show_chart)
         self.refresh()
+        self._on_selected = on_selected
 
     @property
     def current(self) -> RunResult | None:
@@ -162,6 +174,8 @@ class ResultsPanel:
         self._ui.plotBox.setEnabled(bool(self._charts))
         self.export.show(run)
         self._compare()
+        if self._on_selected is not None:
+            self._on_selected()
 
     def _compare(self, index: int = 0, anew: bool = False) -> None:
         """Another run to compare with, or the fixed scan again; the views go on showing the same of it.
