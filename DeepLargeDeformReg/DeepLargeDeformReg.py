@@ -9,10 +9,10 @@ from typing import Any
 import slicer
 import vtk
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
-from DeepLargeDeformRegLib.scene import exchange, results
+from DeepLargeDeformRegLib.scene import results
 from DeepLargeDeformRegLib.scene.errors import SceneError
-from DeepLargeDeformRegLib.scene.markups import BELONGS_TO_ROLE
 from DeepLargeDeformRegLib.widgets import listeners
+from DeepLargeDeformRegLib.widgets.default_inputs import choose_inputs
 from DeepLargeDeformRegLib.widgets.logic import DeepLargeDeformRegLogic
 from DeepLargeDeformRegLib.widgets.parameters import joined
 from slicer.i18n import tr as _
@@ -155,7 +155,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         node = self.logic.getParameterNode()
         if self._parameter_node is None or node.parameterNode is not self._parameter_node.parameterNode:
             self._set_parameter_node(node)
-        self._choose_defaults()
+        choose_inputs(self._parameter_node)
         self.results.refresh()
 
     def exit(self) -> None:
@@ -197,33 +197,6 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.results.refresh()
         elif node.IsA("vtkMRMLVolumeNode"):
             self.results.volume_removed(node)
-
-    def _choose_defaults(self) -> None:
-        """The two newest scans, and what belongs to them, where nothing is chosen."""
-        node = self._parameter_node
-        made = {node for run in results.list_results() for node in run.outputs()}
-        scans = [
-            volume
-            for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if not exchange.volumes.reason_against(volume) and volume not in made
-        ]
-        if node.fixedVolume is None and node.movingVolume is None and len(scans) >= 2:
-            node.fixedVolume, node.movingVolume = scans[-2], scans[-1]
-        for side in ("fixed", "moving"):
-            volume = getattr(node, f"{side}Volume")
-            for kind, class_name, role in (
-                (
-                    "Segmentation",
-                    "vtkMRMLSegmentationNode",
-                    slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole(),
-                ),
-                ("Landmarks", "vtkMRMLMarkupsFiducialNode", BELONGS_TO_ROLE),
-            ):
-                if volume is None or getattr(node, f"{side}{kind}") is not None:
-                    continue
-                for found in slicer.util.getNodesByClass(class_name):
-                    if found.GetNodeReference(role) is volume and found not in made:
-                        setattr(node, f"{side}{kind}", found)
 
     # What the panel shows
 

@@ -208,6 +208,7 @@ class Comparison:
         }
         if view:
             display.SetVisualizationMode(modes[view])
+            display.SetColor(*MOVING_COLOR)
             display.SetAndObserveRegionNode(self.fixed)
             self._set_sizes(display)
         display.SetVisibility(bool(view))

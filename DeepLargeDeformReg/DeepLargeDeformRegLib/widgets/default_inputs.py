@@ -1,0 +1,34 @@
+"""What is chosen where the user has chosen nothing yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+from ..scene import exchange, results
+from ..scene.markups import BELONGS_TO_ROLE
+
+
+def choose_inputs(node: Any) -> None:
+    """The two newest scans, and the outlines and landmarks that belong to them, where a parameter node has none."""
+    made = {output for run in results.list_results() for output in run.outputs()}
+    scans = [
+        volume
+        for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        if not exchange.volumes.reason_against(volume) and volume not in made
+    ]
+    if node.fixedVolume is None and node.movingVolume is None and len(scans) >= 2:
+        node.fixedVolume, node.movingVolume = scans[-2], scans[-1]
+    geometry_role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    for side in ("fixed", "moving"):
+        volume = getattr(node, f"{side}Volume")
+        for kind, class_name, role in (
+            ("Segmentation", "vtkMRMLSegmentationNode", geometry_role),
+            ("Landmarks", "vtkMRMLMarkupsFiducialNode", BELONGS_TO_ROLE),
+        ):
+            if volume is None or getattr(node, f"{side}{kind}") is not None:
+                continue
+            for found in slicer.util.getNodesByClass(class_name):
+                if found.GetNodeReference(role) is volume and found not in made:
+                    setattr(node, f"{side}{kind}", found)
