@@ -80,7 +80,7 @@ def test_a_scene_of_the_first_version_opens(application: Any, tmp_path: Path, se
     node = widget.logic.getParameterNode()
     node.segmentMatches = [f"Left lung{separator}left lung", f"Spleen{separator}milz", f"gone{separator}gone"]
     node.unusedSegments = [f"moving{separator}ren"]
-    reload_scene(application, tmp_path / "scene.mrml")
+    reload_scene(application, tmp_path / "scene.mrb")
     inputs = widget.logic.inputs(widget.logic.getParameterNode())
     assert inputs.matches == [("Left lung", "left lung"), ("Spleen", "milz")]
     assert inputs.unused_moving == ["ren"]
@@ -176,6 +176,8 @@ def test_importing_a_scene_keeps_the_inputs(application: Any, tmp_path: Path) ->
     import slicer
 
     add_volumes("third")
+    for chosen in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
+        slicer.mrmlScene.RemoveNode(chosen)  # a scene without choices of its own
     assert slicer.util.saveScene(str(tmp_path / "other.mrml"))
     application.close_scene()
     add_volumes("first", "second")
