@@ -13,6 +13,7 @@ from DeepLargeDeformRegLib.scene import results
 from DeepLargeDeformRegLib.scene.errors import SceneError
 from DeepLargeDeformRegLib.widgets import listeners
 from DeepLargeDeformRegLib.widgets.default_inputs import choose_inputs
+from DeepLargeDeformRegLib.widgets.dependencies import slicer_too_old
 from DeepLargeDeformRegLib.widgets.logic import DeepLargeDeformRegLogic
 from DeepLargeDeformRegLib.widgets.parameters import joined
 from slicer.i18n import tr as _
@@ -222,7 +223,9 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             button.setEnabled(True)
             button.setToolTip(_("End this registration; nothing is changed in the scene."))
             return
-        problem = self.logic.inputs(self._parameter_node).problem() if self._parameter_node is not None else "-"
+        problem = slicer_too_old()
+        if not problem:
+            problem = self.logic.inputs(self._parameter_node).problem() if self._parameter_node is not None else "-"
         button.setText(_("Register"))
         button.setEnabled(not problem)
         button.setToolTip(problem or _("Deform the moving scan onto the fixed one."))

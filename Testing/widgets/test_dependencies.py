@@ -71,6 +71,17 @@ def test_torch_comes_through_its_extension_alone(
     assert len(application.dialogs.shown) == 1, "one question for all"
 
 
+@pytest.mark.parametrize(("version", "is_too_old"), [((5, 8), True), ((5, 10), False), ((6, 0), False)])
+def test_the_least_slicer_is_checked(
+    application: Any, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], is_too_old: bool
+) -> None:
+    from DeepLargeDeformRegLib.widgets import dependencies
+
+    for name, number in zip(("majorVersion", "minorVersion"), version, strict=True):
+        monkeypatch.setattr(type(application.slicer_app), name, number)
+    assert ("5.10 or newer" in dependencies.slicer_too_old()) is is_too_old
+
+
 def test_no_is_no(application: Any, dependencies: Any) -> None:
     import qt
     import slicer

@@ -15,6 +15,7 @@ from ..core.errors import RegistrationError
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 TORCH_REQUIREMENT = ">=2.4"
 TITLE = "DeepLargeDeformReg"
+LEAST_SLICER = (5, 10)
 
 
 class DependenciesMissing(RegistrationError):  # noqa: N818 - it is an outcome, and reads so
@@ -31,6 +32,16 @@ def _name(requirement: str) -> str:
     for sign in "<>=!~[; ":
         requirement = requirement.split(sign)[0]
     return requirement
+
+
+def slicer_too_old() -> str:
+    """Why this Slicer cannot run the module, in a sentence; empty if it can."""
+    version = (int(slicer.app.majorVersion), int(slicer.app.minorVersion))
+    if version >= LEAST_SLICER:
+        return ""
+    return _("This module needs Slicer {least} or newer; this is {found}. Install a newer Slicer.").format(
+        least=".".join(map(str, LEAST_SLICER)), found=slicer.app.applicationVersion
+    )
 
 
 def _release(version: str) -> tuple[int, ...]:
