@@ -196,14 +196,16 @@ def test_choosing_a_run_moves_no_slice(application: Any) -> None:
     widget = application.open_module(MODULE)
     for place in (3.0, 9.0):
         landmark = {"name": "L1", "before": 9.0, "after": 1.0, "point_lps": [-3.0, -4.0, place]}
-        add_result(fixed, moving, {"tre_mm": {"landmarks": [landmark]}})
+        measured = {"before": {"mean": 9.0}, "after": {"mean": 1.0}, "landmarks": [landmark]}
+        add_result(fixed, moving, {"tre_mm": measured})
     widget.results.refresh(newest=True)
     (red,) = (node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetName() == "Red")
-    widget.ui.metricsView.selectRow(0)
+    last = widget.ui.metricsView.mrmlTableNode().GetNumberOfRows() - 1  # single landmarks come last
+    widget.ui.metricsView.selectRow(last)
     assert red.GetSliceOffset() == pytest.approx(9.0, abs=0.6)
     widget.ui.resultBox.currentIndex = 0
     assert red.GetSliceOffset() == pytest.approx(9.0, abs=0.6), "the slices stay"
-    widget.ui.metricsView.selectRow(0)
+    widget.ui.metricsView.selectRow(last)
     assert red.GetSliceOffset() == pytest.approx(3.0, abs=0.6), "a click still jumps"
 
 
