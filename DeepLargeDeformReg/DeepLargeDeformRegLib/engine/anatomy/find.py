@@ -23,6 +23,9 @@ from .structures import Structures
 LUNGS = "lungs"
 """Instead of the name of a segmentation model: lungs, found by thresholds."""
 
+_LARGE = 0.5  # weight of organs whose overlap is told
+_LEAST_MM3 = 5e4  # of an organ in what both scans show; a sliver of it tells nothing
+
 _log = logging.getLogger(__name__)
 _loaded: dict[str, SegmentationModel] = {}
 _lock = threading.Lock()
@@ -86,7 +89,10 @@ def not_reviewed(labels: LabelMap, grid: ImageGrid) -> LabelMap:
 
 
 def overlaps(anatomy: FoundAnatomy, field: DisplacementField) -> dict[str, float]:
-    """Dice of each structure after a map from fixed to moving points, where both scans have data; by name."""
+    """Dice of each large organ after a map from fixed to moving points, where both scans have data; by name.
+
+    Bone has the pose of its patient and small organs are found less surely: that they lie apart says little.
+    """
     fixed, moving = anatomy.fixed, anatomy.moving
     warped = warp_labels(moving, field, fixed.grid).array
     inside = torch.ones((1, 1, *moving.grid.shape))
@@ -94,9 +100,10 @@ def overlaps(anatomy: FoundAnatomy, field: DisplacementField) -> dict[str, float
     names = {label.name: label.value for label in moving.labels}
     found = {}
     for label in fixed.labels:
-        first = fixed.mask(label.value) & seen
-        second = (warped == names.get(label.name, -1)) & seen
-        if first.any() and label.name in names:
+        if label.name not in names or _WEIGHTS.get(label.name, 1.0) < _LARGE:
+            continue
+        first, second = fixed.mask(label.value) & seen, (warped == names[label.name]) & seen
+        if min(first.sum(), second.sum()) * fixed.grid.voxel_volume > _LEAST_MM3:
             found[label.name] = float(2 * (first & second).sum() / (first.sum() + second.sum()))
     return found
 
