@@ -84,6 +84,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             "prealign": node.linear.value,
             "guide_with_segmentations": node.guideWithSegmentations,
             "guide_with_landmarks": node.guideWithLandmarks,
+            "organs": "auto" if node.findOrgans else "none",
             "output_spacing_mm": node.outputSpacing or None,
             "iterations": node.iterations or None,
             "regularity": node.regularity,

@@ -99,6 +99,7 @@ class DeepLargeDeformRegParameterNode:
     unusedSegments: list[str]  # noqa: N815
     guideWithLandmarks: bool = False  # noqa: N815
     guideWithSegmentations: bool = True  # noqa: N815
+    findOrgans: bool = True  # noqa: N815
     preset: Preset = Preset.ANY
     quality: Quality = Quality.FOLD_FREE
     model: str = ""
