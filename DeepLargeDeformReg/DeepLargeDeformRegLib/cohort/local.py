@@ -17,7 +17,7 @@ from ..worker import protocol
 from ..worker.process import describe_exit, kill_process_tree, server_command, server_environment
 
 BASE_BYTES = 900 * 2**20  # of a worker before its first pair: Python, torch, SimpleITK
-BYTES_PER_VOXEL = 250  # of the fixed scan, at the peak; measured on the sample case (docs/cohorts.md)
+BYTES_PER_VOXEL = 250  # of the fixed scan, at the peak; estimated from the resident size of workers
 ATTEMPTS = 2
 
 
