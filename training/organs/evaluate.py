@@ -1,12 +1,14 @@
 """Dice of an organ network per structure, leave-one-out: ``python -m training.organs.evaluate abdomen-ct-organs``.
 
-For each scan with labels the weights of the run without that scan are used if they are there; a row says which.
+For each scan with labels the weights of the run without that scan are used if they are there, else those of the last
+phase that had not seen it; a row says which.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import logging
 import sys
 import time
@@ -57,16 +59,24 @@ def card_of(config: OrganConfig) -> SegmentationCard:
 
 def measure(config: OrganConfig, runs: Path) -> Iterator[dict[str, str | float]]:
     """A row for each structure that a scan's label map has."""
-    last = f"{config.phases[-1].name}.safetensors"
     for entry in config.scans:
-        if not entry.known:
-            continue
-        name = Path(entry.folder).name
-        weights = folder_of(runs, config, name) / last
-        left_out = weights.is_file()
-        weights = weights if left_out else folder_of(runs, config, "") / last
-        said = "never saw this scan" if left_out else "trained on this scan"
-        yield from _of_scan(entry, model_of(config, weights), said)
+        if entry.known:
+            weights, said = _weights_for(config, runs, Path(entry.folder).name)
+            yield from _of_scan(entry, model_of(config, weights), said)
+
+
+def _weights_for(config: OrganConfig, runs: Path, scan: str) -> tuple[Path, str]:
+    """The best weights that never saw a scan, and what to say of them; those of the whole run if there are none."""
+    last = f"{config.phases[-1].name}.safetensors"
+    left_out = folder_of(runs, config, scan) / last
+    if left_out.is_file():
+        return left_out, "never saw this scan"
+    run = folder_of(runs, config, "")
+    unseen = list(itertools.takewhile(lambda phase: phase.only and scan not in phase.only, config.phases))
+    for phase in reversed(unseen):
+        if (run / f"{phase.name}.safetensors").is_file():
+            return run / f"{phase.name}.safetensors", f"phase {phase.name}, which never saw this scan"
+    return run / last, "trained on this scan"
 
 
 def _of_scan(entry: ScanEntry, model: SegmentationModel, said: str) -> Iterator[dict[str, str | float]]:
