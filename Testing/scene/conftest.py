@@ -1,12 +1,23 @@
-"""Small scans with a field between them, in a real scene."""
+"""Small scans with a field between them, in a real scene, and a finished job of theirs."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.core.metrics import Metrics
 
 from Testing.slicer_app.fixtures import application  # noqa: F401
+
+METRICS = {
+    "dice": {"Liver": {"before": 0.6, "after": 0.95}, "Spleen": {"before": 0.5, "after": None}},
+    "tre_mm": {"before": {"mean": 8.0, "max": 15.0}, "after": {"mean": 1.2, "max": 3.0}},
+    "jacobian": {"min": 0.4, "max": 2.1, "fold_percent": 0.0, "sdlogj": 0.08},
+    "verdict": {"level": "look", "title": "Look here", "reasons": [{"text": "one <fold>", "severity": "look"}]},
+    "folds": [{"volume_mm3": 12.0, "worst": -0.3, "point_lps": [1.0, -2.0, 3.0], "structure": "Liver"}],
+    "model": "none",
+}
 
 
 def oblique_image(size: tuple[int, int, int], seed: int = 0) -> sitk.Image:
@@ -51,3 +62,56 @@ def itk_warped(moving: sitk.Image, field: sitk.Image, interpolator: Any = sitk.s
     """The moving image on the grid of the field, by ITK."""
     transform = sitk.DisplacementFieldTransform(sitk.Image(field))
     return sitk.Resample(moving, field, transform, interpolator, 0.0)
+
+
+@pytest.fixture
+def nodes(
+    application: Any,  # noqa: F811 - the fixture imported above
+    fixed_image: sitk.Image,
+    moving_image: sitk.Image,
+) -> tuple[Any, Any]:
+    from DeepLargeDeformRegLib.scene.volumes import volume_from_image
+
+    return volume_from_image(fixed_image, "fixed"), volume_from_image(moving_image, "moving")
+
+
+@pytest.fixture
+def segmentation(nodes: Any, moving_image: sitk.Image) -> Any:
+    from DeepLargeDeformRegLib.scene.segmentations import SegmentLabel, segmentation_from_label_map
+
+    array = np.zeros(moving_image.GetSize()[::-1], dtype=np.uint16)
+    array[10:24, 12:30, 12:30] = 1
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(moving_image)
+    return segmentation_from_label_map(image, [SegmentLabel(1, "liver", "Liver", (0.8, 0.4, 0.3), "a~b")], "organs")
+
+
+def finish(payload: dict[str, Any], field: sitk.Image) -> None:
+    """Write the outputs of a job as ITK has them."""
+    sitk.WriteImage(field, payload["output_transform"])
+    moving = sitk.ReadImage(payload["moving"])
+    sitk.WriteImage(itk_warped(moving, field), payload["output_volume"])
+    sitk.WriteImage(
+        sitk.Cast(sitk.DisplacementFieldJacobianDeterminant(field), sitk.sitkFloat32), payload["output_jacobian"]
+    )
+    if "output_segmentation" in payload:
+        labels = sitk.ReadImage(payload["moving_segmentation"])
+        sitk.WriteImage(itk_warped(labels, field, sitk.sitkNearestNeighbor), payload["output_segmentation"])
+    values = np.linspace(-1.0, 1.0, 24 * 26 * 18, dtype=np.float32).reshape(18, 26, 24)
+    local = sitk.GetImageFromArray(values)
+    local.CopyInformation(field)
+    Path(payload["output_maps"]).mkdir()
+    sitk.WriteImage(local, str(Path(payload["output_maps"]) / "local_similarity.nrrd"))
+    Path(payload["report"]).write_text("<html>report</html>", encoding="utf-8")
+
+
+@pytest.fixture
+def collected(nodes: Any, segmentation: Any, field: sitk.Image, tmp_path: Path) -> Any:
+    from DeepLargeDeformRegLib.scene import exchange
+    from DeepLargeDeformRegLib.scene.collect import collect
+
+    inputs = exchange.Inputs(*nodes, moving_segmentation=segmentation)
+    targets = exchange.Targets()
+    prepared = exchange.prepare(inputs, targets, {"preset": "any"}, tmp_path)
+    finish(prepared.payload, field)
+    return collect(inputs, targets, {"preset": "any"}, prepared, Metrics.from_json(METRICS))

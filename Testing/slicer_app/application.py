@@ -191,7 +191,7 @@ class Application:
         import slicer
         import slicer.util
 
-        from . import core, io_manager, mrml_widgets, parameter_node, subject_hierarchy, views
+        from . import core, io_manager, mrml_tables, mrml_widgets, parameter_node, subject_hierarchy, views
         from .module import qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget
 
         self.core = core.Core(self.home)
@@ -205,7 +205,12 @@ class Application:
             shown_module = types.SimpleNamespace(logic=lambda logic=logic: logic, name=name)
             setattr(slicer.modules, name.lower(), shown_module)
             self.module_manager.modules[name] = shown_module
-        shown = [*mrml_widgets.CLASSES, qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget]
+        shown = [
+            *mrml_widgets.CLASSES,
+            *mrml_tables.CLASSES,
+            qSlicerScriptedLoadableModule,
+            qSlicerScriptedLoadableModuleWidget,
+        ]
         for widget_class in shown:
             setattr(slicer, widget_class.__name__, widget_class)
         replaced = {**scripted.modules(), "slicer.parameterNodeWrapper": parameter_node.module()}

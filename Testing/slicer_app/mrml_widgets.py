@@ -1,4 +1,4 @@
-"""Stand-ins for Slicer's MRML widgets: the parts of a panel that know the scene."""
+"""Stand-ins for Slicer's MRML widgets that hold a scene or choose its nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Property = QtCore.Property
 _Signal = QtCore.Signal
 
 
-def _observe(widget: Any, subject: Any, event: Any, method: str) -> int:
+def observe(widget: Any, subject: Any, event: Any, method: str) -> int:
     """Call a method of a widget at an event, for as long as the widget lives."""
     reference = weakref.ref(widget)
     tag = [0]
@@ -115,8 +115,8 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
         self.setEnabled(scene is not None)
         if scene is not None:
             for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
-                _observe(self, scene, event, "_refresh")
-            _observe(self, scene, scene.EndImportEvent, "_start_anew")
+                observe(self, scene, event, "_refresh")
+            observe(self, scene, scene.EndImportEvent, "_start_anew")
         self._refresh()
 
     def currentNode(self) -> Any:
@@ -204,7 +204,7 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
         self._nodes = [node for node in nodes if self._shows(node)]
         for node in self._nodes:
             if node.GetID() not in known:
-                _observe(self, node, vtk.vtkCommand.ModifiedEvent, "_show")
+                observe(self, node, vtk.vtkCommand.ModifiedEvent, "_show")
                 self.nodeAdded.emit(node)
         self._show()
         shown = [node.GetID() for node in self._nodes]
@@ -294,145 +294,6 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
 
 
 @stands_for
-class qMRMLSegmentsTableView(base_for("qMRMLSegmentsTableView")):  # type: ignore[misc]
-    """The segments of a segmentation: color and name."""
-
-    STANDS_FOR = "qMRMLSegmentsTableView"
-    selectionChanged = _Signal(object, object)
-    SIGNALS = {"selectionChanged(QItemSelection,QItemSelection)": "selectionChanged"}  # noqa: RUF012
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._scene = self._node = None
-        self._table = QtWidgets.QTableWidget(0, 1, self)
-        self._table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
-        self._table.setHorizontalHeaderLabels(["Name"])
-        self._table.horizontalHeader().setStretchLastSection(True)
-        self._table.verticalHeader().hide()
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._table)
-        self._table.itemSelectionChanged.connect(lambda: self.selectionChanged.emit(None, None))
-
-    headerVisible = stored(bool, "headerVisible", True)
-    visibilityColumnVisible = stored(bool, "visibilityColumnVisible", True)
-    colorColumnVisible = stored(bool, "colorColumnVisible", True)
-    opacityColumnVisible = stored(bool, "opacityColumnVisible", True)
-    statusColumnVisible = stored(bool, "statusColumnVisible", False)
-    layerColumnVisible = stored(bool, "layerColumnVisible", False)
-    readOnly = stored(bool, "readOnly", False)
-    filterBarVisible = stored(bool, "filterBarVisible", False)
-    selectionMode = stored(int, "selectionMode", 3, "_set_mode")
-
-    def _set_mode(self) -> None:
-        self._table.setSelectionMode(QtWidgets.QAbstractItemView.SelectionMode(self.selectionMode))
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-
-    def mrmlScene(self) -> Any:
-        return self._scene
-
-    def segmentationNode(self) -> Any:
-        return self._node
-
-    def setSegmentationNode(self, node: Any) -> None:
-        self._node = node
-        self._table.setRowCount(0)
-        segmentation = node.GetSegmentation() if node is not None else None
-        for index in range(segmentation.GetNumberOfSegments() if segmentation else 0):
-            self._table.insertRow(index)
-            self._table.setItem(index, 0, QtWidgets.QTableWidgetItem(segmentation.GetNthSegment(index).GetName()))
-
-    segmentCount = _Property(int, lambda self: self._table.rowCount)
-
-    def selectedSegmentIDs(self) -> list[str]:
-        rows = sorted({index.row() for index in self._table.selectedIndexes()})
-        return [self._node.GetSegmentation().GetNthSegmentID(row) for row in rows]
-
-    def setSelectedSegmentIDs(self, segment_ids: list[str]) -> None:
-        self._table.clearSelection()
-        segmentation = self._node.GetSegmentation()
-        for row in range(self._table.rowCount):
-            if segmentation.GetNthSegmentID(row) in segment_ids:
-                self._table.item(row, 0).setSelected(True)
-
-    def clearSelection(self) -> None:
-        self._table.clearSelection()
-
-
-@stands_for
-class qMRMLTableView(base_for("qMRMLTableView")):  # type: ignore[misc]
-    """Shows a table node."""
-
-    STANDS_FOR = "qMRMLTableView"
-    _selected = _Signal()
-    SIGNALS = {"selectionChanged()": "_selected"}  # noqa: RUF012
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._scene = self._node = None
-        self._items = _Items()
-        self.setModel(self._items)
-        QtCore.QItemSelectionModel.selectionChanged.__get__(self.selectionModel()).connect(
-            lambda *_: self._selected.emit()
-        )
-
-    def mrmlScene(self) -> Any:
-        return self._scene
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-
-    def mrmlTableNode(self) -> Any:
-        return self._node
-
-    def setMRMLTableNode(self, node: Any) -> None:
-        self._node = node
-        if node is not None:
-            _observe(self, node, vtk.vtkCommand.ModifiedEvent, "_show")
-        self._show()
-        self._selected.emit()  # as qMRMLTableView::setMRMLTableNode, whatever is selected
-
-    def _show(self) -> None:
-        place = self.currentIndex().row(), self.currentIndex().column()
-        self._items.beginResetModel()
-        self._items.node = self._node
-        self._items.endResetModel()
-        if (
-            0 <= place[0] < self._items.rowCount()
-        ):  # the current cell stays: qMRMLTableModel exchanges its texts alone
-            selection = self.selectionModel()
-            selection.blockSignals(True)
-            selection.setCurrentIndex(self._items.index(*place), QtCore.QItemSelectionModel.NoUpdate)
-            selection.blockSignals(False)
-
-    transposed = stored(bool, "transposed", False)
-    firstRowLocked = stored(bool, "firstRowLocked", False)
-    firstColumnLocked = stored(bool, "firstColumnLocked", False)
-
-
-class _Items(QtCore.QAbstractTableModel):
-    """The cells of a table node."""
-
-    node: Any = None
-
-    def rowCount(self, parent: Any = None) -> int:
-        return self.node.GetNumberOfRows() if self.node is not None else 0
-
-    def columnCount(self, parent: Any = None) -> int:
-        return self.node.GetNumberOfColumns() if self.node is not None else 0
-
-    def data(self, index: Any, role: int = QtCore.Qt.DisplayRole) -> Any:
-        return self.node.GetCellText(index.row(), index.column()) if role == QtCore.Qt.DisplayRole else None
-
-    def headerData(self, section: int, orientation: Any, role: int = QtCore.Qt.DisplayRole) -> Any:
-        if role != QtCore.Qt.DisplayRole:
-            return None
-        return self.node.GetColumnName(section) if orientation == QtCore.Qt.Horizontal else str(section + 1)
-
-
-@stands_for
 class qSlicerWidget(base_for("qSlicerWidget")):  # type: ignore[misc]
     """As qMRMLWidget."""
 
@@ -454,7 +315,5 @@ CLASSES = [
     qMRMLWidget,
     qMRMLNodeComboBox,
     qMRMLCheckableNodeComboBox,
-    qMRMLSegmentsTableView,
-    qMRMLTableView,
     qSlicerWidget,
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from .test_panel import MODULE, add_result, add_volumes
+from .nodes import MODULE, add_result, add_volumes
 
 SHIFT = np.array((3.0, -4.0, 12.0))
 

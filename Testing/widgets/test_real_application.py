@@ -10,7 +10,7 @@ import pytest
 
 from Testing.slicer_app.module_panel import ModulePanel
 
-from .test_panel import MODULE, add_result, add_segmentation, add_volumes
+from .nodes import MODULE, add_result, add_segmentation, add_volumes
 
 LAUNCHER = """
 import subprocess, sys
