@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from . import options as o
 
+if TYPE_CHECKING:
+    from ..cohort.run import CohortRequest
+    from .terminal import Terminal
+
 
 def batch(
     context: typer.Context,
-    pairs: Annotated[
-        Path,
-        typer.Argument(
-            help="CSV or TSV with the columns fixed and moving, and any of name, fixed_segmentation, "
-            "moving_segmentation, landmarks, fixed_landmarks, moving_landmarks, initial_transform, region, match, "
-            "preset, model; or the dataset.json of a Learn2Reg task."
-        ),
-    ],
-    output: Annotated[Path, typer.Option(help="Folder for the results; a run that was interrupted goes on there.")],
-    outputs: Annotated[
-        str,
-        typer.Option(
-            help="What to write for each pair, of transform, inverse, volume, segmentation, jacobian, uncertainty, "
-            "maps, report; joined with commas. Metrics are always written."
-        ),
-    ] = "transform,volume,segmentation,report",
-    workers: Annotated[int | None, typer.Option(min=1, help="Pairs at a time; planned by default.")] = None,
-    scheduler: Annotated[
-        str | None, o.option("Address of a Dask scheduler whose workers register instead of this machine.")
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Register those pairs again that failed in an earlier run.")
-    ] = False,
-    atlas: Annotated[
-        str | None,
-        o.option(
-            "Fuse the propagated labels of all pairs, which have one fixed scan, by majority or staple: "
-            "fused_labels.nii.gz and agreement.nii.gz, the share of the atlases that agree."
-        ),
-    ] = None,
+    pairs: o.Pairs,
+    output: o.Output,
+    outputs: o.Outputs = "transform,volume,segmentation,report",
+    workers: o.Workers = None,
+    scheduler: o.Scheduler = None,
+    retry_failed: o.RetryFailed = False,
+    atlas: o.Atlas = None,
     preset: o.Preset = "any",
     model: o.Model = None,
     refine: o.Refine = None,
@@ -69,7 +49,7 @@ def batch(
 
     with session(quiet, verbose, log_file) as terminal:
         from ..cohort.pairs import read_pairs
-        from ..cohort.run import CohortRequest, run_cohort
+        from ..cohort.run import CohortRequest
         from .register import settings_from
 
         request = CohortRequest(
@@ -82,11 +62,18 @@ def batch(
             retry_failed=retry_failed,
             atlas=atlas,
         )
-        with terminal.cohort() as (listen, tell):
-            rows = run_cohort(request, listen, tell)
-        failed = [row for row in rows if row.error is not None]
-        for row in failed[:20]:
-            terminal.note(f"{row.name}: {row.error}")
-        if failed:
-            terminal.note(f"{len(failed)} of {len(rows)} pairs failed; --retry-failed registers them again.")
-        terminal.show(f"Cohort: {(output / 'cohort.html').resolve()}")
+        _run(request, terminal)
+
+
+def _run(request: CohortRequest, terminal: Terminal) -> None:
+    """Register the pairs, and say which failed and where the page of the cohort is."""
+    from ..cohort.run import run_cohort
+
+    with terminal.cohort() as (listen, tell):
+        rows = run_cohort(request, listen, tell)
+    failed = [row for row in rows if row.error is not None]
+    for row in failed[:20]:
+        terminal.note(f"{row.name}: {row.error}")
+    if failed:
+        terminal.note(f"{len(failed)} of {len(rows)} pairs failed; --retry-failed registers them again.")
+    terminal.show(f"Cohort: {(request.output / 'cohort.html').resolve()}")

@@ -17,9 +17,7 @@ def evaluate(
     landmarks: o.Landmarks = None,
     fixed_landmarks: o.FixedLandmarks = None,
     moving_landmarks: o.MovingLandmarks = None,
-    backward_transform: Annotated[
-        str | None, o.option("Transform of a registration the other way, for the inverse consistency.")
-    ] = None,
+    backward_transform: o.BackwardTransform = None,
     metrics: o.Metrics = None,
     report: o.Report = None,
     report_title: o.ReportTitle = None,

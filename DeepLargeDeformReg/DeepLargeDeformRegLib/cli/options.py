@@ -1,7 +1,8 @@
-"""Options that several commands share, with their help."""
+"""Options of the commands, with their help."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -38,6 +39,24 @@ Match = Annotated[
         "where no names agree, of the same value.",
         show_default=False,
     ),
+]
+
+OutputTransform = Annotated[str | None, option(f"Write the transform here: {TRANSFORMS}.")]
+OutputInverse = Annotated[str | None, option("Write its inverse here, on the moving grid.")]
+OutputVolume = Annotated[str | None, option("Write the moving scan on the fixed grid here.")]
+OutputSegmentation = Annotated[str | None, option("Write the moving structures on the fixed grid here.")]
+OutputJacobian = Annotated[str | None, option("Write det J, the local volume change, here.")]
+OutputMaps = Annotated[str | None, option("Folder for maps: displacement, similarity ...")]
+OutputUncertainty = Annotated[str | None, option("Write the error to expect, mm, here.")]
+OutputFixedOrgans = Annotated[str | None, option("Write the organs found automatically in the fixed scan here.")]
+OutputMovingOrgans = Annotated[str | None, option("Write the organs found automatically in the moving scan here.")]
+OutputWarpedOrgans = Annotated[str | None, option("Write the moving scan's automatic organs on the fixed grid here.")]
+InitialTransform = Annotated[
+    str | None, option("Start from this transform (fixed to moving points) instead of pre-aligning.")
+]
+Region = Annotated[str | None, option("Label map of the part of the fixed scan that matters.")]
+BackwardTransform = Annotated[
+    str | None, option("Transform of a registration the other way, for the inverse consistency.")
 ]
 
 Preset = Annotated[str, typer.Option(help=f"How to register: {', '.join(PRESETS)}.")]
@@ -82,6 +101,37 @@ Uncertainty = Annotated[
     bool, typer.Option("--uncertainty/--no-uncertainty", help="Estimate the error to expect, for report and metrics.")
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")]
+
+Pairs = Annotated[
+    Path,
+    typer.Argument(
+        help="CSV or TSV with the columns fixed and moving, and any of name, fixed_segmentation, "
+        "moving_segmentation, landmarks, fixed_landmarks, moving_landmarks, initial_transform, region, match, "
+        "preset, model; or the dataset.json of a Learn2Reg task."
+    ),
+]
+Output = Annotated[Path, typer.Option(help="Folder for the results; a run that was interrupted goes on there.")]
+Outputs = Annotated[
+    str,
+    typer.Option(
+        help="What to write for each pair, of transform, inverse, volume, segmentation, jacobian, uncertainty, "
+        "maps, report; joined with commas. Metrics are always written."
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Pairs at a time; planned by default.")]
+Scheduler = Annotated[
+    str | None, option("Address of a Dask scheduler whose workers register instead of this machine.")
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Register those pairs again that failed in an earlier run.")
+]
+Atlas = Annotated[
+    str | None,
+    option(
+        "Fuse the propagated labels of all pairs, which have one fixed scan, by majority or staple: "
+        "fused_labels.nii.gz and agreement.nii.gz, the share of the atlases that agree."
+    ),
+]
 
 Metrics = Annotated[str | None, option("Write all measures here (.json).")]
 Report = Annotated[str | None, option("Write the report here (.html): pictures, measures and verdict on one page.")]

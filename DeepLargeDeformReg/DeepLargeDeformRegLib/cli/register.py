@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from . import options as o
 
 if TYPE_CHECKING:
     from ..core.settings import RegistrationSettings
+    from .terminal import Terminal
 
 # Names of settings that the command line calls by shorter names, those of Slicer's panel.
 _SETTINGS = {
@@ -25,24 +26,16 @@ def register(
     context: typer.Context,
     fixed: o.Fixed,
     moving: o.Moving,
-    output_transform: Annotated[str | None, o.option(f"Write the transform here: {o.TRANSFORMS}.")] = None,
-    output_inverse: Annotated[str | None, o.option("Write its inverse here, on the moving grid.")] = None,
-    output_volume: Annotated[str | None, o.option("Write the moving scan on the fixed grid here.")] = None,
-    output_segmentation: Annotated[
-        str | None, o.option("Write the moving structures on the fixed grid here.")
-    ] = None,
-    output_jacobian: Annotated[str | None, o.option("Write det J, the local volume change, here.")] = None,
-    output_maps: Annotated[str | None, o.option("Folder for maps: displacement, similarity ...")] = None,
-    output_uncertainty: Annotated[str | None, o.option("Write the error to expect, mm, here.")] = None,
-    output_fixed_organs: Annotated[
-        str | None, o.option("Write the organs found automatically in the fixed scan here.")
-    ] = None,
-    output_moving_organs: Annotated[
-        str | None, o.option("Write the organs found automatically in the moving scan here.")
-    ] = None,
-    output_warped_organs: Annotated[
-        str | None, o.option("Write the moving scan's automatic organs on the fixed grid here.")
-    ] = None,
+    output_transform: o.OutputTransform = None,
+    output_inverse: o.OutputInverse = None,
+    output_volume: o.OutputVolume = None,
+    output_segmentation: o.OutputSegmentation = None,
+    output_jacobian: o.OutputJacobian = None,
+    output_maps: o.OutputMaps = None,
+    output_uncertainty: o.OutputUncertainty = None,
+    output_fixed_organs: o.OutputFixedOrgans = None,
+    output_moving_organs: o.OutputMovingOrgans = None,
+    output_warped_organs: o.OutputWarpedOrgans = None,
     metrics: o.Metrics = None,
     report: o.Report = None,
     report_title: o.ReportTitle = None,
@@ -52,10 +45,8 @@ def register(
     landmarks: o.Landmarks = None,
     fixed_landmarks: o.FixedLandmarks = None,
     moving_landmarks: o.MovingLandmarks = None,
-    initial_transform: Annotated[
-        str | None, o.option("Start from this transform (fixed to moving points) instead of pre-aligning.")
-    ] = None,
-    region: Annotated[str | None, o.option("Label map of the part of the fixed scan that matters.")] = None,
+    initial_transform: o.InitialTransform = None,
+    region: o.Region = None,
     preset: o.Preset = "any",
     model: o.Model = None,
     refine: o.Refine = None,
@@ -83,22 +74,26 @@ def register(
     from .terminal import session
 
     with session(quiet, verbose, log_file) as terminal:
-        from ..core.errors import BadInputError
+        _run(context.params, terminal, json_progress)
 
-        values = context.params
-        names = [name for name in values if name.startswith("output_") or name in ("metrics", "report")]
-        if not any(values[name] for name in names):
-            raise BadInputError(
-                "Name at least one output, --output-volume warped.nii.gz for example; nothing was computed."
-            )
-        from ..engine.job import RegistrationJob, run_job
-        from ..report import write_report
-        from .summary import summarize
 
-        job = RegistrationJob(settings=settings_from(values), **_files(values))
-        with terminal.progress(json_progress) as monitor:
-            numbers = run_job(job, monitor, compress=True, write_report=write_report)
-        summarize(numbers, terminal, table=not json_progress)
+def _run(values: dict[str, Any], terminal: Terminal, json_progress: bool) -> None:
+    """Run the job that the options of the command describe, and show its measures."""
+    from ..core.errors import BadInputError
+
+    names = [name for name in values if name.startswith("output_") or name in ("metrics", "report")]
+    if not any(values[name] for name in names):
+        raise BadInputError(
+            "Name at least one output, --output-volume warped.nii.gz for example; nothing was computed."
+        )
+    from ..engine.job import RegistrationJob, run_job
+    from ..report import write_report
+    from .summary import summarize
+
+    job = RegistrationJob(settings=settings_from(values), **_files(values))
+    with terminal.progress(json_progress) as monitor:
+        numbers = run_job(job, monitor, compress=True, write_report=write_report)
+    summarize(numbers, terminal, table=not json_progress)
 
 
 def settings_from(values: dict[str, Any]) -> RegistrationSettings:

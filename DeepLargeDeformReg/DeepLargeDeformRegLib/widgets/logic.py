@@ -17,6 +17,9 @@ from .parameters import (
     parted,
 )
 
+Progress = Callable[[str, float, str, float | None], None]
+"""Called with the stage, the fraction done, a message, and the seconds to go or None."""
+
 
 class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
     """Registration without the panel, for scripts, tests and other modules."""
@@ -117,7 +120,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
         outputs: dict[str, Any] | None = None,
         wanted: Collection[str] | None = None,
         unused_segments: Collection[tuple[str, str]] = (),
-        progress: Callable[[str, float, str, float | None], None] | None = None,
+        progress: Progress | None = None,
         wait: bool = True,
     ) -> Any:
         """Register two volumes with all powers of the panel; docs/scripting.md has examples.
@@ -147,27 +150,42 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             RegistrationFailed: if there is no result; the message says why.
             ValueError: for an unknown output.
         """
+        inputs = exchange.Inputs(
+            fixed=fixed,
+            moving=moving,
+            fixed_segmentation=fixed_segmentation,
+            moving_segmentation=moving_segmentation,
+            matches=matches,
+            fixed_landmarks=fixed_landmarks,
+            moving_landmarks=moving_landmarks,
+            initial_transform=initial_transform,
+            region=region,
+            unused_fixed=[i for side, i in unused_segments if side == "fixed"],
+            unused_moving=[i for side, i in unused_segments if side == "moving"],
+        )
+        return self._started(inputs, _targets(outputs or {}, wanted), settings or {}, progress, wait)
+
+    def _started(
+        self,
+        inputs: exchange.Inputs,
+        targets: exchange.Targets,
+        settings: dict[str, Any],
+        progress: Progress | None,
+        wait: bool,
+    ) -> Any:
+        """Start a run; its result, or with ``wait=False`` the run itself."""
         from .registration import Run, wait_for
 
-        wanted = exchange.DEFAULT_OUTPUTS if wanted is None else frozenset(wanted)
-        unknown = sorted(wanted - set(exchange.OUTPUTS))
-        if unknown:
-            raise ValueError(f"Unknown output: {', '.join(unknown)}; there are {', '.join(exchange.OUTPUTS)}.")
-        unused = {side: [i for where, i in unused_segments if where == side] for side in ("fixed", "moving")}
-        inputs = exchange.Inputs(
-            fixed,
-            moving,
-            fixed_segmentation,
-            moving_segmentation,
-            matches,
-            fixed_landmarks,
-            moving_landmarks,
-            initial_transform,
-            region,
-            unused["fixed"],
-            unused["moving"],
-        )
-        run = Run(inputs, exchange.Targets(dict(outputs or {}), wanted), settings or {})
+        run = Run(inputs, targets, settings)
         run.on_progress = progress
         self.runner.start(run)
         return wait_for(run) if wait else run
+
+
+def _targets(outputs: dict[str, Any], wanted: Collection[str] | None) -> exchange.Targets:
+    """What a run makes; a ``ValueError`` names an output that there is not."""
+    chosen = exchange.DEFAULT_OUTPUTS if wanted is None else frozenset(wanted)
+    unknown = sorted(chosen - set(exchange.OUTPUTS))
+    if unknown:
+        raise ValueError(f"Unknown output: {', '.join(unknown)}; there are {', '.join(exchange.OUTPUTS)}.")
+    return exchange.Targets(dict(outputs), chosen)
