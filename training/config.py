@@ -252,14 +252,14 @@ def load_config(path: Path) -> Config:
     return build(Config, _extended(path, ()))
 
 
-def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _extended(path: Path, visited: tuple[Path, ...]) -> dict[str, Any]:
     data = load_yaml(path)
     base = data.pop("extends", None)
     if base is None:
         return data
-    if not isinstance(base, str) or path in seen:
+    if not isinstance(base, str) or path in visited:
         raise BadInputError(f"{path.name} must extend another file, and not in a circle.")
-    return _merged(_extended(path.parent / base, (*seen, path)), data)
+    return _merged(_extended(path.parent / base, (*visited, path)), data)
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from DeepLargeDeformRegLib.worker.job_folder import JobFolder
 from .benchmark_worker import Session
 
 REPORT = "Writing the report"
-MOMENTS = ("read", "prealign", "network", "start", "refine", "repair", "measure", "write", REPORT)
+MOMENTS = ("read", "prealign", "network", "search", "refine", "repair", "measure", "write", REPORT)
 ITERATIONS = 10
 OUTSIDE_HU = -1000
 
@@ -102,8 +102,8 @@ def cancel_everywhere(scans: JobFolder, preset: str) -> None:
     session = CancellingSession()
     for moment in MOMENTS:
         with JobFolder() as folder:
-            # Where a network gives the start, nothing is searched.
-            settings: dict[str, object] = {"preset": "any" if moment == "start" else preset}
+            # Where a network predicts the initial field, nothing is searched.
+            settings: dict[str, object] = {"preset": "any" if moment == "search" else preset}
             seconds, how = session.cancel_at(moment, job(scans, folder, settings))
         sys.stdout.write(f"  {seconds:6.2f} s  {moment}: {how}\n")
         sys.stdout.flush()

@@ -74,6 +74,13 @@ def test_older_and_newer_files_are_read() -> None:
     assert found.similarity is None
 
 
+def test_the_former_name_of_search_and_initial_field_is_read() -> None:
+    """Earlier files call both the stage and the initial field ``start``."""
+    found = Metrics.from_json({"seconds": {"read": 1.0, "start": 2.0}, "provenance": {"start": "global search"}})
+    assert found.seconds == {"read": 1.0, "search": 2.0}
+    assert found.provenance == Provenance(initial_field="global search")
+
+
 def test_each_number_of_the_file_is_in_the_catalog() -> None:
     """All measures have words, and their keys lead to where the file has them."""
     entries = FULL.to_json()

@@ -12,7 +12,7 @@ import pytest
 from . import cases
 from .conftest import Small
 
-STAGES = ("read", "prealign", "network", "start", "refine", "repair", "measure", "write")
+STAGES = ("read", "prealign", "network", "search", "refine", "repair", "measure", "write")
 
 
 def nodes_of_scene() -> set[str]:

@@ -20,7 +20,7 @@ from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.progress import Monitor
 
 Outcome = tuple[dict[str, Any], dict[str, str]]
-STAGES = ("read", "prealign", "network", "start", "refine", "repair", "measure", "write")
+STAGES = ("read", "prealign", "network", "search", "refine", "repair", "measure", "write")
 released = 0
 loaded = 0
 

@@ -137,7 +137,7 @@ def _linear(
 ) -> npt.NDArray[np.float64]:
     """Linear map from fixed to moving points (4, 4): by the masks' moments, or by the engine's pre-alignment."""
     if fixed_mask is None or moving_mask is None:
-        return prealign(fixed, moving, [settings.window], "affine").matrix
+        return prealign(fixed, moving, [settings.window], "affine")
     (center, size), (target, target_size) = (_moments(mask) for mask in (fixed_mask, moving_mask))
     matrix = np.diag([*(target_size / size), 1.0])
     matrix[:3, 3] = target - matrix[:3, :3] @ center

@@ -130,15 +130,15 @@ def place(
         mask: its region to be registered.
     """
     grid = grid_around(center, config)
-    still = fields.identity(grid)
-    image = fields.warp(as_tensor(volume), volume.grid, still, fill=config.outside)
+    identity = fields.identity(grid)
+    image = fields.warp(as_tensor(volume), volume.grid, identity, fill=config.outside)
     inputs = torch.cat([channel.apply(image) for channel in channels], dim=1)[0]
     shares = region = None
     if labels is not None and values:
         masks = torch.stack([torch.from_numpy(labels.array == value) for value in values])[None].float()
-        shares = fields.warp(masks, labels.grid, still)[0]
+        shares = fields.warp(masks, labels.grid, identity)[0]
     if mask is not None:
-        region = fields.warp(torch.from_numpy(mask.mask())[None, None].float(), mask.grid, still)[0]
+        region = fields.warp(torch.from_numpy(mask.mask())[None, None].float(), mask.grid, identity)[0]
     return Scan(inputs, shares, region)
 
 

@@ -45,8 +45,8 @@ class Motion:
     def on(self, grid: ImageGrid) -> Placement:
         """Where the voxels of a scan lie in the reference."""
         volume = fields.jacobian_determinant(self.forward)
-        still = fields.identity(grid, device=volume.device)
-        sampled = fields.warp(volume, self.forward.grid, still, padding="border")[0, 0]
+        identity = fields.identity(grid, device=volume.device)
+        sampled = fields.warp(volume, self.forward.grid, identity, padding="border")[0, 0]
         return Placement(fields.resample(self.forward, grid), sampled)
 
 

@@ -140,7 +140,7 @@ class OneLung:
     center: npt.NDArray[np.float64]
     margin_mm: float
 
-    def seen(self, share: Tensor, grid: ImageGrid) -> Tensor:
+    def shown(self, share: Tensor, grid: ImageGrid) -> Tensor:
         """What a crop to the lung's share ``(D, H, W)`` of a scan shows, ``(W,)`` bool."""
         (first, last), *_ = ends(share > 0.5)
         index = torch.arange(share.shape[2], device=share.device)
@@ -272,8 +272,8 @@ class SyntheticPairs:
     ) -> Motion:
         velocity = random_velocity(draw, self.coarse, settings.waves)
         if breathes:
-            still = fields.identity(self.coarse, device=self.device)
-            moves = fields.warp(patient.breathing[None, None].float(), self.reference, still)[0, 0] > 0.5
+            identity = fields.identity(self.coarse, device=self.device)
+            moves = fields.warp(patient.breathing[None, None].float(), self.reference, identity)[0, 0] > 0.5
             velocity = add(velocity, self._breathing(draw, moves, settings.breathing_mm / 2))
             if draw.chance(self.settings.sliding):
                 velocity = add(velocity, sliding_velocity(draw, moves, self.coarse, draw.uniform(0, 10)))
@@ -296,8 +296,8 @@ class SyntheticPairs:
         shares = labels_of(patient, place, (*self.values, organ), unions)
         if lung is not None:
             own = labels_of(patient, place, (lung.value,), unions)
-            seen = lung.seen(own[0], self.grid)
-            image, shares = torch.where(seen, image, AIR), torch.minimum(shares * seen, own)
+            visible = lung.shown(own[0], self.grid)
+            image, shares = torch.where(visible, image, AIR), torch.minimum(shares * visible, own)
         return SyntheticScan(image, shares[:-1], shares[-1:])
 
     def _points(self, draw: Draw, mask: Tensor) -> Tensor:

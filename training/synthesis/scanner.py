@@ -79,19 +79,19 @@ def acquire(image: Tensor, grid: ImageGrid, draw: Draw, settings: ScannerSetting
 
 def field_of_view(grid: ImageGrid, draw: Draw, settings: ScannerSettings) -> Tensor:
     """Where the scanner looked, ``(D, H, W)`` bool."""
-    seen = torch.ones(grid.shape, dtype=torch.bool, device=draw.device)
+    visible = torch.ones(grid.shape, dtype=torch.bool, device=draw.device)
     for dim, share in ((0, 1.0), (1, 0.3), (2, 0.5)):
-        length = seen.shape[dim]
+        length = visible.shape[dim]
         if draw.chance(settings.cut if dim == 0 else 0.3 * settings.cut):
             missing = round(length * settings.largest_cut * share * draw.uniform(0, 1))
             start = 0 if draw.chance(0.5) else length - missing
-            seen.narrow(dim, start, missing).fill_(False)
+            visible.narrow(dim, start, missing).fill_(False)
     if draw.chance(settings.circle):
         sizes = zip(grid.size[:2], grid.spacing[:2], strict=True)
         x, y = ((torch.arange(n, device=draw.device) - (n - 1) / 2) * s for n, s in sizes)
         radius = draw.uniform(0.42, 0.55) * max(grid.extent[:2])
-        seen &= x[None, None, :] ** 2 + y[None, :, None] ** 2 < radius**2
-    return seen
+        visible &= x[None, None, :] ** 2 + y[None, :, None] ** 2 < radius**2
+    return visible
 
 
 def labels_of(

@@ -163,7 +163,7 @@ STAGES: dict[str, Stage] = {
     "anatomy": Stage("Organs", "Finding organs"),
     "prealign": Stage("Pre-alignment", "Aligning the positions"),
     "network": Stage("Network", "Running the network"),
-    "start": Stage("Search", "Searching for the deformation"),
+    "search": Stage("Search", "Searching for the deformation"),
     "refine": Stage("Refinement", "Refining"),
     "backward": Stage("Registration in the other direction", "Registering in the other direction"),
     "uncertainty": Stage("Estimate of the error", "Estimating the error to expect"),

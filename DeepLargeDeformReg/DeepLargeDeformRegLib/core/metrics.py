@@ -82,14 +82,14 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """With what a registration was made: versions, settings, where the search began, steps, the model's checksum."""
+    """With what a registration was made: versions, settings, initial field, steps, checksum of the model."""
 
     version: str = ""
     torch: str = ""
     simpleitk: str = ""
     python: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    start: str = ""
+    initial_field: str = ""
     refinement_steps: tuple[int, ...] = ()
     model_sha256: str | None = None
 
@@ -182,6 +182,9 @@ class Metrics:
     def from_json(cls, values: Mapping[str, Any]) -> Metrics:
         """Metrics from the content of metrics.json, of this version or an older one."""
         entries = {key: value for key, value in values.items() if value is not None}
+        for key, name in (("seconds", "search"), ("provenance", "initial_field")):
+            if "start" in entries.get(key, {}):  # the name of both in earlier files
+                entries[key] = {name if old == "start" else old: value for old, value in entries[key].items()}
         keys = [key for key in measures_of(StructureMetrics) if key in entries]
         names = dict.fromkeys(name for key in keys for name in entries[key])
         alike = {**entries.get("similarity", {}), **entries}

@@ -249,7 +249,7 @@ def _provenance(metrics: Metrics) -> list[tuple[str, str]]:
         ("Versions", f"DeepLargeDeformReg {known.version}, PyTorch {known.torch}, SimpleITK {known.simpleitk}"),
         ("Python", known.python),
         ("Device", metrics.device or ""),
-        ("The deformation began with", known.start),
+        ("Initial field", known.initial_field),
         ("Refinement steps", ", ".join(str(steps) for steps in known.refinement_steps) or "none"),
         ("Settings", "; ".join(f"{name}: {value}" for name, value in settings.items() if value)),
     ]

@@ -75,7 +75,7 @@ class MethodPanel:
         card = self._card(preset, model)
         purpose = card.purpose if model and card is not None else _(PRESETS[preset].description)
         if card is None:
-            rest = _("No network: an exhaustive search finds the start, refinement on this pair does the rest.")
+            rest = _("No network: an exhaustive search finds the initial field, refinement does the rest.")
         else:
             figures = card.headlines or (_("not measured yet"),)
             rest = _("Network alone ({title}): {figures}.").format(title=card.title, figures="; ".join(figures))

@@ -58,8 +58,8 @@ CASES = [
 def test_lung_pair(lungs: Pair, lung_field: DisplacementField, case: Any, known: bool) -> None:
     make, with_truth, alone, reason, reason_alone = case
     pair = lungs.scans() if known else lungs.bare()
-    given = input_of(make(lung_field, lungs.moving.grid), pair, guided_by_labels=known)
-    verdict = metrics.measure(given).metrics.verdict
+    inputs = input_of(make(lung_field, lungs.moving.grid), pair, guided_by_labels=known)
+    verdict = metrics.measure(inputs).metrics.verdict
     assert verdict.level == (with_truth if known else alone), verdict
     reasons = [entry for entry in verdict.reasons if (reason if known else reason_alone) in entry.text]
     assert reasons, verdict.reasons
@@ -86,8 +86,8 @@ def test_other_pairs(case: Any, request: pytest.FixtureRequest, registered: Regi
     name, preset, make, level, reason = case
     pair = request.getfixturevalue(name)
     field = make(registered(name, pair, preset), pair.moving.grid)
-    given = input_of(field, pair.scans())
-    verdict = metrics.measure(given).metrics.verdict
+    inputs = input_of(field, pair.scans())
+    verdict = metrics.measure(inputs).metrics.verdict
     assert verdict.level == level, verdict
     _has_reason(verdict, reason)
 
@@ -130,8 +130,8 @@ def test_another_contrast_is_no_reason_to_refuse(lungs: Pair, lung_field: Displa
     noise = np.random.default_rng(0).normal(0, 8, shown.shape)
     moving = replace(lungs.moving, array=(shown + noise).astype(np.float32))
     for make, level in ((good, "look"), (SHIFTED, "reject")):
-        given = input_of(make(lung_field, moving.grid), replace(lungs, moving=moving).bare())
-        verdict = metrics.measure(given).metrics.verdict
+        inputs = input_of(make(lung_field, moving.grid), replace(lungs, moving=moving).bare())
+        verdict = metrics.measure(inputs).metrics.verdict
         assert verdict.level == level, verdict
 
 
@@ -164,8 +164,8 @@ def test_a_wrong_patient_is_not_accepted(lungs: Pair, abdomens: Pair) -> None:
 def test_two_patients_abdomens(abdomens: Pair) -> None:
     """The outlines of the liver did not guide; the dome of one is cut off, which is to be looked at."""
     result = register(abdomens.request(with_labels=False, preset="liver-ct", model=None))
-    given = input_of(result.field, abdomens.scans())
-    found = metrics.measure(given).metrics
+    inputs = input_of(result.field, abdomens.scans())
+    found = metrics.measure(inputs).metrics
     assert found.structures["liver"].dice.gain > 0.4
     assert found.verdict.level in ("accept", "look"), found.verdict
     upside_down = np.diag([1.0, 1.0, -1.0, 1.0])

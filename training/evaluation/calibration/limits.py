@@ -150,8 +150,8 @@ def measure_map(case: Case, kind: str, field: DisplacementField) -> Row:
     """Row of one map of a pair."""
     pair = case.pair()
     warped = warp_scan(pair.moving, field, pair.fixed.grid)
-    given = MeasureInput(field=field, pair=pair, warped=warped, guided_by_labels=case.guides)
-    found = metrics.measure(given).metrics
+    inputs = MeasureInput(field=field, pair=pair, warped=warped, guided_by_labels=case.guides)
+    found = metrics.measure(inputs).metrics
     known = case.fixed_labels is not None or case.landmarks is not None
     deformation = replace(found.deformation, jacobian_in_mask=None)
     alone = judge(replace(found, deformation=deformation, structures={}, landmarks=None))

@@ -3,8 +3,8 @@
 Registers the pairs of the benchmark that have landmarks, as loaded and without guidance, and compares the expected
 error at each landmark with the true one: Spearman's rank correlation within each pair, and the medians. Each pair is
 registered to the end and, for maps that are wrong, without a search and with a few steps of refinement (``--early``):
-a map that is as near the truth as the observers who set the landmarks has no errors left to rank, and a law that has
-seen good maps alone says nothing of bad ones. The law of ``engine/registration/uncertainty.py`` is fitted anew
+a map that is as near the truth as the observers who set the landmarks has no errors left to rank, and a law that is
+fitted to good maps alone says nothing of bad ones. The law of ``engine/registration/uncertainty.py`` is fitted anew
 on all other pairs for each pair (leave one out), which tells how well it carries over, and on all pairs, which gives
 the constants.
 """
@@ -35,7 +35,7 @@ from torch import Tensor
 from ..cases import DATA, Case, load_cases
 from ..tables import print_table
 
-SMALLEST_ERROR_MM = 0.3  # of a landmark: below, the observer's own error is all that is seen
+SMALLEST_ERROR_MM = 0.3  # of a landmark: below, the observer's own error is all that is measured
 COLUMNS = (
     "pair",
     "steps",

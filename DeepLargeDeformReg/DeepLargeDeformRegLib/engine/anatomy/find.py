@@ -96,13 +96,13 @@ def overlaps(anatomy: FoundAnatomy, field: DisplacementField) -> dict[str, float
     fixed, moving = anatomy.fixed, anatomy.moving
     warped = warp_labels(moving, field, fixed.grid).array
     inside = torch.ones((1, 1, *moving.grid.shape))
-    seen = fields.warp(inside, moving.grid, fields.resample(field, fixed.grid))[0, 0].numpy() > 0.5
+    covered = fields.warp(inside, moving.grid, fields.resample(field, fixed.grid))[0, 0].numpy() > 0.5
     names = {label.name: label.value for label in moving.labels}
     found = {}
     for label in fixed.labels:
         if label.name not in names or _WEIGHTS.get(label.name, 1.0) < _LARGE:
             continue
-        first, second = fixed.mask(label.value) & seen, (warped == names[label.name]) & seen
+        first, second = fixed.mask(label.value) & covered, (warped == names[label.name]) & covered
         if min(first.sum(), second.sum()) * fixed.grid.voxel_volume > _LEAST_MM3:
             found[label.name] = float(2 * (first & second).sum() / (first.sum() + second.sum()))
     return found

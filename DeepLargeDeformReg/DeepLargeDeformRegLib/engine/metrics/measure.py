@@ -66,30 +66,30 @@ class Measured:
     maps: dict[str, Volume]
 
 
-def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
+def measure(inputs: MeasureInput, monitor: Monitor | None = None) -> Measured:
     """Measure a registration on its field, its scans, and the segmentations and landmarks that there are."""
     monitor = monitor or Monitor()
-    map_, fixed = given.field, given.pair.fixed
+    map_, fixed = inputs.field, inputs.pair.fixed
     jacobian = Volume(fields.jacobian_determinant(map_)[0, 0].numpy(), map_.grid)
     monitor.report("measure", 0.2, "Measuring the result")
-    error = consistency_map(map_, given.backward, monitor)
+    error = consistency_map(map_, inputs.backward, monitor)
     maps = {"inverse_consistency_mm": error}
     inside = _in_structures(fixed.labels, jacobian.grid)
-    deformation = _deformation(given, jacobian, inside, error)
+    deformation = _deformation(inputs, jacobian, inside, error)
     worst: list[WorstPlace | None] = [smallest_determinant(jacobian, inside, fixed.labels)]
     monitor.report("measure", 0.4, "Measuring the structures")
-    structures, farthest = _overlap(given, monitor)
+    structures, farthest = _overlap(inputs, monitor)
     worst.append(farthest)
-    landmarks = given.pair.landmarks
+    landmarks = inputs.pair.landmarks
     monitor.report("measure", 0.7, "Comparing the scans")
-    similarity, compared = similarity_metrics(fixed.volume, given.pair.moving.volume, map_)
+    similarity, compared = similarity_metrics(fixed.volume, inputs.pair.moving.volume, map_)
     maps["local_similarity"] = compared.local
     uncertainty = None
-    if given.uncertainty is not None:
-        where = _where_it_matters(given, given.uncertainty.grid)
-        uncertainty = summarize_spread(given.uncertainty.array, where)
-        worst.append(largest_error(given.uncertainty, where, fixed.labels))
-        maps["uncertainty_mm"] = given.uncertainty
+    if inputs.uncertainty is not None:
+        where = _where_it_matters(inputs, inputs.uncertainty.grid)
+        uncertainty = summarize_spread(inputs.uncertainty.array, where)
+        worst.append(largest_error(inputs.uncertainty, where, fixed.labels))
+        maps["uncertainty_mm"] = inputs.uncertainty
     metrics = Metrics(
         deformation=deformation,
         structures=structures,
@@ -97,36 +97,36 @@ def measure(given: MeasureInput, monitor: Monitor | None = None) -> Measured:
         similarity=similarity,
         uncertainty_mm=uncertainty,
         worst_places=tuple(place for place in worst if place is not None),
-        found_organs=given.found_organs or {},
+        found_organs=inputs.found_organs or {},
     )
-    verdict = judge(metrics, given.guided_by_labels, given.guided_by_landmarks)
+    verdict = judge(metrics, inputs.guided_by_labels, inputs.guided_by_landmarks)
     return Measured(replace(metrics, verdict=verdict), jacobian, maps)
 
 
 def _deformation(
-    given: MeasureInput, jacobian: Volume, inside: npt.NDArray[np.bool_] | None, error: Volume
+    inputs: MeasureInput, jacobian: Volume, inside: npt.NDArray[np.bool_] | None, error: Volume
 ) -> DeformationMetrics:
     """Plausibility of the map."""
-    folds, count = fold_regions(jacobian, given.pair.fixed.labels)
-    lengths = given.field.displacement.norm(dim=1)[0].numpy()
+    folds, count = fold_regions(jacobian, inputs.pair.fixed.labels)
+    lengths = inputs.field.displacement.norm(dim=1)[0].numpy()
     return DeformationMetrics(
         jacobian=jacobian_statistics(jacobian.array),
         jacobian_in_mask=None if inside is None else jacobian_statistics(jacobian.array, inside),
         folds=folds,
         fold_count=count,
         displacement_mm=summarize_spread(lengths),
-        inverse_consistency_mm=summarize_consistency(error, given.backward is not None),
+        inverse_consistency_mm=summarize_consistency(error, inputs.backward is not None),
     )
 
 
-def _overlap(given: MeasureInput, monitor: Monitor) -> tuple[dict[str, StructureMetrics], WorstPlace | None]:
+def _overlap(inputs: MeasureInput, monitor: Monitor) -> tuple[dict[str, StructureMetrics], WorstPlace | None]:
     """Measures of the structures that both segmentations have, before and after; none without any."""
-    fixed, moving, warped = given.pair.fixed.labels, given.pair.moving.labels, given.warped.labels
-    shared = shared_structures(given.pair)
+    fixed, moving, warped = inputs.pair.fixed.labels, inputs.pair.moving.labels, inputs.warped.labels
+    shared = shared_structures(inputs.pair)
     if fixed is None or moving is None or warped is None or not shared:
         return {}, None
     monitor.check()
-    as_loaded = warp_labels(moving, fields.identity(given.pair.fixed.grid), given.pair.fixed.grid)
+    as_loaded = warp_labels(moving, fields.identity(inputs.pair.fixed.grid), inputs.pair.fixed.grid)
     monitor.check()
     return label_overlap(fixed, as_loaded, warped, moving, shared)
 
@@ -145,13 +145,13 @@ def summarize_spread(values: npt.NDArray[np.floating], where: npt.NDArray[np.boo
     return Spread(mean=float(counted.mean()), p95=float(np.percentile(counted, 95)), max=float(counted.max()))
 
 
-def _where_it_matters(given: MeasureInput, grid: ImageGrid) -> npt.NDArray[np.bool_]:
+def _where_it_matters(inputs: MeasureInput, grid: ImageGrid) -> npt.NDArray[np.bool_]:
     """Voxels of a grid within the fixed structures, or else where the moving scan has data."""
-    labels, moving = given.pair.fixed.labels, given.pair.moving.volume
+    labels, moving = inputs.pair.fixed.labels, inputs.pair.moving.volume
     if labels is not None and labels.mask().any():
         return warp_labels(labels, fields.identity(grid), grid).mask()
     everywhere = torch.ones_like(as_tensor(moving))
-    covered = fields.warp(everywhere, moving.grid, fields.resample(given.field, grid))
+    covered = fields.warp(everywhere, moving.grid, fields.resample(inputs.field, grid))
     return (covered > 0.5)[0, 0].numpy()
 
 

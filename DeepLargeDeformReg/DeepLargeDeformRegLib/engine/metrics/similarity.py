@@ -61,7 +61,7 @@ def similarity_metrics(
 
 
 def scan_similarity(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:
-    """Similarity of the fixed scan and the moving scan seen through a map.
+    """Similarity of the fixed scan and the moving scan warped by a map.
 
     Local NCC is the square of the correlation coefficient within a cube of about 17.5 mm (Avants et al., MedIA 2008):
     it knows no gain, no offset and no sign of contrast, so that it serves scans of two modalities too. Mutual

@@ -238,7 +238,7 @@ def _linear(
             Structures.union_of(pair.fixed.labels, [values[0] for values in plan.guide]),
             Structures.union_of(pair.moving.labels, [values[1] for values in plan.guide]),
         )
-    return prealign(pair.fixed.volume, pair.moving.volume, windows, plan.linear, structures, monitor).matrix
+    return prealign(pair.fixed.volume, pair.moving.volume, windows, plan.linear, structures, monitor)
 
 
 def _region(raw: Pair, region: LabelMap | None, plan: RegistrationPlan, linear: npt.NDArray[np.float64]) -> ImageGrid:
@@ -294,7 +294,7 @@ def _deform(
             if target.type == "cuda":
                 torch.cuda.empty_cache()
             spacing *= COARSER
-            monitor.report("start", 0.0, "The memory was not enough; trying again with a smaller plan")
+            monitor.report("search", 0.0, "The memory was not enough; trying again with a smaller plan")
         warnings.append(f"The memory of {describe_device(target)} was not enough.")
     raise MemoryExhaustedError(
         "The scans do not fit into memory even at a coarse resolution; close other programs or choose a region "
@@ -383,7 +383,7 @@ def _provenance(settings: RegistrationSettings, deformed: Deformed, model: Regis
         simpleitk=sitk.Version_VersionString(),
         python=platform.python_version(),
         settings=settings.to_json(),
-        start=deformed.origin,
+        initial_field=deformed.origin,
         refinement_steps=tuple(deformed.steps),
         model_sha256=None if model is None else model.card.weights_sha256,
     )

@@ -1,12 +1,12 @@
 """Linear pre-alignment of two scans as they were loaded.
 
-Steps that need no starting guess. First a global search over all translations: the normalized correlation of the
+Steps that need no initial guess. First a global search over all translations: the normalized correlation of the
 scans where they overlap, for every shift at once by FFT (Padfield, IEEE TIP 2012), in several intensity windows,
 since soft tissue finds the liver in a larger field of view where air and skin would match any slice of a trunk. The
 best shifts, and the best one at each height of the body, where slices of two trunks resemble each other most, are
 then refined to a rigid or affine map on MIND self-similarity, again counted in the overlap alone: all of them
-briefly, the few best to the end, and the one that explains most of both scans wins. Masks, where given, add their own
-candidate and a term.
+briefly, the few best to the end, and the one that explains most of both scans wins. Masks, where there are any, add
+their own candidate and a term.
 """
 
 from __future__ import annotations
@@ -47,23 +47,6 @@ MASK_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class LinearAlignment:
-    """A linear map from fixed to moving points.
-
-    Args:
-        matrix: homogeneous (4, 4), LPS mm.
-        similarity_loss: mean MIND difference in the overlap (0 = identical).
-        overlap: volume that both scans cover, as a fraction of the smaller one.
-        kind: ``"identity"``, ``"given"``, ``"translation"``, ``"rigid"`` or ``"affine"``.
-    """
-
-    matrix: npt.NDArray[np.float64]
-    similarity_loss: float
-    overlap: float
-    kind: str
-
-
-@dataclass(frozen=True)
 class _Features:
     """Self-similarity of one scan on a coarse grid, with where it is defined, ready to be sampled."""
 
@@ -80,7 +63,7 @@ def prealign(
     kind: str = "affine",
     structures: tuple[Structures, Structures] | None = None,
     monitor: Monitor | None = None,
-) -> LinearAlignment:
+) -> npt.NDArray[np.float64]:
     """Find the linear map from fixed to moving points from the scans as loaded.
 
     Args:
@@ -92,7 +75,7 @@ def prealign(
         monitor: progress and cancellation.
 
     Returns:
-        The best map found.
+        The best map found: homogeneous (4, 4), LPS mm.
 
     Raises:
         BadInputError: if no overlap of the scans could be found.
@@ -112,7 +95,7 @@ def prealign(
 
     def refined(
         candidates: list[npt.NDArray], brief: bool, span: Monitor
-    ) -> list[tuple[float, int, LinearAlignment]]:
+    ) -> list[tuple[float, int, npt.NDArray[np.float64]]]:
         """Cost, number and map of each candidate, best first."""
         ranked = []
         for number, shift in enumerate(candidates):
@@ -210,7 +193,7 @@ def _masked_correlation(
 
 def _refine(
     fixed: _Features, moving: _Features, shift: npt.NDArray, kind: str, monitor: Monitor, points: int, steps: int
-) -> tuple[LinearAlignment, float]:
+) -> tuple[npt.NDArray[np.float64], float]:
     """Refine one shift to a linear map by Adam; returns it with its cost (lower is better)."""
     selected, fixed_values, fixed_inside = _points_of(fixed, points)
     monitor.check()
@@ -222,12 +205,12 @@ def _refine(
     active[:free] = 1.0
     optimizer = torch.optim.Adam([parameters], lr=0.02)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
-    start = torch.as_tensor(shift)
+    initial = torch.as_tensor(shift)
     smaller = min(1.0, _volume(moving) / _volume(fixed))
     for _ in range(steps + 1):
         monitor.check()
         linear, translation = _linear_map(parameters * active, radius)
-        mapped = (selected - center) @ linear.T + center + start + translation
+        mapped = (selected - center) @ linear.T + center + initial + translation
         loss, overlap, mask_loss = _compare(moving, mapped, fixed_values, fixed_inside)
         overlap = (overlap / smaller).clamp(max=1.0)
         stiffness = AFFINE_STIFFNESS * (parameters[6:] ** 2).sum()
@@ -238,8 +221,8 @@ def _refine(
         schedule.step()
     matrix = np.eye(4)
     matrix[:3, :3] = linear.detach().numpy()
-    matrix[:3, 3] = (center + start + translation - linear @ center).detach().numpy()
-    return LinearAlignment(matrix, loss.item(), overlap.item(), kind), cost.item()
+    matrix[:3, 3] = (center + initial + translation - linear @ center).detach().numpy()
+    return matrix, cost.item()
 
 
 def _volume(features: _Features) -> float:
@@ -318,9 +301,9 @@ def _on_grid(volume: Volume, grid: ImageGrid, window: Window) -> tuple[Tensor, T
     if max(factors) > 1:
         image = torch.nn.functional.avg_pool3d(image, tuple(factors[::-1]))
         source = source.coarser(factors)
-    still = fields.identity(grid)
-    inside = (fields.warp(torch.ones_like(image), source, still) > 0.5).to(image.dtype)
-    return fields.warp(image, source, still, padding="border"), inside
+    identity = fields.identity(grid)
+    inside = (fields.warp(torch.ones_like(image), source, identity) > 0.5).to(image.dtype)
+    return fields.warp(image, source, identity, padding="border"), inside
 
 
 def _box(grid: ImageGrid, spacing: float) -> ImageGrid:

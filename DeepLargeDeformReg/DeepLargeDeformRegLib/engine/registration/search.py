@@ -1,4 +1,4 @@
-"""A global start without training: coupled-convex search over all displacements within a radius.
+"""Global search without training: a coupled-convex search over all displacements within a radius.
 
 After Siebert, Hansen and Heinrich, "Fast 3D registration with accurate optimisation and little learning for
 Learn2Reg 2021" (convexAdam), which follows Steinbruecker et al. (ICCV 2009): every displacement of a dense lattice
@@ -83,7 +83,7 @@ def coupled_convex(
     cost += (TIE * typical.clamp(min=TINY) * far / far.max().clamp(min=1.0))[:, None, None]
     field = _smooth(_best(cost, candidates))
     for number, coupling in enumerate(COUPLING):
-        monitor.report("start", 0.6 + 0.4 * number / len(COUPLING), "Searching for large displacements")
+        monitor.report("search", 0.6 + 0.4 * number / len(COUPLING), "Searching for large displacements")
         near = torch.stack(
             [_near(cost[z], candidates, field[0, :, z], coupling * typical) for z in range(cost.shape[0])]
         )
@@ -105,7 +105,7 @@ def _costs(fixed: Tensor, moving: Tensor, radius: int, monitor: Monitor) -> Tens
     padded = F.pad(moving, (radius,) * 6, mode="replicate")[0]
     cost = fixed.new_empty((depth, side**3, height, width))
     for z in range(depth):
-        monitor.report("start", 0.6 * z / depth, "Searching for large displacements")
+        monitor.report("search", 0.6 * z / depth, "Searching for large displacements")
         reference = fixed[0, :, z, None]
         for dy in range(side):
             for dx in range(side):
