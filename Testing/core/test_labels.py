@@ -28,6 +28,12 @@ def test_names_decide_before_values() -> None:
     assert notice_of_values(fixed, moving) is None
 
 
+def test_names_are_compared_without_case_underscores_and_hyphens() -> None:
+    fixed = structures(left_kidney=1, **{"Right  Kidney": 2, "rib-1": 3})
+    moving = structures(**{"Right-kidney": 4, "Left Kidney": 5, "rib 11": 3})
+    assert match_labels(fixed, moving) == ((1, 5), (2, 4))
+
+
 def test_values_alone_are_told() -> None:
     """CHAOS calls the liver 1, TotalSegmentator's 1 is the spleen."""
     assert match_labels(nameless(1), nameless(1, 5)) == ((1, 1),)

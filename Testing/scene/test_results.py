@@ -135,11 +135,11 @@ def test_region_and_landmarks(nodes: Any, fixed_image: sitk.Image) -> None:
         exchange.region_mask(region, fixed_image)
     first = markups.points_node(np.array([[1.0, 2, 3], [4, 5, 6]]), ["a", "b"], "first")
     second = markups.points_node(np.array([[40.0, 50, 60], [10, 20, 30]]), ["b", "a"], "second")
-    fixed, moving, names = markups.landmark_pairs(first, second)
-    np.testing.assert_allclose(moving, 10 * fixed)
-    assert names == ["a", "b"]
+    pairs = markups.landmark_pairs(first, second)
+    np.testing.assert_allclose(pairs.moving, 10 * pairs.fixed)
+    assert pairs.names == ("a", "b")
     second.RemoveNthControlPoint(0)
-    with pytest.raises(SceneError, match="2 and 1"):
+    with pytest.raises(SceneError, match="2 fixed but 1 moving"):
         markups.landmark_pairs(first, second)
 
 

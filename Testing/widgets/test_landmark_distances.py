@@ -43,7 +43,7 @@ def test_distances_follow_the_landmarks(application: Any) -> None:
     assert float(table.item(0, 2).text()) == pytest.approx(2.0, abs=0.05)
     fixed.RemoveNthControlPoint(1)
     assert not table.visible
-    assert "1 and 2 points" in widget.ui.landmarkLabel.text
+    assert "1 fixed but 2 moving" in widget.ui.landmarkLabel.text
     widget.logic.getParameterNode().movingLandmarks = None
     assert widget.ui.landmarkLabel.text == ""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from .errors import BadInputError
 from .images import Label, LabelMap, Pair
+from .text import pairs_of_same_name, plain_name
 
 Matches = tuple[tuple[int, int], ...]
 """Pairs of label values (fixed, moving), one for each structure that two segmentations share."""
@@ -15,8 +16,8 @@ Matches = tuple[tuple[int, int], ...]
 def match_labels(fixed: LabelMap, moving: LabelMap) -> Matches:
     """Pairs of label values (fixed, moving) of the structures that both have.
 
-    Those that the user matched (:func:`with_matches`); else those of the same name, without case and surplus blanks;
-    else those of the same value.
+    Those that the user matched (:func:`with_matches`); else those of the same name
+    (:func:`.text.plain_name`); else those of the same value.
 
     Raises:
         BadInputError: if several structures of a scan have one name that the other scan has too: which of them belong
@@ -84,7 +85,8 @@ def _matched(fixed: LabelMap, moving: LabelMap) -> Matches:
     chosen += [(label.value, label.counterpart) for label in fixed.labels if label.counterpart is not None]
     if chosen:
         return tuple(chosen)
-    names = [[_plain(label.name) for label in one.labels if not _is_nameless(label)] for one in (fixed, moving)]
+    named = [[label for label in one.labels if not _is_nameless(label)] for one in (fixed, moving)]
+    names = [[plain_name(label.name) for label in labels] for labels in named]
     for own, other in (names, names[::-1]):
         double = next((name for name in own if own.count(name) > 1 and name in other), None)
         if double is not None:
@@ -92,9 +94,7 @@ def _matched(fixed: LabelMap, moving: LabelMap) -> Matches:
                 f"{own.count(double)} structures of a segmentation are called '{double}', so that it is unclear "
                 "which belong together; give each its own name."
             )
-    by_name = {_plain(label.name): label.value for label in moving.labels if not _is_nameless(label)}
-    found = [label for label in fixed.labels if _plain(label.name) in by_name]
-    return tuple((label.value, by_name[_plain(label.name)]) for label in found)
+    return tuple((named[0][first].value, named[1][second].value) for first, second in pairs_of_same_name(*names))
 
 
 def _of_same_value(fixed: LabelMap, moving: LabelMap) -> Matches:
@@ -102,19 +102,15 @@ def _of_same_value(fixed: LabelMap, moving: LabelMap) -> Matches:
     return tuple((label.value, label.value) for label in fixed.labels if label.value in values)
 
 
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().split())
-
-
 def _is_nameless(label: Label) -> bool:
     """True if the name was made from the value, as that of a file that has no names."""
-    return _plain(label.name) == f"label {label.value}"
+    return plain_name(label.name) == f"label {label.value}"
 
 
 def _find(labels: LabelMap, text: str, side: str) -> int:
     """Value of the structure of that name, else of that value."""
     for label in labels.labels:
-        if _plain(label.name) == _plain(text):
+        if plain_name(label.name) == plain_name(text):
             return label.value
     for label in labels.labels:
         if str(label.value) == text.strip():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Sequence
 
 _MOST_CHARACTERS = 200
 _JOINERS = "\u200c\u200d"  # of Persian, of Indian scripts and of emoji: they are invisible but meant
@@ -37,3 +39,20 @@ def _shown(character: str) -> str:
     if category == "Cs":
         return "\ufffd"
     return " " if category[0] == "C" or category in ("Zl", "Zp") else character
+
+
+def plain_name(name: str) -> str:
+    """The name of a structure without case, and with a single blank for blanks, underscores and hyphens in a row."""
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def pairs_of_same_name(fixed: Sequence[str], moving: Sequence[str]) -> list[tuple[int, int]]:
+    """Positions (fixed, moving) of the structures that have one :func:`plain_name`, in the order of the fixed ones.
+
+    Each is in one pair at most; of several with one name the first counts.
+    """
+    places: dict[str, int] = {}
+    for place, name in enumerate(moving):
+        places.setdefault(plain_name(name), place)
+    found = [(place, places.pop(plain_name(name), None)) for place, name in enumerate(fixed)]
+    return [(place, other) for place, other in found if other is not None]

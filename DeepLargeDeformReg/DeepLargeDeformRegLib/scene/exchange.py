@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,13 +184,10 @@ def _write_segmentations(
 def _write_landmarks(inputs: Inputs, folder: Path, payload: dict[str, Any]) -> None:
     if inputs.fixed_landmarks is None:
         return
-    fixed, moving, names = markups.landmark_pairs(inputs.fixed_landmarks, inputs.moving_landmarks)
+    from ..core.files.landmarks import write_landmark_pairs
+
     path = folder / "landmarks.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z"])
-        pairs = np.hstack([fixed, moving]).tolist()
-        writer.writerows([name, *pair] for name, pair in zip(names, pairs, strict=True))
+    write_landmark_pairs(markups.landmark_pairs(inputs.fixed_landmarks, inputs.moving_landmarks), path)
     payload["landmarks"] = str(path)
 
 

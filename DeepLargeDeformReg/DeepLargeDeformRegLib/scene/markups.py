@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 import vtk
 
+from ..core.errors import BadInputError
 from ..core.measures import Fold
 from .errors import SceneError
+
+if TYPE_CHECKING:
+    from ..core.images import LandmarkPairs
 
 BELONGS_TO_ROLE = "DeepLargeDeformReg.volume"
 """Reference of a markups node to the volume in which its points lie."""
@@ -29,23 +33,25 @@ def points_lps(node: Any) -> tuple[np.ndarray, list[str]]:
     return np.array(points, dtype=float).reshape(-1, 3), names
 
 
-def landmark_pairs(fixed: Any, moving: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Corresponding points (fixed, moving, names), LPS, mm: by label where all labels agree, else by order.
+def landmark_pairs(fixed: Any, moving: Any) -> LandmarkPairs:
+    """Corresponding points, LPS, mm, paired as :func:`..core.files.landmarks.pair_landmarks` does.
 
     Raises:
-        SceneError: if the two lists cannot be paired.
+        SceneError: if there are none, or the two lists cannot be paired.
     """
-    fixed_points, fixed_names = points_lps(fixed)
-    moving_points, moving_names = points_lps(moving)
-    if len(fixed_points) == 0 or len(fixed_points) != len(moving_points):
-        raise SceneError(
-            f"The landmark lists have {len(fixed_points)} and {len(moving_points)} points. "
-            "Each fixed landmark needs its moving one."
-        )
-    if len(set(fixed_names)) == len(fixed_names) and set(fixed_names) == set(moving_names):
-        order = [moving_names.index(name) for name in fixed_names]
-        moving_points = moving_points[order]
-    return fixed_points, moving_points, fixed_names
+    from ..core.files.landmarks import pair_landmarks  # loads SimpleITK, for which opening the panel must not wait
+    from ..core.images import Landmarks
+
+    lists = []
+    for node in (fixed, moving):
+        points, names = points_lps(node)
+        lists.append(Landmarks(points, tuple(names)))
+    if not len(lists[0]) and not len(lists[1]):
+        raise SceneError("The landmark lists have no points. Place at least one landmark in each volume.")
+    try:
+        return pair_landmarks(*lists)
+    except BadInputError as error:
+        raise SceneError(error.message) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +75,10 @@ def landmark_distances(fixed: Any, moving: Any, transform: Any = None) -> list[L
     Raises:
         SceneError: if the two lists cannot be paired.
     """
-    fixed_points, moving_points, names = landmark_pairs(fixed, moving)
+    pairs = landmark_pairs(fixed, moving)
     to_moving = transform.GetTransformFromParent() if transform is not None else None
     found = []
-    for point, other, name in zip(fixed_points, moving_points, names, strict=True):
+    for point, other, name in zip(pairs.fixed, pairs.moving, pairs.names, strict=True):
         registered = None
         if to_moving is not None:
             x, y, z = to_moving.TransformPoint((-point[0], -point[1], point[2]))

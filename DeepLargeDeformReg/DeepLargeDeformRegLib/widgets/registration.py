@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..core.errors import RegistrationError
+from ..core.errors import OutputError, RegistrationError
 from ..core.metrics import Metrics
 from ..scene import exchange, results
 from ..scene.collect import collect
@@ -128,7 +128,7 @@ class Runner:
             run.prepared = exchange.prepare(run.inputs, run.targets, run.settings, run.folder.path)
             run.warnings += run.prepared.warnings
             client = self._ensure_client()
-        except JobFolderError as error:
+        except (JobFolderError, OutputError) as error:
             run.folder.remove()
             raise RegistrationFailed(error.message, error.kind, error.detail) from error
         except OSError as error:
