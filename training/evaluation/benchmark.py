@@ -52,6 +52,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Change]] = {
     "as loaded": ({"refine": False, "model": "none", "prealign": "none"}, lambda preset: preset),
     "pre-alignment alone": ({"refine": False, "model": "none"}, lambda preset: preset),
     "no pre-alignment": ({"prealign": "none"}, lambda preset: preset),
+    "no organs": ({"organs": "none"}, lambda preset: preset),
     "no network": ({"model": "none"}, lambda preset: preset),
     "no global search": ({}, lambda preset: replace(preset, search=(), network_search=())),
     "network alone": ({"refine": False}, lambda preset: preset),

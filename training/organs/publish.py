@@ -22,10 +22,17 @@ MODELS = ROOT / "DeepLargeDeformReg" / "DeepLargeDeformRegLib" / "resources" / "
 _COMMAND = "python -m training.organs.{} {}"
 
 
-def publish(config: OrganConfig, runs: Path, folder: Path) -> SegmentationCard:
-    """Write weights and card of a finished run, with its measured figures."""
+def publish(config: OrganConfig, runs: Path, folder: Path, phase: str = "") -> SegmentationCard:
+    """Write weights and card of a finished run, with its measured figures.
+
+    Args:
+        config: the run.
+        runs: folder of all runs.
+        folder: of the model.
+        phase: whose weights; the last one's by default.
+    """
     network = make_network(config)
-    network.load_state_dict(load_file(folder_of(runs, config, "") / f"{config.phases[-1].name}.safetensors"))
+    network.load_state_dict(load_file(folder_of(runs, config, "") / f"{phase or config.phases[-1].name}.safetensors"))
     figures = tuple(
         Figure(
             measure=f"Dice, {row['structure']}",
@@ -46,9 +53,10 @@ def main() -> None:
     parser.add_argument("config", help="name in training/configs/organs, or a YAML file")
     parser.add_argument("--runs", type=Path, default=Path("runs/organs"), help="folder of the runs")
     parser.add_argument("--models", type=Path, default=MODELS, help="folder for weights and card")
+    parser.add_argument("--phase", default="", help="whose weights, for measuring; the last one's by default")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    card = publish(load_config(arguments.config), arguments.runs, arguments.models)
+    card = publish(load_config(arguments.config), arguments.runs, arguments.models, arguments.phase)
     logging.getLogger(__name__).info("%s: %s", card.name, card.weights_file)
 
 
