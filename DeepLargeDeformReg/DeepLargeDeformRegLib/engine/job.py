@@ -48,12 +48,13 @@ class ReportWriter(Protocol):
         """Write it, whole or not at all."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RegistrationJob:
     """Files of a registration; inputs that are None are not there, outputs that are None are not written."""
 
     fixed: str
     moving: str
+    _: dataclasses.KW_ONLY
     settings: RegistrationSettings = field(default_factory=RegistrationSettings)
     fixed_segmentation: str | None = None
     moving_segmentation: str | None = None
