@@ -69,7 +69,7 @@ def test_a_file_that_is_no_run_is_told(cohort: Path, tmp_path: Path) -> None:
         APP, [str(cohort), "--output", str(tmp_path / "out"), "--against", str(tmp_path / "other.json")]
     )
     assert found.exit_code == 2
-    assert "was not written by" in found.output
+    assert "other.json is no evaluation.json" in found.output
     assert not (tmp_path / "out").exists()
 
 
