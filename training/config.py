@@ -64,7 +64,7 @@ class GridConfig:
     outside: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where pairs come from.
 
@@ -109,7 +109,7 @@ class DataConfig:
             raise BadInputError("data.label_names must name each of data.labels.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
     """Random affine and smooth maps of each scan by itself, and of intensities.
 
@@ -149,7 +149,7 @@ class MeasureConfig:
     data: DataConfig | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CardConfig:
     """What the published card says; see :class:`DeepLargeDeformRegLib.engine.models.ModelCard`."""
 
@@ -162,7 +162,7 @@ class CardConfig:
     training_data: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A training run.
 
@@ -272,7 +272,13 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _essence(config: Config) -> Config:
     """What decides about the weights; all else may be improved while a run is under way."""
-    return replace(config, notes="", measure=None, mean_of_phases=1, card=CardConfig("", "", "", "", "", ""))
+    return replace(
+        config,
+        notes="",
+        measure=None,
+        mean_of_phases=1,
+        card=CardConfig(title="", modality="", anatomy="", purpose="", license="", citation=""),
+    )
 
 
 def smaller(config: Config) -> Config:

@@ -61,7 +61,7 @@ class LossConfig:
         return {**self.arguments, **{key: values[level] for key, values in self.per_level.items()}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PhaseConfig:
     """A stretch of the training.
 
@@ -95,7 +95,7 @@ class PhaseConfig:
             raise BadInputError(f"A phase trains all or finest, not {self.train!r}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The optimization.
 

@@ -83,7 +83,11 @@ def segmentation(nodes: Any, moving_image: sitk.Image) -> Any:
     array[10:24, 12:30, 12:30] = 1
     image = sitk.GetImageFromArray(array)
     image.CopyInformation(moving_image)
-    return segmentation_from_label_map(image, [SegmentLabel(1, "liver", "Liver", (0.8, 0.4, 0.3), "a~b")], "organs")
+    return segmentation_from_label_map(
+        image,
+        [SegmentLabel(value=1, segment_id="liver", name="Liver", color=(0.8, 0.4, 0.3), terminology="a~b")],
+        "organs",
+    )
 
 
 def finish(payload: dict[str, Any], field: sitk.Image) -> None:
@@ -110,7 +114,7 @@ def collected(nodes: Any, segmentation: Any, field: sitk.Image, tmp_path: Path) 
     from DeepLargeDeformRegLib.scene import exchange
     from DeepLargeDeformRegLib.scene.collect import collect
 
-    inputs = exchange.Inputs(*nodes, moving_segmentation=segmentation)
+    inputs = exchange.Inputs(fixed=nodes[0], moving=nodes[1], moving_segmentation=segmentation)
     targets = exchange.Targets()
     prepared = exchange.prepare(inputs, targets, {"preset": "any"}, tmp_path)
     finish(prepared.payload, field)

@@ -45,7 +45,7 @@ def test_copies_of_all_kinds_lie_where_itk_puts_them(run: Any, moving_image: sit
     for name, mask in masks.items():
         image = sitk.GetImageFromArray(mask)
         image.CopyInformation(moving_image)
-        maps.append((image, SegmentLabel(1, name, name, (0.8, 0.4, 0.3))))
+        maps.append((image, SegmentLabel(value=1, segment_id=name, name=name, color=(0.8, 0.4, 0.3))))
     start = np.array(field.TransformIndexToPhysicalPoint((10, 12, 8)))
     end = start + np.array(field[10, 12, 8])
     sphere = vtk.vtkSphereSource()

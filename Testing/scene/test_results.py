@@ -76,7 +76,7 @@ def test_nothing_is_taken_in_when_an_input_is_gone(
     from DeepLargeDeformRegLib.scene.collect import collect
     from DeepLargeDeformRegLib.scene.errors import SceneError
 
-    inputs, targets = exchange.Inputs(*nodes), exchange.Targets()
+    inputs, targets = exchange.Inputs(fixed=nodes[0], moving=nodes[1]), exchange.Targets()
     prepared = exchange.prepare(inputs, targets, {}, tmp_path)
     finish(prepared.payload, field)
     slicer.mrmlScene.RemoveNode(nodes[1])
@@ -89,10 +89,10 @@ def test_nothing_is_taken_in_when_an_input_is_gone(
 def test_missing_inputs_are_named(nodes: Any) -> None:
     from DeepLargeDeformRegLib.scene.exchange import Inputs
 
-    assert Inputs(*nodes).problem() == ""
-    assert "fixed" in Inputs(None, nodes[1]).problem()
-    assert "same volume" in Inputs(nodes[0], nodes[0]).problem()
-    assert "landmarks" in Inputs(*nodes, fixed_landmarks=nodes[0]).problem()
+    assert Inputs(fixed=nodes[0], moving=nodes[1]).problem() == ""
+    assert "fixed" in Inputs(fixed=None, moving=nodes[1]).problem()
+    assert "same volume" in Inputs(fixed=nodes[0], moving=nodes[0]).problem()
+    assert "landmarks" in Inputs(fixed=nodes[0], moving=nodes[1], fixed_landmarks=nodes[0]).problem()
 
 
 def test_export_writes_what_itk_reads(collected: Any, tmp_path: Path, field: sitk.Image) -> None:
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_read_leaves_the_scene_as_it_was(nodes: Any, field
     from DeepLargeDeformRegLib.scene import exchange
     from DeepLargeDeformRegLib.scene.collect import collect
 
-    inputs, targets = exchange.Inputs(*nodes), exchange.Targets()
+    inputs, targets = exchange.Inputs(fixed=nodes[0], moving=nodes[1]), exchange.Targets()
     prepared = exchange.prepare(inputs, targets, {}, tmp_path)
     finish(prepared.payload, field)
     Path(prepared.payload["output_jacobian"]).write_bytes(b"NRRD0004\ndamaged")
@@ -166,14 +166,19 @@ def test_segments_that_are_left_out_are_not_written(nodes: Any, tmp_path: Path, 
     array[10:24, 12:30, 12:20], array[10:24, 12:30, 20:30] = 1, 2
     image = sitk.GetImageFromArray(array)
     image.CopyInformation(moving_image)
-    labels = [SegmentLabel(1, "a", "Liver", (1, 0, 0)), SegmentLabel(2, "b", "Spleen", (0, 1, 0))]
+    labels = [
+        SegmentLabel(value=1, segment_id="a", name="Liver", color=(1, 0, 0)),
+        SegmentLabel(value=2, segment_id="b", name="Spleen", color=(0, 1, 0)),
+    ]
     segmentation = segmentation_from_label_map(image, labels, "organs")
-    inputs = exchange.Inputs(*nodes, moving_segmentation=segmentation, unused_moving=["a"])
+    inputs = exchange.Inputs(fixed=nodes[0], moving=nodes[1], moving_segmentation=segmentation, unused_moving=["a"])
     prepared = exchange.prepare(inputs, exchange.Targets(), {}, tmp_path)
     assert [label.name for label in prepared.moving_labels] == ["Spleen"]
     written = sitk.GetArrayFromImage(sitk.ReadImage(prepared.payload["moving_segmentation"]))
     np.testing.assert_array_equal(written == 1, array == 2)
-    nothing = exchange.Inputs(*nodes, moving_segmentation=segmentation, unused_moving=["a", "b"])
+    nothing = exchange.Inputs(
+        fixed=nodes[0], moving=nodes[1], moving_segmentation=segmentation, unused_moving=["a", "b"]
+    )
     payload = exchange.prepare(nothing, exchange.Targets(), {}, tmp_path).payload
     assert "moving_segmentation" not in payload
     assert "output_segmentation" not in payload
@@ -185,7 +190,7 @@ def test_moving_landmarks_alone_are_carried_over(nodes: Any, field: sitk.Image, 
 
     start = np.array(field.TransformIndexToPhysicalPoint((10, 12, 8)))
     marks = markups.points_node((start + np.array(field[10, 12, 8]))[None], ["nodule"], "marks")
-    inputs = exchange.Inputs(*nodes, moving_landmarks=marks)
+    inputs = exchange.Inputs(fixed=nodes[0], moving=nodes[1], moving_landmarks=marks)
     prepared = exchange.prepare(inputs, exchange.Targets(), {}, tmp_path)
     assert "landmarks" not in prepared.payload, "nothing to measure with"
     finish(prepared.payload, field)
@@ -202,7 +207,7 @@ def test_linear_part_is_kept_apart_on_wish(
     from DeepLargeDeformRegLib.scene import exchange
     from DeepLargeDeformRegLib.scene.collect import collect
 
-    inputs = exchange.Inputs(*nodes)
+    inputs = exchange.Inputs(fixed=nodes[0], moving=nodes[1])
     targets = exchange.Targets(wanted=exchange.DEFAULT_OUTPUTS | {"parts"})
     prepared = exchange.prepare(inputs, targets, {}, tmp_path)
     finish(prepared.payload, field)
@@ -228,7 +233,7 @@ def test_undo_takes_a_result_back_as_a_whole(nodes: Any, field: sitk.Image, tmp_
     from DeepLargeDeformRegLib.scene.collect import collect
 
     scene = slicer.mrmlScene
-    inputs, targets = exchange.Inputs(*nodes), exchange.Targets()
+    inputs, targets = exchange.Inputs(fixed=nodes[0], moving=nodes[1]), exchange.Targets()
     prepared = exchange.prepare(inputs, targets, {}, tmp_path)
     finish(prepared.payload, field)
     scene.SetUndoOn()

@@ -24,8 +24,8 @@ def segmentation(application: Any, label_image: sitk.Image) -> Any:
     from DeepLargeDeformRegLib.scene.segmentations import SegmentLabel, segmentation_from_label_map
 
     labels = [
-        SegmentLabel(1, "a", "Liver", (0.8, 0.4, 0.3), TERMS),
-        SegmentLabel(2, "b", "Left kidney", (0.1, 0.5, 0.9)),
+        SegmentLabel(value=1, segment_id="a", name="Liver", color=(0.8, 0.4, 0.3), terminology=TERMS),
+        SegmentLabel(value=2, segment_id="b", name="Left kidney", color=(0.1, 0.5, 0.9)),
     ]
     return segmentation_from_label_map(label_image, labels, "organs")
 
@@ -70,7 +70,10 @@ def test_engine_reads_the_file_with_names_and_terminology(
 def test_segments_are_matched_by_name(segmentation: Any, label_image: sitk.Image) -> None:
     from DeepLargeDeformRegLib.scene.segmentations import SegmentLabel, match_by_name, segmentation_from_label_map
 
-    labels = [SegmentLabel(1, "x", "left_kidney", (1, 0, 0)), SegmentLabel(2, "y", "Spleen", (0, 1, 0))]
+    labels = [
+        SegmentLabel(value=1, segment_id="x", name="left_kidney", color=(1, 0, 0)),
+        SegmentLabel(value=2, segment_id="y", name="Spleen", color=(0, 1, 0)),
+    ]
     other = segmentation_from_label_map(label_image, labels, "other")
     assert match_by_name(segmentation, other) == [("b", "x")]
 

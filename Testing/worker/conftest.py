@@ -62,7 +62,13 @@ class Desk:
         self.client = WorkerClient(
             process.server_command(None, "--jobs", jobs, *arguments),
             self._transport,
-            Callbacks(self._on_progress, self._on_result, self._on_error, self._on_state, self.log.append),
+            Callbacks(
+                on_progress=self._on_progress,
+                on_result=self._on_result,
+                on_error=self._on_error,
+                on_state=self._on_state,
+                on_log=self.log.append,
+            ),
             library | environment,
             limits,
         )

@@ -46,10 +46,10 @@ class Stage:
             ["worker"],
             self._make,
             Callbacks(
-                lambda _, event: note(("progress", event.fraction)),
-                lambda _, result: note(("result", result.metrics)),
-                lambda _, error: note(("error", error.kind)),
-                lambda state, _: note(("state", state.value)),
+                on_progress=lambda _, event: note(("progress", event.fraction)),
+                on_result=lambda _, result: note(("result", result.metrics)),
+                on_error=lambda _, error: note(("error", error.kind)),
+                on_state=lambda state, _: note(("state", state.value)),
             ),
             clock=lambda: self.now,
         )

@@ -29,7 +29,7 @@ MINIMUM = 50
 """Fewer keypoints than this are no evidence of a motion."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KeypointSettings:
     """How correspondences are found. Lengths are mm.
 

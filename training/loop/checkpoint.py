@@ -63,7 +63,7 @@ class Progress:
         return self.step == 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Checkpoint:
     """What :func:`load_checkpoint` returns.
 
@@ -206,7 +206,14 @@ def _read(path: Path) -> Checkpoint:
         network, average, optimizer = (
             load_file(path / f"{name}.safetensors") for name in ("network", "average", "optimizer")
         )
-        return Checkpoint(state["config"], Progress(**state["progress"]), network, average, optimizer, path)
+        return Checkpoint(
+            config=state["config"],
+            progress=Progress(**state["progress"]),
+            network=network,
+            average=average,
+            optimizer=optimizer,
+            folder=path,
+        )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadInputError(f"The checkpoint {path.name} is damaged.", str(error)) from error
 

@@ -18,7 +18,7 @@ from ..config import LossConfig
 from ..pairs.samples import Batch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _View:
     """A batch and its field at one resolution; what is warped is warped once."""
 
@@ -84,13 +84,13 @@ class Objective(nn.Module):
             warped = fields.warp_voxels(torch.cat(channels, dim=1).float(), displacement)
         count = moving.shape[1]
         return _View(
-            grid,
-            fields.from_voxels(displacement, grid),
-            fixed,
-            warped[:, :count],
-            fixed_labels,
-            warped[:, count:] if moving_labels is not None else None,
-            pooled(_mask_of(batch)),
+            grid=grid,
+            field=fields.from_voxels(displacement, grid),
+            fixed=fixed,
+            warped=warped[:, :count],
+            fixed_labels=fixed_labels,
+            warped_labels=warped[:, count:] if moving_labels is not None else None,
+            fixed_mask=pooled(_mask_of(batch)),
         )
 
 
@@ -118,19 +118,19 @@ def _part(view: _View, chosen: list[int]) -> _View:
         return None if values is None else values[chosen]
 
     return _View(
-        view.grid,
-        DisplacementField(view.field.displacement[chosen], view.grid),
-        view.fixed[chosen],
-        view.warped[chosen],
-        part(view.fixed_labels),
-        part(view.warped_labels),
-        part(view.fixed_mask),
+        grid=view.grid,
+        field=DisplacementField(view.field.displacement[chosen], view.grid),
+        fixed=view.fixed[chosen],
+        warped=view.warped[chosen],
+        fixed_labels=part(view.fixed_labels),
+        warped_labels=part(view.warped_labels),
+        fixed_mask=part(view.fixed_mask),
     )
 
 
 def _part_of_batch(batch: Batch, chosen: list[int]) -> Batch:
     first, second = (None if p is None else p[chosen] for p in (batch.fixed_points, batch.moving_points))
-    return Batch(batch.fixed[chosen], batch.moving[chosen], fixed_points=first, moving_points=second)
+    return Batch(fixed=batch.fixed[chosen], moving=batch.moving[chosen], fixed_points=first, moving_points=second)
 
 
 def _evaluate(function: nn.Module, term: LossConfig, view: _View, output: NetworkOutput, batch: Batch) -> Tensor:

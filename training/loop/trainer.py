@@ -39,7 +39,7 @@ _MOST_UNUSABLE = 20  # steps without a usable gradient, one after the other, tha
 _TRAINING_SHARE = 0.93  # of a run's time; validation and checkpoints take the rest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """What a listener is told after each optimizer step.
 
@@ -306,7 +306,15 @@ class Trainer:
                 left += self._speeds.get(phase, seconds_per_step) * progress.steps[phase]
             if self.deadline is not None:
                 left = min(left, self.deadline - time.monotonic())
-            self.listener(Step(progress, total, means, rate, max(left, 0.0)))
+            self.listener(
+                Step(
+                    progress=progress,
+                    total_steps=total,
+                    losses=means,
+                    learning_rate=rate,
+                    seconds_left=max(left, 0.0),
+                )
+            )
 
     def _validate(self) -> None:
         self._validated = self.progress.step

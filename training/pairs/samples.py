@@ -76,7 +76,7 @@ class Sample:
     same_patient: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Batch:
     """Samples stacked: images ``(N, C, D, H, W)``, labels ``(N, K, D, H, W)``, points ``(N, n, 3)`` in mm.
 
@@ -336,12 +336,12 @@ def draw_batch(source: PairSource, numbers: Sequence[int], seed: int, device: to
     if fixed is None or moving is None:
         raise ValueError("a sample has no image")
     return Batch(
-        fixed,
-        moving,
-        stack([s.fixed.labels for s in samples]),
-        stack([s.moving.labels for s in samples]),
-        stack([s.fixed_points for s in samples]),
-        stack([s.moving_points for s in samples]),
-        stack([s.fixed.mask for s in samples]),
-        tuple(s.same_patient for s in samples),
+        fixed=fixed,
+        moving=moving,
+        fixed_labels=stack([s.fixed.labels for s in samples]),
+        moving_labels=stack([s.moving.labels for s in samples]),
+        fixed_points=stack([s.fixed_points for s in samples]),
+        moving_points=stack([s.moving_points for s in samples]),
+        fixed_mask=stack([s.fixed.mask for s in samples]),
+        same_patient=tuple(s.same_patient for s in samples),
     )

@@ -29,7 +29,7 @@ EXCHANGED = {STRUCTURES["right kidney"]: STRUCTURES["left kidney"]}
 """Structures that take each other's label when a scan is mirrored."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Extent:
     """Box of the liver, LPS mm."""
 
@@ -59,7 +59,7 @@ def paint_abdomen(draw: Draw, segments: Tensor, grid: ImageGrid) -> Patient:
     liver = segments > 0
     if not bool(liver.any()):
         raise BadInputError("There is no liver in the label map, or it lies outside of the training grid.")
-    canvas = Canvas(grid, draw)
+    canvas = Canvas(grid=grid, draw=draw)
     box = extent_of(liver, canvas)
     cavity = _cavity(canvas, liver, box)
     paint_wall(canvas, cavity)
@@ -82,7 +82,7 @@ def paint_abdomen(draw: Draw, segments: Tensor, grid: ImageGrid) -> Patient:
 def extent_of(mask: Tensor, canvas: Canvas) -> Extent:
     """Box of a mask ``(D, H, W)``."""
     (right, left), (front, back), (low, high) = canvas.box(mask)
-    return Extent(right, left, front, back, low, high)
+    return Extent(right=right, left=left, front=front, back=back, low=low, high=high)
 
 
 def _cavity(canvas: Canvas, liver: Tensor, box: Extent) -> Cavity:

@@ -63,7 +63,7 @@ class Placement:
     volume: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MotionSettings:
     """How far scans are deformed at most; each pair takes a part of it, see :meth:`scaled`.
 
@@ -84,11 +84,11 @@ class MotionSettings:
     def scaled(self, factor: float, of_waves: float = 1.0) -> MotionSettings:
         """All of it times a factor, waves times another one besides."""
         return MotionSettings(
-            self.rotation_deg * factor,
-            self.shift_mm * factor,
-            self.scale * factor,
-            tuple((width, factor * of_waves * size) for width, size in self.waves),
-            self.breathing_mm * factor,
+            rotation_deg=self.rotation_deg * factor,
+            shift_mm=self.shift_mm * factor,
+            scale=self.scale * factor,
+            waves=tuple((width, factor * of_waves * size) for width, size in self.waves),
+            breathing_mm=self.breathing_mm * factor,
         )
 
 

@@ -50,7 +50,7 @@ def paint_organ_map(
         labels: of the result.
         grid: axis-aligned LPS.
     """
-    canvas = Canvas(grid, draw)
+    canvas = Canvas(grid=grid, draw=draw)
     present = {value: one for value, one in structures.items() if bool((values == value).any())}
     liver = _union(values, [value for value, one in present.items() if one.label == labels.liver])
     contents = _union(values, list(present))

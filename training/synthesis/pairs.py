@@ -39,7 +39,7 @@ ANATOMIES = ("abdomen", "thorax")
 MAIN_ORGAN = {"abdomen": abdomen.STRUCTURES["liver"], "thorax": thorax.STRUCTURES["lungs"]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynthesisSettings:
     """What pairs are drawn.
 
@@ -100,7 +100,7 @@ class SyntheticScan:
     mask: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SyntheticPair:
     """A pair on the training grid.
 
@@ -214,7 +214,14 @@ class SyntheticPairs:
         fixed, moving = (self._scan(draw.split(), patient, *each, lung) for each in zip(placed, tables, strict=True))
         truth = true_field(placed[0], motions[1])
         points = self._points(draw, fixed.mask)
-        return SyntheticPair(self.grid, fixed, moving, truth, points, fields.transform_points(truth, points))
+        return SyntheticPair(
+            grid=self.grid,
+            fixed=fixed,
+            moving=moving,
+            field=truth,
+            fixed_points=points,
+            moving_points=fields.transform_points(truth, points),
+        )
 
     def _two_patients(self, draw: Draw) -> SyntheticPair:
         first = draw.integer(self.settings.patients)
@@ -231,7 +238,7 @@ class SyntheticPairs:
             scans.append(
                 self._scan(draw.split(), patient, motion.on(self.grid), attenuation(draw, draw.choice(PHASES)))
             )
-        return SyntheticPair(self.grid, scans[0], scans[1])
+        return SyntheticPair(grid=self.grid, fixed=scans[0], moving=scans[1])
 
     def patient(self, index: int) -> Patient:
         """The painted patient of a number; its shape is that number modulo the number of shapes."""

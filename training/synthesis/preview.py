@@ -92,7 +92,7 @@ def main(
     """Draw synthetic pairs as a picture."""
     try:
         check_output(output, (".png",))
-        settings = SynthesisSettings(anatomy)
+        settings = SynthesisSettings(anatomy=anatomy)
         grid = ImageGrid.axis_aligned([round(mm / spacing / 8) * 8 for mm in SIZES_MM[anatomy]], [spacing] * 3)
         values = [value for value in structures_of(anatomy).values() if value not in unions_of(anatomy)]
         source = open_pairs(settings, shapes, grid, values, name or (), device)

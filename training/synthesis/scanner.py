@@ -17,7 +17,7 @@ from .torso import Patient, ScannedPatient
 AIR = -1000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScannerSettings:
     """Ranges of what differs between scanners and protocols.
 

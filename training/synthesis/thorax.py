@@ -52,7 +52,7 @@ def paint_thorax(draw: Draw, lungs: Tensor, grid: ImageGrid) -> Patient:
     Raises:
         BadInputError: if a lung is missing.
     """
-    canvas = Canvas(grid, draw)
+    canvas = Canvas(grid=grid, draw=draw)
     boxes = {}
     for lung in (RIGHT_LUNG, LEFT_LUNG):
         where = lungs == lung
@@ -73,12 +73,12 @@ def paint_thorax(draw: Draw, lungs: Tensor, grid: ImageGrid) -> Patient:
     paint_table(canvas, cavity)
     patient = canvas.finish(cavity.depth > 0)
     return Patient(
-        grid,
-        patient.tissues,
-        patient.labels,
-        _density(draw, patient, canvas, cavity),
-        patient.overlays,
-        patient.breathing,
+        grid=grid,
+        tissues=patient.tissues,
+        labels=patient.labels,
+        texture=_density(draw, patient, canvas, cavity),
+        overlays=patient.overlays,
+        breathing=patient.breathing,
     )
 
 

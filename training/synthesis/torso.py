@@ -24,7 +24,7 @@ class Overlay:
     tissue: Tissue
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Patient:
     """A painted patient, from which scans of any phase and deformation are rendered.
 
@@ -82,7 +82,7 @@ class ScannedPatient:
         return torch.zeros_like(self.breathing)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Canvas:
     """Tissues and labels in the making; later paint covers earlier paint."""
 
@@ -143,7 +143,9 @@ class Canvas:
         texture = grain(self.draw, self.grid, (4.0, 9.0, 22.0), (1.0, 0.7, 0.5))
         overlays = tuple(Overlay(overlay.share.half(), overlay.tissue) for overlay in self.overlays)
         tissues, labels = self.tissues.to(torch.uint8), self.labels.to(torch.uint8)
-        return Patient(self.grid, tissues, labels, texture, overlays, breathing)
+        return Patient(
+            grid=self.grid, tissues=tissues, labels=labels, texture=texture, overlays=overlays, breathing=breathing
+        )
 
 
 @dataclass(frozen=True, eq=False)

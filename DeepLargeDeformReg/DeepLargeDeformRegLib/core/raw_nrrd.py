@@ -64,7 +64,7 @@ class RawImage:
     direction: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawFile:
     """A file whose header has been read: shape and geometry as in :class:`RawImage`, voxels still on the disk."""
 
@@ -132,11 +132,13 @@ def open_raw_nrrd(path: str | PathLike[str]) -> RawFile | None:
         end = start.find(b"\n\n") + 2
         fields = _fields(start[: max(end, 0)].decode("ascii"))
         dtype = np.dtype(_TYPES[fields["type"]])
-        shape, geometry = _shape(fields), _geometry(fields)
+        shape, (spacing, origin, direction) = _shape(fields), _geometry(fields)
         plain = fields["encoding"] == "raw" and (dtype.itemsize == 1 or fields["endian"] == sys.byteorder)
         if not plain or Path(path).stat().st_size != end + math.prod(shape) * dtype.itemsize:
             return None
-        return RawFile(Path(path), end, dtype, shape, *geometry)
+        return RawFile(
+            path=Path(path), offset=end, dtype=dtype, shape=shape, spacing=spacing, origin=origin, direction=direction
+        )
     except (OSError, ValueError, KeyError, IndexError):  # not such a file; SimpleITK says what it is
         return None
 

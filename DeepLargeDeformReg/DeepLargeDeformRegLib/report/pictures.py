@@ -24,7 +24,7 @@ ROUND_LENGTHS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 Bytes = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """A picture for an img element.
 
@@ -232,7 +232,9 @@ class PlanePictures:
             f"height='{height}'>{vector.embedded(pixels)}{lines}{marks}</svg>"
         )
         alternative = f"{self._plane.name.capitalize()} plane at {self._plane.position}: {what}."
-        return Picture(title, alternative, vector.data_address(svg), width, height)
+        return Picture(
+            title=title, alternative=alternative, source=vector.data_address(svg), width=width, height=height
+        )
 
     @property
     def _cross(self) -> str:

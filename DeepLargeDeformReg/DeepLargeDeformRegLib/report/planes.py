@@ -42,7 +42,7 @@ class Box:
         return Box(np.maximum(self.low, other.low), np.minimum(self.high, other.high))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ViewPlane:
     """A picture's pixels in physical space.
 
@@ -97,7 +97,9 @@ def planes_through(point: Points, box: Box, finest_mm: float) -> list[ViewPlane]
         for direction in (across, along):
             axis = int(np.abs(direction).argmax())
             corner[axis] = box.low[axis] if direction[axis] > 0 else box.high[axis]
-        planes.append(ViewPlane(name, corner, across, along, size, pixel, letters))
+        planes.append(
+            ViewPlane(name=name, corner=corner, right=across, down=along, size=size, pixel_mm=pixel, letters=letters)
+        )
     return planes
 
 

@@ -22,7 +22,7 @@ OUTPUTS = ("warped", "segmentation", "jacobian", "maps", "table", "charts", "lan
 DEFAULT_OUTPUTS = frozenset(OUTPUTS) - {"parts"}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Inputs:
     """What a run takes from the scene.
 
@@ -32,7 +32,7 @@ class Inputs:
         matches: pairs of segment ids (fixed, moving); None matches by name.
         unused_fixed, unused_moving: ids of segments that are left out.
         fixed_landmarks, moving_landmarks: corresponding points; moving ones alone are carried over.
-        initial_transform: transform from which registration starts: the moving volume under it is nearly right.
+        initial_transform: transform with which registration begins: the moving volume under it is nearly right.
         region: box to which the registration is limited.
     """
 

@@ -19,7 +19,7 @@ from .volumes import RAS_TO_LPS, array_to_matrix, remove_node, volume_from_image
 SURFACE_OPACITY = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegmentLabel:
     """One segment as a label: ``value`` in the map, and what belongs to the segment in the scene."""
 
@@ -121,7 +121,15 @@ def label_map_of(
             result[inside] = value
             tag = vtk.reference("")
             segment.GetTag(terminology_tag(), tag)
-            labels.append(SegmentLabel(value, identifier, segment.GetName(), tuple(segment.GetColor()), str(tag)))
+            labels.append(
+                SegmentLabel(
+                    value=value,
+                    segment_id=identifier,
+                    name=segment.GetName(),
+                    color=tuple(segment.GetColor()),
+                    terminology=str(tag),
+                )
+            )
     finally:
         remove_node(grid)
         if source is not node:

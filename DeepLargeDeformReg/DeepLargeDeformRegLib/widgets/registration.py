@@ -172,7 +172,13 @@ class Runner:
                 sweep(slicer.app.temporaryPath)
             except OSError as error:
                 raise RegistrationFailed(str(error), "worker_not_started") from error
-            callbacks = Callbacks(self._progress, self._done, self._failed, self._state, self._log)
+            callbacks = Callbacks(
+                on_progress=self._progress,
+                on_result=self._done,
+                on_error=self._failed,
+                on_state=self._state,
+                on_log=self._log,
+            )
             environment = process.server_environment()
             self.client = WorkerClient(command, QProcessTransport, callbacks, environment)
             self._timer = qt.QTimer()

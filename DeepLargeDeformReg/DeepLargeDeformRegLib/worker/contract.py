@@ -98,7 +98,7 @@ def _ignore(*_: object) -> None:
     pass
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Callbacks:
     """What the owner of a client wants to know; ``on_result`` or ``on_error`` ends every job, once."""
 

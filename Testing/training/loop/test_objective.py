@@ -24,7 +24,14 @@ def make_batch(count: int = 2) -> Batch:
     images = torch.rand((2, count, 1, *GRID.shape), generator=generator)
     labels = (torch.rand((2, count, 2, *GRID.shape), generator=generator) > 0.6).float()
     points = torch.rand((2, count, 5, 3), generator=generator) * 5 + 1
-    return Batch(*images, *labels, *points)
+    return Batch(
+        fixed=images[0],
+        moving=images[1],
+        fixed_labels=labels[0],
+        moving_labels=labels[1],
+        fixed_points=points[0],
+        moving_points=points[1],
+    )
 
 
 def make_output(count: int = 2) -> NetworkOutput:
@@ -104,7 +111,7 @@ def test_a_mask_restricts_the_mean_and_labels_stand_in_for_it() -> None:
     with_labels = Objective(term, 0, GRID)(output, batch)["ngf"]
     torch.testing.assert_close(with_labels, losses.ngf(batch.fixed, warped, GRID, union, 0.1))
     with pytest.raises(BadInputError, match="needs a mask or labels"):
-        Objective(term, 0, GRID)(output, Batch(batch.fixed, batch.moving))
+        Objective(term, 0, GRID)(output, Batch(fixed=batch.fixed, moving=batch.moving))
 
 
 @pytest.mark.parametrize("chosen", [(True, True), (True, False), (False, False)])

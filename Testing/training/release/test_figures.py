@@ -52,7 +52,12 @@ def _card():  # type: ignore[no-untyped-def]
     from training.loop.checkpoint import Checkpoint, Progress
 
     config = load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn-gpu.yaml")
-    return make_card(config, Checkpoint({}, Progress([1]), {}, {}, {}, Path()), (), None)
+    return make_card(
+        config,
+        Checkpoint(config={}, progress=Progress([1]), network={}, average={}, optimizer={}, folder=Path()),
+        (),
+        None,
+    )
 
 
 def test_means_and_figures() -> None:

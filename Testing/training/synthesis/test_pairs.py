@@ -35,8 +35,8 @@ from training.synthesis.torso import Patient
 from .conftest import COARSE, GRID, PLAIN
 
 LIVER, LUNGS = abdomen.STRUCTURES["liver"], thorax.STRUCTURES["lungs"]
-ABDOMEN = SynthesisSettings("abdomen", same_patient=1.0, patients=3, strength=(1.0, 1.0))
-THORAX = SynthesisSettings("thorax", same_patient=1.0, patients=3, one_lung=0.0, strength=(1.0, 1.0))
+ABDOMEN = SynthesisSettings(anatomy="abdomen", same_patient=1.0, patients=3, strength=(1.0, 1.0))
+THORAX = SynthesisSettings(anatomy="thorax", same_patient=1.0, patients=3, one_lung=0.0, strength=(1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_noise_and_phases_differ_between_scans(livers: list[Shape]) -> None:
 
 def test_bad_wishes_are_refused(livers: list[Shape]) -> None:
     with pytest.raises(BadInputError, match="not of 'brain'"):
-        SynthesisSettings("brain")
+        SynthesisSettings(anatomy="brain")
     with pytest.raises(BadInputError, match="no structure 99; it has 1 liver segment 1"):
         SyntheticPairs(livers, ABDOMEN, GRID, (99,))
     with pytest.raises(BadInputError, match="two patients"):

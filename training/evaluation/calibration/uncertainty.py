@@ -49,7 +49,7 @@ COLUMNS = (
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Errors:
     """True and expected errors (mm) of the landmarks of one pair, and mismatch and strain there.
 
@@ -116,12 +116,12 @@ def errors_of(case: Case, symmetric: bool = False, early: int = 0) -> Errors:
     assert result.evidence is not None
     points = case.landmarks.fixed
     return Errors(
-        case.name,
-        early,
-        metrics.landmark_errors(result.field, case.landmarks).astype(np.float64),
-        _at(as_tensor(result.uncertainty), result.uncertainty.grid, points),
-        _at(result.evidence.mismatch, result.evidence.grid, points),
-        _at(result.evidence.strain, result.evidence.grid, points),
+        name=case.name,
+        early=early,
+        true=metrics.landmark_errors(result.field, case.landmarks).astype(np.float64),
+        expected=_at(as_tensor(result.uncertainty), result.uncertainty.grid, points),
+        mismatch=_at(result.evidence.mismatch, result.evidence.grid, points),
+        strain=_at(result.evidence.strain, result.evidence.grid, points),
     )
 
 

@@ -27,7 +27,7 @@ _SPACING_TOLERANCE = 0.05  # of the slice distance: positions in DICOM are round
 _PIXEL_TOLERANCE = 1e-3  # of the pixel spacing, between slices
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Series:
     """One series of images in a folder: UID, its files, slices, columns x rows and modality."""
 
@@ -100,7 +100,13 @@ def _series_of(files: list[Path]) -> list[Series]:
         if image is not None:
             groups.setdefault(image.series, []).append(image)
     return [
-        Series(uid, tuple(images), sum(len(image.frames) for image in images), images[0].size, images[0].modality)
+        Series(
+            uid=uid,
+            images=tuple(images),
+            slices=sum(len(image.frames) for image in images),
+            size=images[0].size,
+            modality=images[0].modality,
+        )
         for uid, images in groups.items()
     ]
 

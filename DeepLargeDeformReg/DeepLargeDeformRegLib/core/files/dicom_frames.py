@@ -31,7 +31,7 @@ _HEADER_TAGS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """One slice: LPS position and direction cosines (row, then column), (x, y) spacing in mm, and rescaling."""
 
@@ -44,7 +44,7 @@ class Frame:
     intercept: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DicomImage:
     """Header of a file with pixels; ``frames`` of a file without functional groups share what the file states."""
 
@@ -185,16 +185,16 @@ def _header(path: Path, data: Any, left: int) -> DicomImage:
     groups = [[one, *(shared or ()), data] for one in per_frame] if per_frame else [[data]] * count
     frames = tuple(_frame(path, index, group) for index, group in enumerate(groups))
     return DicomImage(
-        path,
-        str(data.get("SeriesInstanceUID") or ""),
-        str(data.get("SOPInstanceUID") or ""),
-        str(data.get("Modality") or ""),
-        str(data.get("SOPClassUID") or ""),
-        _words(data.get("ImageType")),
-        (columns, rows),
-        samples,
-        per_frame is not None or count > 1,
-        frames,
+        path=path,
+        series=str(data.get("SeriesInstanceUID") or ""),
+        instance=str(data.get("SOPInstanceUID") or ""),
+        modality=str(data.get("Modality") or ""),
+        kind=str(data.get("SOPClassUID") or ""),
+        image_type=_words(data.get("ImageType")),
+        size=(columns, rows),
+        samples=samples,
+        is_enhanced=per_frame is not None or count > 1,
+        frames=frames,
     )
 
 
@@ -212,13 +212,13 @@ def _frame(path: Path, index: int, groups: list[Any]) -> Frame:
     transformation = (_find(groups, "PixelValueTransformationSequence", key) for key in _RESCALING)
     slope, intercept = transformation
     return Frame(
-        path,
-        index,
-        _numbers(_find(groups, "PlanePositionSequence", "ImagePositionPatient"), 3),
-        _numbers(_find(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6),
-        None if spacing is None or min(spacing) <= 0 else spacing[::-1],
-        1.0 if slope is None else float(slope),
-        0.0 if intercept is None else float(intercept),
+        file=path,
+        index=index,
+        position=_numbers(_find(groups, "PlanePositionSequence", "ImagePositionPatient"), 3),
+        orientation=_numbers(_find(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        spacing=None if spacing is None or min(spacing) <= 0 else spacing[::-1],
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
     )
 
 

@@ -61,13 +61,13 @@ def meta_voxels(path: Path) -> VoxelData:
     elif skip != 0:
         raise damaged(path.name)
     if not compressed:
-        return VoxelData(voxels, offset, "raw", size)
+        return VoxelData(path=voxels, offset=offset, encoding="raw", size=size)
     if stated <= 0 and local:
         raise BadInputError(
             f"{path.name} does not state the size of its compressed voxels (CompressedDataSize), without which ITK "
             "reads noise; save it again with another program."
         )
-    return VoxelData(voxels, offset, "zlib", size, length=stated if stated > 0 else None)
+    return VoxelData(path=voxels, offset=offset, encoding="zlib", size=size, length=stated if stated > 0 else None)
 
 
 def _parse(path: Path) -> tuple[dict[str, str], int]:

@@ -29,7 +29,7 @@ _SCALE_TOLERANCE = 0.01
 _ORTHOGONALITY_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NiftiHeader:
     """What the header says.
 
@@ -89,9 +89,13 @@ def nifti_voxels(path: Path) -> tuple[Path, VoxelData]:
         compressed = stream.read(2) == GZIP_MAGIC
     size = math.ceil(math.prod(header.size) * header.bytes_per_voxel)
     if compressed:
-        data = VoxelData(voxels_path, 0, "gzip", size, header.offset, float_type=header.float_type)
+        data = VoxelData(
+            path=voxels_path, offset=0, encoding="gzip", size=size, skip=header.offset, float_type=header.float_type
+        )
     else:
-        data = VoxelData(voxels_path, header.offset, "raw", size, float_type=header.float_type)
+        data = VoxelData(
+            path=voxels_path, offset=header.offset, encoding="raw", size=size, float_type=header.float_type
+        )
     return header_path, data
 
 
@@ -153,14 +157,14 @@ def _parse(name: str, raw: bytes) -> NiftiHeader:
     intent_name = raw[328:344].split(b"\0")[0].decode("latin-1")
     (parameter,), (code,) = struct.unpack_from(order + "f", raw, 56), struct.unpack_from(order + "h", raw, 68)
     return NiftiHeader(
-        tuple(size[:rank]),
-        spacing[: min(rank, 3)],
-        int(offset),
-        bits / 8,
-        np.dtype(order + _FLOATS[kind]) if kind in _FLOATS else None,
-        sform,
-        (code, intent_name, parameter),
-        magic == b"ni1\0",
+        size=tuple(size[:rank]),
+        spacing=spacing[: min(rank, 3)],
+        offset=int(offset),
+        bytes_per_voxel=bits / 8,
+        float_type=np.dtype(order + _FLOATS[kind]) if kind in _FLOATS else None,
+        sform=sform,
+        intent=(code, intent_name, parameter),
+        in_pair=magic == b"ni1\0",
     )
 
 

@@ -104,7 +104,7 @@ def nrrd_voxels(path: Path) -> VoxelData:
         offset = voxels.stat().st_size - size
         if offset < 0:
             raise damaged(path.name)
-    return VoxelData(voxels, offset, encoding, values if encoding == "ascii" else size)  # type: ignore[arg-type]
+    return VoxelData(path=voxels, offset=offset, encoding=encoding, size=values if encoding == "ascii" else size)  # type: ignore[arg-type]
 
 
 def _values(fields: dict[str, str]) -> int:

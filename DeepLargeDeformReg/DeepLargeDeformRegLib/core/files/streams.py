@@ -25,7 +25,7 @@ _MOST_TRAILING_BYTES = 15  # a line end or padding; one row of the smallest imag
 _ZLIB_RATIO = 1100  # deflate makes nothing smaller than by 1032 to 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VoxelData:
     """Where the voxels of an image lie and how.
 

@@ -18,7 +18,7 @@ SITE_TABLE = "DEEPLARGEDEFORMREG_VERDICT_LIMITS"
 _ENTRIES = {"accept", "reject", "unit", "better", "what", "source"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limit:
     """Where a number is good, and where it forbids use; in between it is to be looked at.
 
@@ -111,4 +111,11 @@ def _limit(key: str, values: Mapping[str, Any]) -> Limit:
         raise BadInputError(f"The limit '{key}' rejects what it accepts; exchange 'accept' and 'reject'.")
     texts = (str(values[name]) for name in ("unit", "what", "source"))
     unit, what, source = texts
-    return Limit(float(accept), None if reject is None else float(reject), unit, lower, what, source)
+    return Limit(
+        accept=float(accept),
+        reject=None if reject is None else float(reject),
+        unit=unit,
+        lower_is_better=lower,
+        what=what,
+        source=source,
+    )
