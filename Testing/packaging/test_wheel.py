@@ -109,7 +109,7 @@ def test_the_installed_command_registers(installed: Path, tmp_path: Path, preset
     # Half of the difference is far from what either preset leaves (a tenth), on any processor.
     assert np.abs(fixed - warped).mean() < 0.5 * np.abs(fixed - moving).mean()
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    # Whether the network's proposal is the better start is the pair's matter; its weights were read.
+    # Whether the network's prediction is the better initial field is the pair's matter; its weights were read.
     assert (metrics["provenance"]["model_sha256"] is not None) == (preset == "mr-hippocampus")
     assert metrics["jacobian"]["fold_percent"] == 0
     assert (tmp_path / "r.html").stat().st_size > 10_000

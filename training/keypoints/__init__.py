@@ -82,15 +82,15 @@ def match(
     features = [mind_ssc(image[None, None], radius=1, dilation=2)[0] for image in images]
     forward = _search(features[0], features[1], points, settings, grid)
     ends = (points + forward).round().long()
-    there = _search(features[1], features[0], ends, settings, grid, start=-forward)
+    there = _search(features[1], features[0], ends, settings, grid, initial=-forward)
     # The way back begins at a voxel, so what was rounded off is not held against it.
     backward = there + (ends - points - forward)
     is_good = agreeing(forward, backward, settings.tolerance_mm / grid.spacing[0])
     _check(int(is_good.sum()), "could be matched there and back")
-    start = points[is_good].double().cpu().numpy()
+    kept = points[is_good].double().cpu().numpy()
     displacement = 0.5 * (forward - backward)[is_good].double().cpu().numpy()
-    aligned = grid.to_physical(start + displacement)
-    return LandmarkPairs(grid.to_physical(start), aligned @ matrix[:3, :3].T + matrix[:3, 3])
+    aligned = grid.to_physical(kept + displacement)
+    return LandmarkPairs(grid.to_physical(kept), aligned @ matrix[:3, :3].T + matrix[:3, 3])
 
 
 def interpolate(correspondences: LandmarkPairs, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -116,12 +116,12 @@ def _search(
     points: Tensor,
     settings: KeypointSettings,
     grid: ImageGrid,
-    start: Tensor | None = None,
+    initial: Tensor | None = None,
 ) -> Tensor:
-    """Displacement ``(n, 3)`` of points in voxels; around a start only the finest search is needed."""
+    """Displacement ``(n, 3)`` of points in voxels; around an initial one only the finest search is needed."""
     tree = spanning_tree(points)
-    displacement = torch.zeros(points.shape, device=fixed.device) if start is None else start
-    for step, radius in stages(settings.reach_mm, grid.spacing[0])[0 if start is None else 1 :]:
+    displacement = torch.zeros(points.shape, device=fixed.device) if initial is None else initial
+    for step, radius in stages(settings.reach_mm, grid.spacing[0])[0 if initial is None else 1 :]:
         centers = displacement.round().long()
         costs = patch_costs(fixed, moving, points, centers, radius, step)
         displacement = best(regularized(costs, centers, tree, settings.weight, step), centers, step)
