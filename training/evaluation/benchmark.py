@@ -31,6 +31,7 @@ from DeepLargeDeformRegLib.core.images import Volume
 from DeepLargeDeformRegLib.core.labels import match_labels
 from DeepLargeDeformRegLib.core.presets import Preset, find_preset
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core.tables import comma_separated, markdown
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor, warp_labels
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
@@ -39,7 +40,7 @@ from rich.progress import track
 
 from .cases import DATA, GROUPS, Case, load_cases, own_cases
 from .peers import PEERS, deeds
-from .tables import comma_separated, markdown, print_table
+from .tables import print_table
 
 Row = dict[str, Any]
 Change = Callable[[Preset], Preset]

@@ -25,6 +25,7 @@ import typer
 from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.core.files.common import read_text, write_text
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core.tables import comma_separated
 from DeepLargeDeformRegLib.engine.models import Figure
 from rich.console import Console
 from rich.progress import track
@@ -39,10 +40,10 @@ from .statistics import (
     compare,
     comparison_table,
     cumulative_curve,
-    summarize,
+    summarize_with_lowest,
     summary_table,
 )
-from .tables import comma_separated, print_table, write_tables
+from .tables import print_table, write_tables
 
 # measure of the summary, its name on a card, unit
 _FIGURES = (
@@ -120,7 +121,7 @@ def collect(
     done = [row for row in rows if "values" in row]
     if not done:
         raise BadInputError(f"No pair could be registered: {rows[0]['error']}")
-    summary = summarize([row["values"] for row in done]) | _pooled(done)
+    summary = summarize_with_lowest([row["values"] for row in done]) | _pooled(done)
     command = shlex.join(["python", "-m", "training.evaluation", *sys.argv[1:]])
     results: Row = {"settings": settings.to_json(), "failed": len(rows) - len(done), "summary": summary}
     results["figures"] = [asdict(figure) for figure in _figures(summary, description, command)]
@@ -174,7 +175,7 @@ def _chosen(data_set: DataSet, split: str, pairs: Path | None) -> Sequence[Pair]
 def _pooled(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Errors of the landmarks of all pairs together, as TRE tables of papers give mean and deviation."""
     names = {"after": "tre_mm: all landmarks", "before": "before: tre_mm: all landmarks"}
-    return summarize(
+    return summarize_with_lowest(
         [{name: error} for when, name in names.items() for row in rows for error in row["errors_mm"][when]]
     )
 

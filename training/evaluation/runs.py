@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from DeepLargeDeformRegLib.cohort.summary import landmark_values, structure_values
 from DeepLargeDeformRegLib.core.errors import CancelledError, RegistrationError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, Scan
@@ -28,7 +29,6 @@ from ..release.figures import predict_pair
 from .learn2reg import file_name, voxel_field, write_field
 
 Row = dict[str, Any]
-STRUCTURE_MEASURES = ("dice", "asd_mm", "hd_mm", "hd95_mm")
 _log = logging.getLogger(__name__)
 
 
@@ -133,11 +133,11 @@ def evaluate_pair(
         # A defect, not bad data: told in full, but no reason to lose the hours that the other pairs took.
         _log.exception("A pair ended with an unexpected error")
         return row | {"error": f"{type(error).__name__}: {error}"}
-    values = case_values(numbers) | asd_in_voxels(scans.fixed.labels, scans.moving.labels, warped)
+    values = run_values(numbers) | asd_in_voxels(scans.fixed.labels, scans.moving.labels, warped)
     return row | {"values": values, "errors_mm": _landmark_errors(numbers)}
 
 
-def case_values(numbers: Mapping[str, Any]) -> dict[str, float]:
+def run_values(numbers: Mapping[str, Any]) -> dict[str, float]:
     """Measures of one registration; ``before: ...`` as loaded, ``dice: liver`` of one structure, ``dice`` the mean.
 
     ``in mask: ...`` is of det J within the fixed structures, as the Learn2Reg challenge counts on lungs.
@@ -145,12 +145,7 @@ def case_values(numbers: Mapping[str, Any]) -> dict[str, float]:
     """
     values: dict[str, float] = {}
     for when, prefix in (("after", ""), ("before", "before: ")):
-        for key in STRUCTURE_MEASURES:
-            found = {name: entry[when] for name, entry in numbers.get(key, {}).items() if entry[when] is not None}
-            values |= {f"{prefix}{key}": fmean(found.values())} if found else {}
-            values |= {f"{prefix}{key}: {name}": value for name, value in found.items()}
-        errors = numbers.get("tre_mm", {}).get(when, {})
-        values |= {f"{prefix}tre_mm" if key == "mean" else f"{prefix}tre_{key}_mm": v for key, v in errors.items()}
+        values |= structure_values(numbers, when, prefix) | landmark_values(numbers, when, prefix)
     jacobian = numbers["jacobian"]
     names = {"fold_percent": "fold_percent", "sdlogj": "sdlogj", "sdlogj_learn2reg": "sdlogj_learn2reg"}
     names |= {"std": "jacobian_std", "min": "jacobian_min", "max": "jacobian_max"}

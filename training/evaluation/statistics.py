@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from DeepLargeDeformRegLib.cohort.summary import summarize
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.engine.metrics import dice30
 from scipy.stats import wilcoxon
@@ -15,19 +16,13 @@ CURVE_LIMITS_MM = tuple(np.arange(0.0, 20.25, 0.25).tolist())
 _STATISTICS = ("n", "mean", "std", "dice30", "min", "p25", "p50", "p75", "p95", "max")
 
 
-def summarize(cases: Sequence[Values]) -> dict[str, dict[str, float]]:
-    """Of each measure: number of cases that have it, mean, standard deviation (of the population), percentiles.
-
-    Dice also has ``dice30``, the mean of the lowest 30 % of the cases.
-    """
-    table = {}
-    for name in dict.fromkeys(name for case in cases for name in case):
-        values = np.array([case[name] for case in cases if name in case], dtype=np.float64)
-        row = {"n": float(values.size), "mean": float(values.mean()), "std": float(values.std())}
-        row |= {"min": float(values.min()), "max": float(values.max())}
-        row |= {f"p{q}": float(np.percentile(values, q)) for q in (25, 50, 75, 95)}
-        lowest = dice30(values) if name.split(":")[0] == "dice" else None
-        table[name] = row if lowest is None else row | {"dice30": lowest}
+def summarize_with_lowest(cases: Sequence[Values]) -> dict[str, dict[str, float]]:
+    """What :func:`summarize` says of each measure; Dice also has ``dice30``, the mean of the lowest 30 % of cases."""
+    table = summarize(cases)
+    for name, row in table.items():
+        if name.split(":")[0] == "dice":
+            lowest = dice30(case[name] for case in cases if name in case)
+            row |= {} if lowest is None else {"dice30": lowest}
     return table
 
 

@@ -47,7 +47,7 @@ def cohort_page(rows: Sequence[Row], reports: Collection[str]) -> str:
     )
     there = set(measures(rows))
     columns = [name for name in SHOWN if name in there]
-    table = summarize(rows)
+    table = summarize([row.values for row in rows])
     counts = {key: sum(row.verdict == key for row in rows) for key in LEVELS}
     return environment.get_template("cohort.html").render(
         version=__version__,

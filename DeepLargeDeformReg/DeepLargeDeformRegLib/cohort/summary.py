@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.metrics import catalog
+from ..core.tables import comma_separated
 
 STRUCTURE_MEASURES = ("dice", "asd_mm", "hd95_mm", "hd_mm")
 _DEFORMATION = ("fold_percent", "sdlogj", "min", "max", "std")
@@ -53,14 +52,7 @@ def case_values(metrics: Mapping[str, Any]) -> dict[str, float]:
     """
     values: dict[str, float] = {}
     for when, prefix in (("after", ""), ("before", "before: ")):
-        for key in STRUCTURE_MEASURES:
-            found = {name: entry[when] for name, entry in metrics.get(key, {}).items() if entry[when] is not None}
-            values |= {f"{prefix}{key}": fmean(found.values())} if found else {}
-            values |= {f"{prefix}{key}: {name}": value for name, value in found.items()}
-        errors = metrics.get("tre_mm", {}).get(when, {})
-        if errors:
-            values[f"{prefix}tre_mm"] = errors["mean"]
-            values |= {f"{prefix}tre_{key}_mm": errors[key] for key in ("p75", "max") if errors.get(key) is not None}
+        values |= structure_values(metrics, when, prefix) | landmark_values(metrics, when, prefix, ("p75", "max"))
         alike = metrics.get("similarity", {}).get("local_ncc", {}).get(when)
         values |= {f"{prefix}local_ncc": alike} if alike is not None else {}
     jacobian = metrics["jacobian"]
@@ -69,6 +61,33 @@ def case_values(metrics: Mapping[str, Any]) -> dict[str, float]:
         value = metrics.get(key, {}).get("p95")
         values |= {f"{key}.p95": value} if value is not None else {}
     return values
+
+
+def structure_values(metrics: Mapping[str, Any], when: str, prefix: str) -> dict[str, float]:
+    """Measures of structures ``before`` or ``after``: ``dice``, their mean, and ``dice: liver``, that of one."""
+    values: dict[str, float] = {}
+    for key in STRUCTURE_MEASURES:
+        found = {name: entry[when] for name, entry in metrics.get(key, {}).items() if entry[when] is not None}
+        values |= {f"{prefix}{key}": fmean(found.values())} if found else {}
+        values |= {f"{prefix}{key}: {name}": value for name, value in found.items()}
+    return values
+
+
+def landmark_values(
+    metrics: Mapping[str, Any], when: str, prefix: str, statistics: Iterable[str] | None = None
+) -> dict[str, float]:
+    """``tre_mm``, the mean error of landmarks ``before`` or ``after``, and other statistics such as ``tre_p75_mm``.
+
+    Args:
+        metrics: of one registration.
+        when: ``before`` or ``after``.
+        prefix: before each name.
+        statistics: beside the mean; None takes all.
+    """
+    errors = metrics.get("tre_mm", {}).get(when, {})
+    chosen = [key for key in (errors if statistics is None else statistics) if key != "mean"]
+    values = {f"{prefix}tre_mm": errors["mean"]} if errors else {}
+    return values | {f"{prefix}tre_{key}_mm": errors[key] for key in chosen if errors.get(key) is not None}
 
 
 def title_of(measure: str) -> str:
@@ -106,11 +125,11 @@ def measures(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.values))
 
 
-def summarize(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Of each measure :data:`STATISTICS` over the rows that have it; the standard deviation is the population's."""
+def summarize(cases: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Of each measure :data:`STATISTICS` over the cases that have it; the standard deviation is the population's."""
     table = {}
-    for name in measures(rows):
-        values = np.array([row.values[name] for row in rows if name in row.values], dtype=np.float64)
+    for name in dict.fromkeys(name for case in cases for name in case):
+        values = np.array([case[name] for case in cases if name in case], dtype=np.float64)
         entry = {"n": float(values.size), "mean": float(values.mean()), "std": float(values.std())}
         entry |= {"min": float(values.min()), "max": float(values.max())}
         table[name] = entry | {f"p{q}": float(np.percentile(values, q)) for q in (25, 50, 75, 95)}
@@ -127,13 +146,6 @@ def cases_csv(rows: Sequence[Row]) -> str:
 
 def summary_csv(rows: Sequence[Row]) -> str:
     """A line a measure."""
-    table = summarize(rows)
+    table = summarize([row.values for row in rows])
     lines = [[name, *(entry[key] for key in STATISTICS)] for name, entry in table.items()]
     return comma_separated([["measure", *STATISTICS], *lines])
-
-
-def comma_separated(lines: Iterable[Sequence[Any]]) -> str:
-    """CSV; None becomes an empty cell."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()

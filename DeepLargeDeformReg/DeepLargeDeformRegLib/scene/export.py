@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import slicer
 
 from ..core.display import MAPS
+from ..core.tables import comma_separated
 from . import transforms
 from .errors import SceneError
 from .results import RunResult
@@ -65,12 +65,10 @@ def save_landmarks(run: RunResult, path: Path) -> None:
 def save_table(run: RunResult, path: Path) -> None:
     """Write the metrics table as CSV."""
     table = _required(run, "table").GetTable()
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = range(table.GetNumberOfColumns())
-        writer.writerow([table.GetColumnName(column) for column in columns])
-        for row in range(table.GetNumberOfRows()):
-            writer.writerow([table.GetValue(row, column).ToString() for column in columns])
+    columns = range(table.GetNumberOfColumns())
+    rows = [[table.GetColumnName(column) for column in columns]]
+    rows += [[table.GetValue(row, column).ToString() for column in columns] for row in range(table.GetNumberOfRows())]
+    path.write_text(comma_separated(rows), encoding="utf-8", newline="")
 
 
 def save_report(run: RunResult, path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from DeepLargeDeformRegLib.engine.networks import build, describe, describe_all, network_names
-from DeepLargeDeformRegLib.engine.networks.table import markdown
+from DeepLargeDeformRegLib.engine.networks.table import page
 
 from .conftest import make
 
@@ -157,7 +157,7 @@ def test_describe_all_takes_no_memory_for_weights():
 
 
 def test_page_of_networks_is_up_to_date(repository):
-    assert (repository / "docs" / "networks.md").read_text(encoding="utf-8") == markdown()
+    assert (repository / "docs" / "networks.md").read_text(encoding="utf-8") == page()
 
 
 def test_table_is_a_command(repository):

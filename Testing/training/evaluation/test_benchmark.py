@@ -17,6 +17,7 @@ from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.files import read_volume
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs
+from DeepLargeDeformRegLib.core.tables import comma_separated, markdown
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields import DisplacementField, as_tensor
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
@@ -25,7 +26,6 @@ from training.evaluation import benchmark
 from training.evaluation.benchmark import COLUMNS, common_grid, exact_table, measure, run, table
 from training.evaluation.cases import Case, load_cases
 from training.evaluation.peers import PEERS, Peer, _deeds_field, _from_array_axes
-from training.evaluation.tables import comma_separated, markdown
 
 
 @pytest.fixture

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.tables import comma_separated, markdown
 
 from training.evaluation.statistics import (
     compare,
     comparison_table,
     cumulative_curve,
-    summarize,
+    summarize_with_lowest,
     summary_table,
 )
-from training.evaluation.tables import comma_separated, markdown
 
 
 def test_summary_of_known_values() -> None:
-    table = summarize([{"dice": value / 10, "tre_mm": value} for value in range(10)] + [{"dice": 1.0}])
+    table = summarize_with_lowest([{"dice": value / 10, "tre_mm": value} for value in range(10)] + [{"dice": 1.0}])
     assert table["dice"]["n"] == 11
     assert table["tre_mm"]["n"] == 10
     assert table["dice"]["mean"] == pytest.approx(0.5)
@@ -53,7 +53,7 @@ def test_curve_counts_landmarks_up_to_each_limit() -> None:
 
 
 def test_tables_have_a_cell_for_each_column() -> None:
-    rows = summary_table(summarize([{"dice: left|right": 0.5, "tre_mm": 1.0}]))
+    rows = summary_table(summarize_with_lowest([{"dice: left|right": 0.5, "tre_mm": 1.0}]))
     assert {len(row) for row in rows} == {len(rows[0])}
     assert "left\\|right" in markdown(rows)
     assert comma_separated([["a", "b"], [None, "1,5"]]) == 'a,b\n,"1,5"\n'

@@ -19,6 +19,7 @@ import typer
 from DeepLargeDeformRegLib.core.errors import RegistrationError
 from DeepLargeDeformRegLib.core.files.common import write_text
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.core.tables import comma_separated, markdown
 from DeepLargeDeformRegLib.engine import metrics
 from DeepLargeDeformRegLib.engine.fields import (
     DisplacementField,
@@ -32,7 +33,7 @@ from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationReque
 from rich.console import Console
 
 from ..cases import DATA, GROUPS, Case, load_cases
-from ..tables import comma_separated, markdown, print_table
+from ..tables import print_table
 from .wrong import WRONG
 
 GOOD = "registered"

@@ -12,7 +12,6 @@ Inside the engine a landmark is an LPS position in mm; each file says, or its fo
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from ..errors import BadInputError
 from ..geometry import ImageGrid
 from ..images import LandmarkPairs, Landmarks
+from ..tables import comma_separated
 from .common import PathLike, check_output, ending, read_text, write_text
 
 LANDMARK_ENDINGS = (".mrk.json", ".fcsv", ".csv")
@@ -152,7 +152,7 @@ def write_landmarks(points: npt.ArrayLike, path: PathLike, names: Sequence[str] 
         text = _to_fcsv(positions, labels)
     else:
         rows = [[label, *_decimals(point)] for label, point in zip(labels, positions, strict=True)]
-        text = _to_table(["name", "x", "y", "z"], rows)
+        text = comma_separated([["name", "x", "y", "z"], *rows])
     write_text(text, path)
 
 
@@ -164,7 +164,7 @@ def write_landmark_pairs(pairs: LandmarkPairs, path: PathLike) -> None:
         [*_decimals(fixed), *_decimals(moving), name]
         for fixed, moving, name in zip(pairs.fixed, pairs.moving, pairs.names, strict=True)
     ]
-    write_text(_to_table([*header, "name"], rows), path)
+    write_text(comma_separated([[*header, "name"], *rows]), path)
 
 
 def _from_markups(text: str, name: str) -> Landmarks:
@@ -334,12 +334,6 @@ def _decimals(point: npt.NDArray[np.float64]) -> list[str]:
     return [f"{value:.6f}" for value in point]
 
 
-def _to_table(columns: list[str], rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()
-
-
 def _to_markups(positions: npt.NDArray[np.float64], labels: list[str]) -> str:
     points = [
         {
@@ -359,5 +353,5 @@ def _to_fcsv(positions: npt.NDArray[np.float64], labels: list[str]) -> str:
         [str(index), *_decimals(position), "0", "0", "0", "1", "1", "1", "0", label, "", ""]
         for index, (position, label) in enumerate(zip(positions, labels, strict=True), start=1)
     ]
-    table = _to_table(_FCSV_COLUMNS.split(","), rows).partition("\n")[2]
+    table = comma_separated([_FCSV_COLUMNS.split(","), *rows]).partition("\n")[2]
     return f"# Markups fiducial file version = 5.0\n# CoordinateSystem = LPS\n# columns = {_FCSV_COLUMNS}\n{table}"

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.tables import markdown
 from . import describe_all
 
 _HEAD = """# Networks
@@ -20,23 +21,22 @@ Written by `python -m DeepLargeDeformRegLib.engine.networks.table > docs/network
   along the convolutions of the level that sees farthest; normalization, global pooling and warping reach farther.
 - **Levels**: those that are trained one after the other, coarsest first.
 
-| name | what | parameters | receptive field | levels |
-|---|---|---:|---:|---:|
 """
 
 
-def markdown() -> str:
+def page() -> str:
     """The page as Markdown text."""
     networks = describe_all()
-    rows = [
-        f"| `{n['name']}` | {n['title']} | {n['parameters']:,} | {n['receptive_field']} | {n['levels']} |\n"
+    rows: list[list[str]] = [["name", "what", "parameters", "receptive field", "levels"]]
+    rows += [
+        [f"`{n['name']}`", n["title"], f"{n['parameters']:,}", str(n["receptive_field"]), str(n["levels"])]
         for n in networks
     ]
     sections = [
         f"\n## {n['name']}\n\n{n['title']}.\n\nPaper: {n['paper']}.\n\nArguments: {_arguments(n['arguments'])}.\n"
         for n in networks
     ]
-    return _HEAD + "".join(rows) + "".join(sections)
+    return _HEAD + markdown(rows, names=2) + "".join(sections)
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:
@@ -44,4 +44,4 @@ def _arguments(arguments: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(markdown())
+    sys.stdout.write(page())
