@@ -217,7 +217,7 @@ def test_volume_without_content_is_refused_with_a_sentence(small: Small, what: s
         slicer.util.updateVolumeFromArray(small.moving, broken)
     run = small.register()
     assert run.error.kind == "bad_input"
-    assert small.widget.ui.statusLabel.text.startswith("The moving volume ")
+    assert small.widget.ui.statusLabel.text.startswith("The moving scan ")
 
 
 def test_both_directions_and_uncertainty_by_script(small: Small) -> None:

@@ -242,7 +242,7 @@ def test_outlines_are_drawn_in_two_colors_in_slices_and_in_3d(outcome: Outcome) 
     ui.outlinesButton.click()
     for view in slices:
         red, _, blue = np.moveaxis(view.pixels().astype(int), -1, 0)
-        assert ((blue > 200) & (red < 80)).sum() > 30, "fixed outlines"
-        assert ((red > 200) & (blue < 80)).sum() > 30, "propagated outlines"
+        assert ((blue > 200) & (red < 130)).sum() > 30, "fixed outlines"
+        assert ((red > 200) & (blue < 130)).sum() > 30, "propagated outlines"
     assert (np.abs(layout.threeDWidget(0).pixels() - empty).max(axis=-1) > 30).mean() > 0.03
     ui.fadeButton.click()

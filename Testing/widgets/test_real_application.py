@@ -146,7 +146,7 @@ def test_the_panel_is_as_narrow_as_the_user_wants_it(application: Any) -> None:
     fixed, moving = add_volumes("a scan with a long name " * 3, "another one " * 6)
     widget = application.open_module(MODULE)
     panel = ModulePanel(application, widget.parent)
-    reasons = [{"text": "The landmarks are 4.8 mm apart on average, which is much. " * 2}]
+    reasons = [{"text": "The landmarks are 4.8 mm apart on average, which is much. " * 2, "severity": "look"}]
     add_result(fixed, moving, {"verdict": {"level": "look", "title": "Look", "reasons": reasons}})
     for section in ("inputs", "method", "outputs", "results", "export"):
         getattr(widget.ui, f"{section}Section").collapsed = False
@@ -163,7 +163,8 @@ def test_the_view_buttons_are_never_crushed(application: Any) -> None:
     for width in (280, 350, 480):
         panel.show(width, 700)
         assert all(button.height >= 20 for button in buttons), f"before the first result, {width} px"
-    add_result(fixed, moving, {"verdict": {"level": "look", "title": "Look", "reasons": [{"text": "long " * 30}]}})
+    reasons = [{"text": "long " * 30, "severity": "look"}]
+    add_result(fixed, moving, {"verdict": {"level": "look", "title": "Look", "reasons": reasons}})
     widget.results.refresh(newest=True)
     widget.ui.differenceButton.click()
     for width in (280, 350, 480):
