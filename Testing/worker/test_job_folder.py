@@ -62,6 +62,19 @@ def test_two_folders_of_one_session_do_not_meet(tmp_path: Path) -> None:
         assert second.path.is_dir()
 
 
+def test_a_worker_removes_no_folder_of_a_living_client(tmp_path: Path) -> None:
+    """Two clients may name one folder in their jobs; the end of the one must not take it from the other."""
+    owner, folder = start_session(tmp_path)
+    try:
+        job_folder.remove_abandoned(str(folder))
+        assert (folder / "fixed.nrrd").read_bytes() == b"scan"
+    finally:
+        owner.kill()
+        owner.communicate()
+    job_folder.remove_abandoned(str(folder))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_leftovers_of_dead_sessions_are_swept_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
     dead, left = start_session(tmp_path)
     living, kept = start_session(tmp_path)
@@ -95,10 +108,10 @@ def test_sweep_leaves_everything_else_alone(tmp_path: Path) -> None:
 def test_only_job_folders_are_removed_as_abandoned(tmp_path: Path) -> None:
     job_folder.remove_abandoned(str(tmp_path))
     assert tmp_path.is_dir()
-    folder = JobFolder(tmp_path)
-    job_folder.remove_abandoned(str(folder.path))
-    assert not folder.path.exists()
-    folder.remove()
+    named_like_one = tmp_path / f"{job_folder.PREFIX}without-a-lock"
+    named_like_one.mkdir()
+    job_folder.remove_abandoned(str(named_like_one))
+    assert named_like_one.is_dir()
 
 
 def test_an_unusable_place_is_told(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def _learn2reg_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         content: Any = json.loads(read_text(path))
         pairs: Sequence[Any] = next(content[key] for key in _LEARN2REG_PAIRS if content.get(key))
         named = [(str(pair["fixed"]), str(pair["moving"])) for pair in pairs]
-    except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration, RecursionError) as error:
         raise BadInputError(
             f"{path.name} is no data set of Learn2Reg: it needs pairs of 'fixed' and 'moving' in one of "
             f"{', '.join(_LEARN2REG_PAIRS)}.",

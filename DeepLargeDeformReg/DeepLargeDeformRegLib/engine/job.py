@@ -26,6 +26,7 @@ from .anatomy.find import FoundAnatomy, not_reviewed
 from .evaluation import Evaluation, evaluate
 from .fields import DisplacementField, warp_labels, warp_volume
 from .job_files import check_job_files, map_paths, report_problem
+from .metrics import load_limits
 from .metrics.maps import all_maps
 from .registration.pipeline import RegistrationRequest, RegistrationResult, register
 
@@ -151,6 +152,7 @@ def run_job(
     """
     monitor = monitor or Monitor()
     _check_outputs(job)
+    load_limits()  # a site's table with a mistake is refused before the work
     monitor.report("read", 0.0, "Reading the scans")
     clock = time.perf_counter()
     warnings: list[str] = []
@@ -207,6 +209,7 @@ def run_evaluate(
     """Apply a transform and measure it on scans, labels and landmarks; returns the metrics."""
     monitor = monitor or Monitor()
     check_job_files(job)
+    load_limits()
     monitor.report("read", 0.0, "Reading")
     notices: list[str] = []
     pair = _read_pair(job, lambda _: None, notices.append, monitor)

@@ -19,6 +19,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +27,7 @@ from ..core.errors import OutputError
 
 PREFIX = "DeepLargeDeformReg-"
 LOCK_ENDING = ".lock"
+_DEATH_SECONDS = 0.5  # a dying process closes its pipes a moment before its locks
 
 
 class JobFolderError(OutputError):
@@ -120,10 +122,26 @@ def sweep(root: str | os.PathLike[str] | None = None) -> int:
 
 
 def remove_abandoned(folder: str) -> None:
-    """Remove a job folder whose owner has died, as its worker does; anything else is left alone."""
+    """Remove a job folder whose owner has died, as its worker does; anything else is left alone.
+
+    A folder of a living session is not removed, whichever client named it in a job.
+    """
     path = Path(folder)
-    if path.name.startswith(PREFIX) and path.with_name(path.name + LOCK_ENDING).exists() and _is_own(path):
-        shutil.rmtree(path, ignore_errors=True)
+    lock_path = path.with_name(path.name + LOCK_ENDING) if path.name.startswith(PREFIX) else None
+    if lock_path is None or not _is_own(path) or not _is_own(lock_path):
+        return
+    try:
+        lock = os.open(lock_path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return
+    deadline = time.monotonic() + _DEATH_SECONDS
+    while not _take(lock):
+        if time.monotonic() > deadline:
+            os.close(lock)
+            return
+        time.sleep(0.05)
+    shutil.rmtree(path, ignore_errors=True)
+    _release(lock_path, lock, keep=path.exists())
 
 
 def _new_lock(parent: Path) -> tuple[Path, int]:

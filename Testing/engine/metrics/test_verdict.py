@@ -269,7 +269,14 @@ def test_a_site_overrides_what_it_names(tmp_path: Path, monkeypatch: pytest.Monk
         '{"name": "x", "limits": {"dice": {"better": "more"}}}',
         '{"name": "x", "limits": {"dice": {"typo": 1}}}',
         '{"name": "x", "limits": {"dice": 0.9}}',
+        '{"name": "x", "limits": {"dice": {"accept": 1' + "0" * 400 + "}}}",
+        '{"name": "x", "limits": {"dice": {"reject": -1' + "0" * 400 + "}}}",
+        '{"name": "x", "limits": {"dice": {"accept": ' + "9" * 100000 + "}}}",
+        '{"name": "x", "limits": {"dice": {"accept": 1e400}}}',
+        '{"name": "x", "limits": {"dice": {"accept": NaN}}}',
+        '{"name": "x", "limits": ' + "[" * 100000 + "]" * 100000 + "}",
     ],
+    ids=lambda content: content[:60],
 )
 def test_a_site_table_with_a_mistake_is_refused(tmp_path: Path, content: str) -> None:
     table = tmp_path / "site.json"

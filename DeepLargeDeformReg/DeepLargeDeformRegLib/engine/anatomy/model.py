@@ -92,7 +92,7 @@ class SegmentationCard:
             for key in ("filters", "training_data"):
                 values[key] = tuple(values.get(key, ()))
             return cls(**values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ModelInvalidError(
                 "The card of a segmentation model cannot be used; reinstall the extension.", str(error)
             ) from error

@@ -15,6 +15,7 @@ from ...resources import VERDICT_LIMITS
 SITE_TABLE = "DEEPLARGEDEFORMREG_VERDICT_LIMITS"
 """Environment variable with the path of a site's own table; what it does not name keeps the limit that ships."""
 
+_MOST = 1e9
 _ENTRIES = {"accept", "reject", "unit", "better", "what", "source"}
 
 
@@ -85,7 +86,7 @@ def load_limits(path: Path | str | None = None) -> Limits:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(
             f"The table of limits {path.name} cannot be read; correct it, or unset {SITE_TABLE} to use the limits "
             "that ship.",
@@ -96,14 +97,19 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _is_number(value: object) -> bool:
+    """True for a number that a measure can reach; integers may be too large even to be compared as floats."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MOST <= value <= _MOST
+
+
 def _limit(key: str, values: Mapping[str, Any]) -> Limit:
     unknown = sorted(set(values) - _ENTRIES)
     if unknown or set(values) != _ENTRIES:
         raise BadInputError(f"The limit '{key}' needs {sorted(_ENTRIES)}, and nothing else; it has {sorted(values)}.")
     accept, reject = values["accept"], values["reject"]
     numbers = [accept] if reject is None else [accept, reject]
-    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-        raise BadInputError(f"The limit '{key}' must be numbers; reject may be null.")
+    if not all(_is_number(number) for number in numbers):
+        raise BadInputError(f"The limit '{key}' must be finite numbers of a usual size; reject may be null.")
     if values["better"] not in ("lower", "higher"):
         raise BadInputError(f"The limit '{key}' says 'better': it must be 'lower' or 'higher'.")
     lower = values["better"] == "lower"

@@ -182,7 +182,7 @@ class ModelCard:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelInvalidError("The model card is not valid JSON; it is damaged.", str(error)) from error
         if not isinstance(data, dict):
             raise ModelInvalidError("The model card is not a JSON object; it is damaged or no model card.")
