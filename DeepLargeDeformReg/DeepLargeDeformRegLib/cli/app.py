@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -53,4 +54,21 @@ def main() -> None:
         # A name that the terminal's encoding cannot show must not end a finished registration.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    app()
+    try:
+        app()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _drop_what_cannot_be_written(stream)
+
+
+def _drop_what_cannot_be_written(stream: IO[str] | None) -> None:
+    """Let the exit code be that of the work: Python makes it 120 where the last text finds a closed stream."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -22,6 +22,33 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("DeepLargeDeformReg")
 _log.addHandler(logging.NullHandler())  # without one Python itself would show what is logged
+
+
+class Forgiving:
+    """A stream whose reader may be gone, or whose disk full: what cannot be written is dropped.
+
+    Without it rich ends the process where a pipe is closed, and a bar that cannot be drawn ends the work.
+
+    Args:
+        stream: standard output or error.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the text if it can be written."""
+        with _unbroken():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered if it can be written."""
+        with _unbroken():
+            self._stream.flush()
 
 
 class Terminal:
@@ -110,7 +137,11 @@ class Terminal:
         if self._consoles is None:
             from rich.console import Console
 
-            self._consoles = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+            output, errors = (stream and Forgiving(stream) for stream in (sys.stdout, sys.stderr))
+            self._consoles = (
+                Console(file=cast("IO[str]", output)),
+                Console(file=cast("IO[str]", errors), stderr=True, soft_wrap=True, highlight=False),
+            )
         return self._consoles
 
 
