@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +79,12 @@ def with_outputs(job: RegistrationJob, folder: Path) -> RegistrationJob:
 
 def try_moments(job: RegistrationJob, place: Path, moments: int, seed: int) -> Count:
     """Run the job in forked processes, each killed at a moment between its start and its end."""
+    with _registered_once(job):
+        return _try_moments(job, place, moments, seed)
+
+
+def _try_moments(job: RegistrationJob, place: Path, moments: int, seed: int) -> Count:
     rng = random.Random(seed)
-    _register_once(job)
     started = time.monotonic()
     complete = _run(with_outputs(job, _new(place, "complete")), None, None)
     seconds = time.monotonic() - started
@@ -98,11 +104,16 @@ def try_moments(job: RegistrationJob, place: Path, moments: int, seed: int) -> C
     return Count(whole, absent, tuple(violations))
 
 
-def _register_once(job: RegistrationJob) -> None:
-    """Compute the registration here, so that each child process only reads, writes and reports: the rest writes "
-    "nothing."""
-    result = jobs.register(jobs._read(job, [], Monitor()), Monitor())
+@contextmanager
+def _registered_once(job: RegistrationJob) -> Iterator[None]:
+    """Compute the registration here, once, so that each child process only reads, writes and reports."""
+    register = jobs.register
+    result = register(jobs._read(job, [], Monitor()), Monitor())
     jobs.register = lambda *_: copy.deepcopy(result)
+    try:
+        yield
+    finally:
+        jobs.register = register
 
 
 def _new(place: Path, name: str) -> Path:

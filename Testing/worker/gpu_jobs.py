@@ -24,11 +24,11 @@ def load() -> dict[str, Any]:
     deform, warm_model, describe = pipeline.deform, pipeline.warm_model, pipeline.describe_device
     left = [int(os.environ.get("DLDR_TEST_GPU_FAILURES", "0"))]
 
-    def deform_on(given: Any, plan: Any, model: Any, device: torch.device, monitor: Any) -> Any:
+    def deform_on(data: Any, plan: Any, spacing_mm: float, model: Any, device: torch.device, monitor: Any) -> Any:
         if device.type == "cuda" and left[0] > 0:
             left[0] -= 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return deform(given, plan, model, torch.device("cpu"), monitor)
+        return deform(data, plan, spacing_mm, model, torch.device("cpu"), monitor)
 
     def load_onto(name: str, device: Any = "cpu") -> Any:
         if torch.device(device).type == "cuda":

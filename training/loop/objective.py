@@ -113,7 +113,7 @@ def _of_pairs(function: nn.Module, term: LossConfig, view: _View, output: Networ
     return share * _evaluate(function, term, _part(view, chosen), output, _part_of_batch(batch, chosen))
 
 
-def _part(view: _View, chosen: list[int]) -> _View:
+def _part(view: _View, chosen: list[int] | slice) -> _View:
     def part(values: Tensor | None) -> Tensor | None:
         return None if values is None else values[chosen]
 
@@ -128,7 +128,7 @@ def _part(view: _View, chosen: list[int]) -> _View:
     )
 
 
-def _part_of_batch(batch: Batch, chosen: list[int]) -> Batch:
+def _part_of_batch(batch: Batch, chosen: list[int] | slice) -> Batch:
     first, second = (None if p is None else p[chosen] for p in (batch.fixed_points, batch.moving_points))
     return Batch(fixed=batch.fixed[chosen], moving=batch.moving[chosen], fixed_points=first, moving_points=second)
 
@@ -165,7 +165,8 @@ def _over_grid(
     """Mean over the pairs of the term's integral within the mask, divided by the volume of the grid."""
     term, of_pairs = replace(term, divide_by="mask"), []
     for index in range(len(view.fixed)):
-        mean = _evaluate(function, term, _part(view, [index]), output, _part_of_batch(batch, [index]))
+        one = slice(index, index + 1)  # a list would be copied to the device first, which waits for it
+        mean = _evaluate(function, term, _part(view, one), output, _part_of_batch(batch, one))
         of_pairs.append(mean * mask[index].float().mean())
     return torch.stack(of_pairs).mean()
 
