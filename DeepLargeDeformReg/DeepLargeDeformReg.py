@@ -1,4 +1,4 @@
-"""DeepLargeDeformReg: register two scans that differ by a large deformation. Module, panel, logic, self-test."""
+"""Deep Large Deformation Registration, of two scans that differ by much: module, panel, logic, self-test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import slicer
 import vtk
+from DeepLargeDeformRegLib.core.display import TITLE
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 from DeepLargeDeformRegLib.scene import results
 from DeepLargeDeformRegLib.scene.errors import SceneError
@@ -25,7 +26,16 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-DOCUMENTATION = "https://github.com/DeepLargeDeformReg/DeepLargeDeformReg/blob/main/docs"
+REPOSITORY = "https://github.com/DeepLargeDeformReg/DeepLargeDeformReg/blob/main"
+DOCUMENTATION = f"{REPOSITORY}/docs"
+CITATION = f"{REPOSITORY}/CITATION.cff"
+ACKNOWLEDGMENT = (
+    "Development and maintenance: DeepLargeDeformReg developers. Methods: Alessa Hering and others (multilevel "
+    "registration with anatomical constraints), Tony C. W. Mok and Albert C. S. Chung (LapIRN), M. Schumacher and "
+    "others (semantic guidance), Haoxuan Sun and Xiaogang Du (LDGNet), Hanna Siebert and others (coupled convex "
+    'search). Sample scans: the test data of elastix. <a href="{networks}">All methods with their papers</a>, '
+    '<a href="{citation}">how to cite</a>.'
+)
 # Written down, as reading the files takes time at each start of Slicer; a test compares.
 SAMPLE_CHECKSUMS = {
     "fixed.nii.gz": "SHA256:aacc4a58425546ff47a7ecb9d48a0ea6185252cd1ae4701b42a7e6dc589218ac",
@@ -39,16 +49,18 @@ class DeepLargeDeformReg(ScriptedLoadableModule):
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = _("DeepLargeDeformReg")
+        parent.title = _(TITLE)
         parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         parent.dependencies = []
-        parent.contributors = ["DeepLargeDeformReg contributors"]
+        parent.contributors = ["DeepLargeDeformReg developers (development, maintenance)"]
         parent.helpText = _(
             "Registers two 3D scans that differ by a large deformation, carries segmentations over, and says whether "
             "the result can be trusted. Not a medical device. "
             '<a href="{tutorial}">Tutorial</a>, <a href="{scripting}">scripting</a>.'
         ).format(tutorial=f"{DOCUMENTATION}/tutorial.md", scripting=f"{DOCUMENTATION}/scripting.md")
-        parent.acknowledgementText = _("See the documentation for the methods, their authors and how to cite.")
+        parent.acknowledgementText = _(ACKNOWLEDGMENT).format(
+            networks=f"{DOCUMENTATION}/networks.md", citation=CITATION
+        )
         slicer.app.connect("startupCompleted()", start_up)
 
 
@@ -66,7 +78,7 @@ def register_sample_data() -> None:
     import SampleData  # type: ignore[import-not-found]
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="DeepLargeDeformReg",
+        category=TITLE,
         sampleName="LungTwoVisits",
         customDownloader=load_sample,
         uris=[path.as_uri() for path in files],

@@ -15,42 +15,28 @@ from matplotlib.patches import FancyBboxPatch
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_ICONS = ROOT / "DeepLargeDeformReg" / "Resources" / "Icons"
-DARK, FIXED, MOVING, GRID = "#10243a", "#f2c14e", "#3fa7d6", "#ffffff"
+DARK, FIXED, MOVING = "#10243a", "#f2c14e", "#3fa7d6"
 
 
-def deform(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A large smooth deformation of the plane: a swirl that fades with the distance from the center."""
-    radius = np.hypot(x, y)
-    angle = 1.15 * np.exp(-((radius / 0.62) ** 2))
-    return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
-
-
-def outline() -> tuple[np.ndarray, np.ndarray]:
-    """The outline of an organ: a rounded wedge, as a liver in a coronal slice."""
+def outline(x: float, y: float, size: float, notch: float) -> tuple[np.ndarray, np.ndarray]:
+    """The outline of an organ around a point; the larger the notch, the less it is an ellipse."""
     t = np.linspace(0, 2 * np.pi, 300)
-    radius = 0.47 + 0.13 * np.cos(t - 2.6) + 0.07 * np.cos(2 * t + 0.6)
-    return radius * np.cos(t), radius * np.sin(t)
+    radius = size * (1 + 0.12 * np.cos(t - 2.2) + notch * np.cos(2 * t + 0.6))
+    return x + radius * np.cos(t), y + radius * np.sin(t)
 
 
 def icon() -> plt.Figure:
-    """A grid that is deformed, the organ before (blue) and after (yellow)."""
+    """The organ of one scan (blue) and of the other (yellow): bold shapes, as Slicer draws it 16 pixels wide."""
     figure = plt.figure(figsize=(1.28, 1.28), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-1, 1), ylim=(-1, 1))
     axes.axis("off")
     tile = FancyBboxPatch(
-        (-0.86, -0.86), 1.72, 1.72, boxstyle="round,pad=0.1,rounding_size=0.3", color=DARK, linewidth=0
+        (-0.86, -0.86), 1.72, 1.72, boxstyle="round,pad=0.12,rounding_size=0.3", color=DARK, linewidth=0
     )
     axes.add_patch(tile)
-    line = np.linspace(-0.8, 0.8, 120)
-    for level in np.linspace(-0.8, 0.8, 9):
-        for x, y in ((line, np.full_like(line, level)), (np.full_like(line, level), line)):
-            axes.plot(*deform(x, y), color=GRID, linewidth=0.55, alpha=0.55)
-    x, y = outline()
-    axes.fill(x, y, color=MOVING, alpha=0.35, linewidth=0)
-    axes.plot(x, y, color=MOVING, linewidth=1.6)
-    x, y = deform(x * 1.05, y * 1.05)
-    axes.plot(x, y, color=FIXED, linewidth=2.4)
+    axes.fill(*outline(-0.22, 0.24, 0.52, 0.05), color=MOVING, linewidth=0)
+    axes.fill(*outline(0.06, -0.12, 0.57, 0.16), fill=False, edgecolor=FIXED, linewidth=11)
     return figure
 
 

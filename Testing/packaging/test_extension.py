@@ -1,13 +1,11 @@
 """What Slicer's extension index and its packaging ask of the repository."""
 
-import json
 import re
 import struct
 from pathlib import Path
 
 import pytest
 
-from . import repository_size
 from .file_lists import differences, files_in_cmake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,41 +63,6 @@ def test_pictures_of_the_metadata_are_in_the_repository() -> None:
 )
 def test_icons_have_the_sizes_that_slicer_asks_for(path: str, size: tuple[int, int]) -> None:
     assert png_size(ROOT / path) == size
-
-
-def test_repository_is_small_enough_for_the_index() -> None:
-    """The index refuses 100 MB, history included; half of that is enough for the files."""
-    assert repository_size.working_tree_bytes() < 50e6
-    assert repository_size.history_bytes() < repository_size.MOST_BYTES
-
-
-def test_catalog_entry_has_the_fields_that_the_index_takes() -> None:
-    """The rules of the index' schema, version 1.0.2, and of its checks of description files, written anew."""
-    path = ROOT / "docs" / "index" / "DeepLargeDeformReg.json"
-    entry = json.loads(path.read_text(encoding="utf-8"))
-    texts = {"$schema", "category", "scm_url", "scm_revision", "scm_type", "build_subdirectory", "dicom_support_rule"}
-    assert {"$schema", "category", "scm_url"} <= set(entry) <= texts | {"build_dependencies", "enabled", "tier"}
-    assert all(isinstance(value, str) for key, value in entry.items() if key in texts)
-    assert entry["category"] == metadata()["EXTENSION_CATEGORY"]
-    assert " ".join(entry["build_dependencies"]) == metadata()["EXTENSION_DEPENDS"]
-    assert entry["scm_url"].removesuffix(".git") == metadata()["EXTENSION_HOMEPAGE"]
-    assert 1 <= entry["tier"] <= 5
-    assert f"project({path.stem})" in (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-
-
-def test_addresses_are_written_out() -> None:
-    """The index reads the file as text and expands no variables."""
-    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    for name in ("HOMEPAGE", "ICONURL", "SCREENSHOTURLS"):
-        (value,) = re.findall(rf'set\(EXTENSION_{name} "([^"]+)"\)', text)
-        assert all(address.startswith("https://") and "$" not in address for address in value.split())
-
-
-def test_answers_for_the_index_name_files_that_are_there() -> None:
-    text = (ROOT / "docs" / "index-submission.md").read_text(encoding="utf-8")
-    named = re.findall(r"\[[^\]]+\]\(\.\./([^)#]+)\)", text)
-    assert len(named) > 10
-    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_ship_the_license_and_the_readme() -> None:

@@ -150,6 +150,7 @@ def test_sample_pair_is_offered(application: Any) -> None:
     DeepLargeDeformReg.register_sample_data()
     source = SampleData.SampleDataLogic.sources[-1]
     assert len(source["uris"]) == len(source["loadFileTypes"]) == 2
+    assert module.title == source["category"] == "Deep Large Deformation Registration"
     source["customDownloader"](source)
     widget = application.open_module(MODULE)
     node = widget.logic.getParameterNode()

@@ -10,6 +10,9 @@ from typing import Literal
 
 Color = tuple[float, float, float]
 
+TITLE = "Deep Large Deformation Registration"
+"""The name for people; programs and files have the short one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class QualityMap:

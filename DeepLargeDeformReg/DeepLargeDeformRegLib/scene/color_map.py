@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 import vtk
 
-from ..core.display import MAP_COLORS, MAPS
+from ..core.display import MAP_COLORS, MAPS, TITLE
 from ..resources import JACOBIAN_COLORS
 
 COLOR_NODE_NAME = "Jacobian determinant (-1 to 5)"
@@ -30,7 +30,7 @@ def _color_node(name: str, points: Iterable[tuple[float, ...]]) -> Any:
         if node.GetName() == name:
             return node
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLProceduralColorNode", name)
-    node.SetAttribute("Category", "DeepLargeDeformReg")
+    node.SetAttribute("Category", TITLE)
     function = vtk.vtkColorTransferFunction()
     for point in points:
         function.AddRGBPoint(*point)

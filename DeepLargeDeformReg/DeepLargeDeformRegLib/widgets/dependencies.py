@@ -10,11 +10,11 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from ..core.display import TITLE
 from ..core.errors import RegistrationError
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 TORCH_REQUIREMENT = ">=2.4"
-TITLE = "DeepLargeDeformReg"
 LEAST_SLICER = (5, 10)
 
 
