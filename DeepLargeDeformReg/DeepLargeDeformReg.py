@@ -116,6 +116,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Make the panel; nothing heavy happens here."""
         ScriptedLoadableModuleWidget.setup(self)
         import qt
+        from DeepLargeDeformRegLib.widgets.batch import BatchPanel
         from DeepLargeDeformRegLib.widgets.landmark_distances import LandmarkDistances
         from DeepLargeDeformRegLib.widgets.method_panel import MethodPanel
         from DeepLargeDeformRegLib.widgets.progress_panel import ProgressPanel
@@ -132,6 +133,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.landmarks = LandmarkDistances(self.ui.landmarkTable, self.ui.landmarkLabel)
         self.progress = ProgressPanel(self.ui)
         self.results = ResultsPanel(self.ui, self._show_landmarks)
+        self.batch = BatchPanel(self.ui, lambda: self.logic.settings(self._parameter_node), self.results.select)
         self._warming = qt.QTimer()
         self._warming.setSingleShot(True)
         self._warming.setInterval(WARM_UP_MILLISECONDS)
@@ -156,6 +158,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         listeners.RESULT_LISTENERS.remove(self._result_came)
         self._warming.stop()
         self.results.close()
+        self.batch.close()
         self.landmarks.close()
         self._set_parameter_node(None)
         self.removeObservers()
@@ -191,6 +194,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def _scene_closes(self, caller: Any = None, event: Any = None) -> None:
         if self.logic is not None and self._is_warm:
             self.logic.runner.discard(_("The scene was closed, so the registration was discarded."))
+        self.batch.scene_closed()
         self._set_parameter_node(None)
 
     def _scene_comes(self, caller: Any = None, event: Any = None) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from DeepLargeDeformRegLib.cohort.pairs import COLUMNS, read_pairs
+from DeepLargeDeformRegLib.cohort.pairs import COLUMNS, pair_folders, read_pairs
 from DeepLargeDeformRegLib.core.errors import BadInputError
 
 
@@ -78,6 +78,27 @@ def test_learn2reg_with_the_labels_beside_the_scans(tmp_path: Path) -> None:
     assert Path(pair.files["moving_segmentation"]).resolve() == (tmp_path / "labelsTr/x_2.nii.gz").resolve()
     with pytest.raises(BadInputError, match="no data set of Learn2Reg"):
         read_pairs(write(tmp_path, "[]", "other.json"))
+
+
+def test_two_folders_are_matched_by_file_name(tmp_path: Path) -> None:
+    for name in ("f/a.nii.gz", "f/b.1.nrrd", "f/a.seg.nrrd", "f/c d.mha", "f/only.nii", "m/a.nrrd", "m/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("scan", encoding="utf-8")
+    (tmp_path / "m" / "b.1.mhd").touch()
+    (tmp_path / "m" / "c d").mkdir()  # a DICOM folder
+    pairs = pair_folders(tmp_path / "f", tmp_path / "m")
+    assert [pair.name for pair in pairs] == ["a", "b.1", "c_d"]
+    assert {key: Path(path).name for key, path in pairs[0].files.items()} == {
+        "fixed": "a.nii.gz",
+        "moving": "a.nrrd",
+        "fixed_segmentation": "a.seg.nrrd",
+    }
+    assert Path(pairs[2].files["moving"]).is_dir()
+    with pytest.raises(BadInputError, match="no folder gone"):
+        pair_folders(tmp_path / "f", tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInputError, match="need the same file name"):
+        pair_folders(tmp_path / "f", tmp_path / "empty")
 
 
 def test_documented_columns_are_those_that_are_read(repository: Path) -> None:

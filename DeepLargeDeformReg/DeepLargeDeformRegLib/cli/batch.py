@@ -17,6 +17,7 @@ def batch(
     context: typer.Context,
     pairs: o.Pairs,
     output: o.Output,
+    moving_folder: o.MovingFolder = None,
     outputs: o.Outputs = "transform,volume,segmentation,report",
     workers: o.Workers = None,
     scheduler: o.Scheduler = None,
@@ -40,7 +41,7 @@ def batch(
     log_file: o.LogFile = None,
     verbose: o.Verbose = False,
 ) -> None:
-    """Register the pairs of a table.
+    """Register the pairs of a table, or of two folders.
 
     Each pair gets a folder with its results; cohort.csv, summary.csv and cohort.html tell of all. Pairs that are
     finished are not registered again, so that the same command takes up a run that was interrupted.
@@ -48,12 +49,12 @@ def batch(
     from .terminal import session
 
     with session(quiet, verbose, log_file) as terminal:
-        from ..cohort.pairs import read_pairs
+        from ..cohort.pairs import pair_folders, read_pairs
         from ..cohort.run import CohortRequest
         from .register import settings_from
 
         request = CohortRequest(
-            pairs=read_pairs(pairs),
+            pairs=pair_folders(pairs, moving_folder) if moving_folder else read_pairs(pairs),
             output=output,
             settings=settings_from(context.params),
             outputs=[name.strip() for name in outputs.split(",") if name.strip()],

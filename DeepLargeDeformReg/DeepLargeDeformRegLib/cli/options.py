@@ -107,8 +107,12 @@ Pairs = Annotated[
     typer.Argument(
         help="CSV or TSV with the columns fixed and moving, and any of name, fixed_segmentation, "
         "moving_segmentation, landmarks, fixed_landmarks, moving_landmarks, initial_transform, region, match, "
-        "preset, model; or the dataset.json of a Learn2Reg task."
+        "preset, model; or the dataset.json of a Learn2Reg task; or, with --moving-folder, the folder of the fixed scans."
     ),
+]
+MovingFolder = Annotated[
+    Path | None,
+    option("Folder of the moving scans, each with the file name of its fixed one; NAME.seg.nrrd holds structures."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder for the results; a run that was interrupted goes on there.")]
 Outputs = Annotated[

@@ -1,8 +1,8 @@
 """The folder of a cohort: whose it is, what is finished in it, and how a pair's results get there as a whole.
 
-``pairs/NAME/`` holds the results of a pair and ``record.json``: the fingerprint of all that they depend on, and how
-it ended. A pair is written to ``pairs/.NAME.part/`` and renamed when it is whole, so that a run that is killed at
-any moment leaves finished pairs and pairs that were not begun.
+``pairs/NAME/`` holds the results of a pair, ``job.json``: its scans and settings, and ``record.json``: how it ended,
+and the fingerprint of all that the results depend on. A pair is written to ``pairs/.NAME.part/`` and renamed when it
+is whole, so that a run that is killed at any moment leaves finished pairs and pairs that were not begun.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..core.errors import BadInputError, OutputError
 from ..core.files.common import write_text
 
 RECORD = "record.json"
+JOB = "job.json"
 METRICS = "metrics.json"
 REPORT = "report.html"
 
@@ -84,12 +85,13 @@ class CohortFolder:
         part.mkdir()
         return part
 
-    def finish(self, name: str, record: Record) -> None:
-        """Put the results of a pair in their place, with the record of how it ended; older ones are replaced."""
+    def finish(self, name: str, record: Record, job: Mapping[str, Any]) -> None:
+        """Put the results of a pair in their place, with how it ended and its job; older ones are replaced."""
         part, final = self._part(name), self.of(name)
         if record.error is not None:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(exist_ok=True)
+        write_text(json.dumps(dict(job), indent=1) + "\n", part / JOB)
         write_text(json.dumps(asdict(record), indent=1) + "\n", part / RECORD)
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)

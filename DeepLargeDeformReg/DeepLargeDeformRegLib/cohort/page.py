@@ -8,23 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..core.cases import SHOWN, text_of, title_of
 from ..core.display import LEVELS
 from .folder import REPORT
-from .summary import Row, measures, summarize, text_of, title_of, worst_first
+from .summary import Row, measures, summarize, worst_first
 
-SHOWN = (
-    "dice",
-    "before: dice",
-    "hd95_mm",
-    "tre_mm",
-    "before: tre_mm",
-    "local_ncc",
-    "jacobian.fold_percent",
-    "jacobian.min",
-    "inverse_consistency_mm.p95",
-    "uncertainty_mm.p95",
-)
-"""Columns of the table, those that the cohort has; cohort.csv has all."""
 _BOXES = ("dice", "asd_mm", "hd95_mm", "tre_mm", "local_ncc")
 _PLOT_WIDTH = 420.0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import BadInputError
+from ..core.files import VOLUME_ENDINGS
 from ..core.files.common import read_text
 from ..core.presets import PRESETS
 
@@ -77,6 +78,50 @@ def read_pairs(path: Path) -> list[CohortPair]:
     return pairs
 
 
+def pair_folders(fixed: Path, moving: Path) -> list[CohortPair]:
+    """The pairs of two folders: each fixed scan with the moving one of the same file name, whatever its format.
+
+    A scan is a file that can be read as a volume, or a folder of DICOM files; ``NAME.seg.nrrd`` beside
+    ``NAME.nii.gz`` holds its structures.
+
+    Raises:
+        BadInputError: if a folder is not there, or they share no names.
+    """
+    sides = {"fixed": _scans(fixed), "moving": _scans(moving)}
+    shared = [name for name in sides["fixed"] if name in sides["moving"]]
+    if not shared:
+        raise BadInputError(
+            f"No scan in {fixed.name} has the name of one in {moving.name}; the two scans of a pair need the same "
+            "file name, or write a table of pairs."
+        )
+    pairs = []
+    for line, name in enumerate(shared, 1):
+        files = {column: str(scans[name]) for column, scans in sides.items()}
+        for column, scans in sides.items():
+            labels = scans[name].with_name(f"{name}.seg.nrrd")
+            files |= {f"{column}_segmentation": str(labels)} if labels.is_file() else {}
+        pairs.append(CohortPair(name=_folder_name(name), files=files, line=line))
+    return pairs
+
+
+def _scans(folder: Path) -> dict[str, Path]:
+    """Scans of a folder by name, in the order of their names."""
+    if not folder.is_dir():
+        raise BadInputError(f"There is no folder {folder.name}; choose another one.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.absolute().iterdir()):
+        name = path.name.lower()
+        is_scan = path.is_dir() or (name.endswith((*VOLUME_ENDINGS, ".mhd", ".nhdr")) and ".seg." not in name)
+        if is_scan and not name.startswith("."):
+            found.setdefault(_stem(path.name) if path.is_file() else path.name, path)
+    return found
+
+
+def _folder_name(name: str) -> str:
+    """A name that a folder can have on every system."""
+    return re.sub(r"[^\w.+=-]", "_", name).lstrip(".")
+
+
 def _table_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     text = read_text(path)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in text.split("\n")[0] else ","
@@ -141,10 +186,10 @@ def _pair(number: int, row: Mapping[str, str], folder: Path, errors: list[str]) 
     if row.get("preset", "any") not in PRESETS:
         wrong(f"there is no preset '{row['preset']}'")
     name = row.get("name") or "__".join(_stem(row.get(column, "")) for column in ("fixed", "moving"))
-    if name != re.sub(r"[^\w.+=-]", "_", name) or name.startswith("."):
+    if name != _folder_name(name):
         if row.get("name"):
             wrong(f"the name '{name}' must be of letters, digits and any of . + = - _")
-        name = re.sub(r"[^\w.+=-]", "_", name).lstrip(".")
+        name = _folder_name(name)
     match = tuple(part.strip() for part in row.get("match", "").split(";") if part.strip())
     if any("=" not in part for part in match):
         wrong("match must be FIXED=MOVING, several joined with semicolons")

@@ -36,6 +36,8 @@ OUTPUTS = {
 }
 """What can be written for each pair: entry of the job, file in the pair's folder."""
 DEFAULT_OUTPUTS = ("transform", "volume", "segmentation", "report")
+SECONDS_BETWEEN_TABLES = 30.0
+"""The tables of what is finished so far are written so often: who looks on sees the cohort grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,12 @@ def job_of(pair: CohortPair, request: CohortRequest, folder: Path | None = None)
     return job | dict(pair.files) | written | {"metrics": str(folder / METRICS)}
 
 
+def inputs_of(pair: CohortPair, request: CohortRequest) -> dict[str, Any]:
+    """What is kept of a pair's job, so that its result can be opened with its scans: their paths, and settings."""
+    job = job_of(pair, request)
+    return {**pair.files, "settings": job["settings"], "match": job["match"]}
+
+
 def _fingerprints(request: CohortRequest) -> dict[str, str]:
     """Fingerprint of each pair; an unreadable file fails its pair later, not all of them now."""
     prints, found = Fingerprints(), {}
@@ -204,14 +212,18 @@ def _register(
     if not pairs:
         return
     tasks = [Task(pair.name, job_of(pair, request, folder.begin(pair.name))) for pair in pairs]
+    inputs = {pair.name: inputs_of(pair, request) for pair in pairs}
     started, failed = time.monotonic(), before[1]
+    shown = started
     for done, outcome in enumerate(_outcomes(request, tasks, pairs, tell), 1):
         name = outcome.task.name
-        folder.finish(
-            name,
-            Record(fingerprint=prints[name], error=outcome.error, kind=outcome.kind, seconds=outcome.seconds),
-        )
+        record = Record(fingerprint=prints[name], error=outcome.error, kind=outcome.kind, seconds=outcome.seconds)
+        folder.finish(name, record, inputs[name])
         failed += outcome.error is not None
+        if time.monotonic() - shown > SECONDS_BETWEEN_TABLES:
+            ended = [pair.name for pair in request.pairs if folder.record(pair.name) is not None]
+            write_tables([_row(folder, name) for name in ended], folder)
+            shown = time.monotonic()
         seconds = time.monotonic() - started
         listen(
             CohortProgress(

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.metrics import catalog
+from ..core.cases import badness
 from ..core.tables import comma_separated
 
 STRUCTURE_MEASURES = ("dice", "asd_mm", "hd95_mm", "hd_mm")
 _DEFORMATION = ("fold_percent", "sdlogj", "min", "max", "std")
-# Where the catalog has a measure that has another name here.
-_PATHS = {"tre_p75_mm": "tre_mm.p75", "tre_max_mm": "tre_mm.max", "local_ncc": "similarity.local_ncc"}
-_SEVERITY = {"reject": 0, "look": 1, "accept": 2}
 STATISTICS = ("n", "mean", "std", "min", "p25", "p50", "p75", "p95", "max")
 
 
@@ -90,34 +87,9 @@ def landmark_values(
     return values | {f"{prefix}tre_{key}_mm": errors[key] for key in chosen if errors.get(key) is not None}
 
 
-def title_of(measure: str) -> str:
-    """Name of a measure for people, with its unit, from the catalog."""
-    key, _, structure = measure.removeprefix("before: ").partition(": ")
-    entry = catalog().get(_PATHS.get(key, key))
-    title = entry.heading if entry is not None else key
-    title = f"{title}, {structure}" if structure else title
-    return f"{title}, as loaded" if measure.startswith("before: ") else title
-
-
-def text_of(measure: str, value: float | None) -> str:
-    """A value with the digits of its measure."""
-    if value is None:
-        return ""
-    key = measure.removeprefix("before: ").partition(": ")[0]
-    entry = catalog().get(_PATHS.get(key, key))
-    return entry.text(value) if entry is not None else f"{value:.4g}"
-
-
 def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Failed pairs, then rejected ones, then those to look at; in each the lowest Dice or the largest error first."""
-
-    def badness(row: Row) -> tuple[int, float, str]:
-        rank = -1 if row.error is not None else _SEVERITY.get(row.verdict or "", 3)
-        dice, error = row.values.get("dice"), row.values.get("tre_mm")
-        alike = row.values.get("local_ncc", 0.0)
-        return rank, -error if error is not None else dice if dice is not None else alike, row.name
-
-    return sorted(rows, key=badness)
+    """Rows as :func:`..core.cases.badness` orders them."""
+    return sorted(rows, key=lambda row: (*badness(row.verdict, row.error, row.values), row.name))
 
 
 def measures(rows: Iterable[Row]) -> list[str]:

@@ -34,6 +34,11 @@ def _emptied(node: Any, name: str) -> Any:
     return node
 
 
+def text_table(columns: Mapping[str, list[str]], name: str, node: Any = None) -> Any:
+    """Table node of cells by the title of their column; ``node`` is overwritten, or a new one is made."""
+    return _filled(_emptied(node, name), columns)
+
+
 def _filled(node: Any, columns: Mapping[str, list[str]]) -> Any:
     for title, cells in columns.items():
         # As text: a number column would show what was not measured as nan.
@@ -47,7 +52,7 @@ def metrics_table(metrics: Metrics, name: str, node: Any = None) -> Any:
     """Table node of the metrics; ``node`` is overwritten, or a new one is made."""
     cells = [row.cells for row in metric_rows(metrics)]
     columns = {title: [row[index] for row in cells] for index, title in enumerate(COLUMNS)}
-    return _filled(_emptied(node, name), columns)
+    return text_table(columns, name, node)
 
 
 def comparison_table(runs: Mapping[str, Metrics], name: str, node: Any = None) -> Any:

@@ -113,6 +113,14 @@ class ResultsPanel:
         self._fill(self._ui.resultBox, titles, last if newest or not 0 <= index <= last else index)
         self._selected()
 
+    def select(self, run: RunResult) -> None:
+        """Show a run of the scene, over its fixed scan."""
+        self.refresh()
+        numbers = [number for number, one in enumerate(self._runs) if one.node is run.node]
+        if numbers:
+            self._ui.resultBox.currentIndex = numbers[0]
+            self.show_view("fade", fit=True)
+
     def show_view(self, view: str, fit: bool = False) -> None:
         """Arrange the views for the current run; ``fit`` also brings the fixed volume into their middle."""
         self._ui.flickerButton.checked = False

@@ -246,7 +246,7 @@ def _segment_keys(label_map: LabelMap) -> list[tuple[str, str]]:
     ]
     layers = {int(value): number for number, layer in enumerate(label_map.layers) for value in np.unique(layer)}
     for index, label in enumerate(label_map.labels):
-        color = label.color or _generic_color(label.value)
+        color = label.color or generic_color(label.value)
         values = {
             "ID": f"Segment_{label.value}",
             "Name": label.name,
@@ -262,6 +262,6 @@ def _segment_keys(label_map: LabelMap) -> list[tuple[str, str]]:
     return keys
 
 
-def _generic_color(value: int) -> tuple[float, float, float]:
+def generic_color(value: int) -> tuple[float, float, float]:
     """Colors that differ well for neighboring values: hues at multiples of the golden ratio."""
     return colorsys.hsv_to_rgb((value * 0.618034) % 1.0, 0.65, 0.9)
