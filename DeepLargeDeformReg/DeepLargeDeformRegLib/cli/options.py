@@ -107,7 +107,7 @@ Pairs = Annotated[
     typer.Argument(
         help="CSV or TSV with the columns fixed and moving, and any of name, fixed_segmentation, "
         "moving_segmentation, landmarks, fixed_landmarks, moving_landmarks, initial_transform, region, match, "
-        "preset, model; or the dataset.json of a Learn2Reg task; or, with --moving-folder, the folder of the fixed scans."
+        "preset, model; or the dataset.json of a Learn2Reg task; or, with --moving-folder, a folder of fixed scans."
     ),
 ]
 MovingFolder = Annotated[
