@@ -12,7 +12,7 @@ from DeepLargeDeformRegLib.engine import losses
 RESOLUTIONS = ("level", "full", "downsampled")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """One term of the loss.
 

@@ -13,7 +13,9 @@ GRID = ImageGrid((4, 4, 4), (1.0, 1.0, 1.0))
 
 
 def structures(**values: int) -> LabelMap:
-    return LabelMap(np.zeros(GRID.shape, np.int16), GRID, tuple(Label(v, name) for name, v in values.items()))
+    return LabelMap(
+        np.zeros(GRID.shape, np.int16), GRID, tuple(Label(value=v, name=name) for name, v in values.items())
+    )
 
 
 def nameless(*values: int) -> LabelMap:

@@ -37,7 +37,7 @@ class Side:
     structures: tuple[Structure, ...] = ()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Case:
     """A pair of scans with what is known of it. ``landmarks`` are (n, 6): fixed and moving points, LPS, mm."""
 
@@ -60,7 +60,7 @@ def lung_pair(folder: Path) -> Case:
         )
         for side, color in (("fixed", (0.2, 0.6, 0.9)), ("moving", (0.9, 0.3, 0.2)))
     ]
-    return Case(sides[0], sides[1], "LUNG_CT", landmarks)
+    return Case(fixed=sides[0], moving=sides[1], preset="LUNG_CT", landmarks=landmarks)
 
 
 def abdominal_pair(folder: Path) -> Case:
@@ -68,8 +68,8 @@ def abdominal_pair(folder: Path) -> Case:
     liver = TERMINOLOGY.format(code="10200004", name="Liver")
     fixed, moving = folder / "chaos-01", folder / "totalsegmentator-example"
     return Case(
-        Side(fixed / "image.nii.gz", fixed / "labels.nii.gz", (Structure(1, "Liver", (0.9, 0.6, 0.3), liver),)),
-        Side(
+        fixed=Side(fixed / "image.nii.gz", fixed / "labels.nii.gz", (Structure(1, "Liver", (0.9, 0.6, 0.3), liver),)),
+        moving=Side(
             moving / "image.nii.gz",
             moving / "labels.nii.gz",
             (
@@ -78,7 +78,7 @@ def abdominal_pair(folder: Path) -> Case:
                 Structure(2, "right kidney", (0.8, 0.8, 0.2)),
             ),
         ),
-        "LIVER_CT",
+        preset="LIVER_CT",
     )
 
 

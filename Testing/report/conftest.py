@@ -116,7 +116,7 @@ def phantom() -> Phantom:
     field = DisplacementField(displacement, grid)
     determinant = fields.jacobian_determinant(field)[0, 0].numpy()
     assert determinant.min() < 0
-    labels = LabelMap(ball, grid, (Label(1, "ball"),))
+    labels = LabelMap(ball, grid, (Label(value=1, name="ball"),))
     volume = Volume(noisy.astype(np.float32), grid)
     landmarks = LandmarkPairs(np.array([[0.0, 0, 0], BUMP]), np.array([[1.0, 0, 0], BUMP]))
     scan = Scan(volume, labels)

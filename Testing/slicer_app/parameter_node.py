@@ -79,7 +79,7 @@ class Choice(Validator):
             raise ValueError(f"{value!r} is none of {self.choices}")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Field:
     """One typed field: how it is checked, written to the node and read back."""
 
@@ -210,7 +210,14 @@ def _field(name: str, annotated: Any, owner: type) -> Field:
         default = []
     else:
         default = next(iter(kind)) if issubclass(kind, enum.Enum) else kind()
-    return Field(name, kind, tuple(alternatives) if nodes else (), tuple(annotations), default, optional)
+    return Field(
+        name=name,
+        kind=kind,
+        node_classes=tuple(alternatives) if nodes else (),
+        annotations=tuple(annotations),
+        default=default,
+        optional=optional,
+    )
 
 
 _RESERVED = [

@@ -23,7 +23,7 @@ class Inner:
     share: float = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outer:
     name: str
     inner: tuple[Inner, ...] = ()
@@ -34,7 +34,7 @@ class Outer:
 
 def test_values_become_what_the_schema_says() -> None:
     built = build(Outer, {"name": "a", "inner": [{"count": 2, "share": 1}], "size": [1, 2, 3], "weight": [1, 2]})
-    assert built == Outer("a", (Inner(2, 1.0),), (1, 2, 3), (1.0, 2.0))
+    assert built == Outer(name="a", inner=(Inner(2, 1.0),), size=(1, 2, 3), weight=(1.0, 2.0))
     assert isinstance(built.inner[0].share, float)
     assert isinstance(build(Outer, {"name": "a", "shares": {"b": 2}}).shares["b"], float)
     assert build(Outer, to_plain(built)) == built

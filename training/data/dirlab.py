@@ -201,7 +201,9 @@ def _open(
                 name = f"{prefix}{number}_{state}"
                 region = partial(_mask, regions[name], case) if name in regions else None
                 read = partial(read_raw, image, case, intensity_offset)
-                subjects[name] = Subject(name, read, None, region, f"{prefix}{number}")
+                subjects[name] = Subject(
+                    name=name, read_image=read, read_labels=None, read_mask=region, patient=f"{prefix}{number}"
+                )
         ends = [f"{prefix}{number}_{extremes[end]}" for end in (fixed, *(end for end in extremes if end != fixed))]
         if not all(end in subjects for end in ends):
             continue

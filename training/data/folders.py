@@ -120,9 +120,9 @@ def class_folders(
     for root in roots:
         own = {name: path for name, path in files.get(root.name, {}).items() if name in values}
         subjects[root.name] = Subject(
-            root.name,
-            partial(read_volume, root / image),
-            partial(_read_classes, root / image, own, values) if own else None,
+            name=root.name,
+            read_image=partial(read_volume, root / image),
+            read_labels=partial(_read_classes, root / image, own, values) if own else None,
         )
     return _with_own_splits(folder, subjects)
 
@@ -140,7 +140,7 @@ def _read_classes(image: Path, files: Mapping[str, Path], values: Mapping[str, i
             raise
         check_same_space(mask.grid, grid, f"class {name}", "scan")
         array[(mask.array != 0) & (array == 0)] = values[name]
-        labels.append(Label(values[name], name))
+        labels.append(Label(value=values[name], name=name))
     return LabelMap(array, grid, tuple(labels))
 
 

@@ -17,7 +17,7 @@ from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Subject:
     """One scan with what is known of it. Nothing is read before a method is called, and nothing is kept.
 
@@ -178,11 +178,11 @@ def subject_of_files(
         if path is not None and not path.exists():
             raise BadInputError(f"{path.name} does not exist, though the data set names it; was it copied whole?")
     return Subject(
-        name,
-        None if image is None else partial(read_volume, image),
-        None if labels is None else partial(_read_structures, labels, image, structures),
-        None if mask is None else partial(_read_on_grid, mask, image, "mask"),
-        patient,
+        name=name,
+        read_image=None if image is None else partial(read_volume, image),
+        read_labels=None if labels is None else partial(_read_structures, labels, image, structures),
+        read_mask=None if mask is None else partial(_read_on_grid, mask, image, "mask"),
+        patient=patient,
     )
 
 

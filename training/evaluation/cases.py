@@ -30,7 +30,7 @@ from ..config import ROOT
 DATA = ROOT.parent / "shared" / "data"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Case:
     """A pair as it is loaded, its truth, and what every method is given.
 
@@ -76,7 +76,18 @@ def lung(data: Path) -> list[Case]:
     fixed, moving = (read_volume(folder / f"{name}.nii.gz") for name in ("fixed", "moving"))
     masks = [_labels(folder / f"{name}_mask.nii.gz", {1: "lung"}) for name in ("fixed", "moving")]
     return [
-        Case(name, "lung-ct", 1.75, fixed, moving, masks[0], masks[1], landmarks, (-1000.0, 600.0), guides)
+        Case(
+            name=name,
+            preset="lung-ct",
+            spacing_mm=1.75,
+            fixed=fixed,
+            moving=moving,
+            fixed_labels=masks[0],
+            moving_labels=masks[1],
+            landmarks=landmarks,
+            window=(-1000.0, 600.0),
+            guides=guides,
+        )
         for name, guides in (("lung", False), ("lung, masks guide", True))
     ]
 
@@ -92,7 +103,16 @@ def liver_mr(data: Path) -> list[Case]:
         ]
         landmarks = LandmarkPairs(points[0], points[1], tuple(str(n) for n in range(len(points[0]))))
         fixed, moving = (read_volume(folder / f"{name}.nii.gz") for name in ("exhMaster", phase))
-        cases.append(Case(f"liver MR {volunteer} {phase}", "any", 2.0, fixed, moving, landmarks=landmarks))
+        cases.append(
+            Case(
+                name=f"liver MR {volunteer} {phase}",
+                preset="any",
+                spacing_mm=2.0,
+                fixed=fixed,
+                moving=moving,
+                landmarks=landmarks,
+            )
+        )
     return cases
 
 
@@ -124,13 +144,13 @@ def abdomen(
             name = f"abdomen {fixed} <- {moving}, {spacing_mm:g} mm" + (", livers guide" if guides else "")
             cases.append(
                 Case(
-                    name,
-                    "liver-ct",
-                    spacing_mm,
-                    scans[fixed],
-                    scans[moving],
-                    livers[fixed],
-                    livers[moving],
+                    name=name,
+                    preset="liver-ct",
+                    spacing_mm=spacing_mm,
+                    fixed=scans[fixed],
+                    moving=scans[moving],
+                    fixed_labels=livers[fixed],
+                    moving_labels=livers[moving],
                     window=(-150.0, 250.0),
                     guides=guides,
                     align_for_peers=True,
@@ -163,7 +183,18 @@ def lung_vessels(data: Path) -> list[Case]:
     for number, name in enumerate(names):
         first, second = (_labels(folder / f"{name}_{state}.nii.gz", structures) for state in (1, 2))
         fixed, moving = (_painted(labels, 2 * number + state) for state, labels in enumerate((first, second)))
-        cases.append(Case(f"lung vessels {name}", "lung-ct", 1.75, fixed, moving, first, second, window=window))
+        cases.append(
+            Case(
+                name=f"lung vessels {name}",
+                preset="lung-ct",
+                spacing_mm=1.75,
+                fixed=fixed,
+                moving=moving,
+                fixed_labels=first,
+                moving_labels=second,
+                window=window,
+            )
+        )
     return cases
 
 
@@ -178,7 +209,15 @@ def hippocampus(data: Path) -> list[Case]:
         first, second = (read_volume(folder / "images" / f"{name}.nii.gz") for name in (fixed, moving))
         labels = [_labels(folder / "labels" / f"{name}.nii.gz", structures) for name in (fixed, moving)]
         cases.append(
-            Case(f"hippocampus {fixed} <- {moving}", "mr-hippocampus", 1.0, first, second, labels[0], labels[1])
+            Case(
+                name=f"hippocampus {fixed} <- {moving}",
+                preset="mr-hippocampus",
+                spacing_mm=1.0,
+                fixed=first,
+                moving=second,
+                fixed_labels=labels[0],
+                moving_labels=labels[1],
+            )
         )
     return cases
 
@@ -245,15 +284,15 @@ def _own_case(pair: CohortPair, preset: str, spacing_mm: float) -> Case:
         landmarks = pair_landmarks(*points)
     chosen = find_preset(pair.preset or preset)
     return Case(
-        pair.name,
-        chosen.name,
-        spacing_mm,
-        volumes[0],
-        volumes[1],
-        labels[0],
-        labels[1],
-        landmarks,
-        chosen.windows[0] if chosen.windows else None,
+        name=pair.name,
+        preset=chosen.name,
+        spacing_mm=spacing_mm,
+        fixed=volumes[0],
+        moving=volumes[1],
+        fixed_labels=labels[0],
+        moving_labels=labels[1],
+        landmarks=landmarks,
+        window=chosen.windows[0] if chosen.windows else None,
         align_for_peers=True,
     )
 
@@ -292,4 +331,4 @@ def _labels(path: Path, structures: dict[int, str]) -> LabelMap:
     array = volume.array.round().astype(np.int16)
     array[~np.isin(array, list(structures))] = 0
     # Values differ between data sets; names are what two of them share.
-    return LabelMap(array, volume.grid, tuple(Label(value, name) for value, name in structures.items()))
+    return LabelMap(array, volume.grid, tuple(Label(value=value, name=name) for value, name in structures.items()))

@@ -26,7 +26,7 @@ _KEPT = 2
 _log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Progress:
     """Where a run stands.
 

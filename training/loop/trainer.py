@@ -109,7 +109,7 @@ class Trainer:
         if config.training.channels_last:
             self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = MovingAverage(self.network, config.training.ema)
-        self.progress = Progress([phase.steps for phase in config.training.phases])
+        self.progress = Progress(steps=[phase.steps for phase in config.training.phases])
         self._optimizer: torch.optim.Optimizer | None = None
         self._optimizer_state: dict[str, torch.Tensor] = {}
         self._names = {id(parameter): name for name, parameter in self.network.named_parameters()}

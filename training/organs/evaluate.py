@@ -47,7 +47,7 @@ def card_of(config: OrganConfig) -> SegmentationCard:
         filters=config.filters,
         channels=config.channels,
         spacing_mm=config.spacing_mm,
-        labels=tuple(Label(index + 1, name) for index, name in enumerate(ORGANS)),
+        labels=tuple(Label(value=index + 1, name=name) for index, name in enumerate(ORGANS)),
         weights_file="",
         weights_sha256="",
         purpose=config.purpose,

@@ -38,7 +38,13 @@ class PhantomPairs:
         inside = torch.rand((_POINTS, 3), generator=generator) * 0.8 + 0.1
         points = inside * torch.tensor(self.grid.extent)
         moving = Scan(*(moved(values) for values in (fixed.image, fixed.labels, fixed.mask) if values is not None))
-        return Sample(fixed, moving, points, fields.transform_points(field, points), same_patient=True)
+        return Sample(
+            fixed=fixed,
+            moving=moving,
+            fixed_points=points,
+            moving_points=fields.transform_points(field, points),
+            same_patient=True,
+        )
 
     def _scan(self, generator: torch.Generator) -> Scan:
         place = [torch.linspace(-1, 1, n) for n in self.grid.shape]

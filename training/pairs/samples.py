@@ -57,7 +57,7 @@ class PackedScan:
         return Scan(self.image.to(device, non_blocking=True), *shares)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Sample:
     """A pair on the training grid.
 
@@ -162,7 +162,7 @@ class SubjectPairs:
     def draw(self, generator: torch.Generator) -> Sample:
         first, step = (int(torch.randint(n, (), generator=generator)) for n in (len(self.scans), len(self.scans) - 1))
         fixed, moving = self.scans[first], self.scans[(first + 1 + step) % len(self.scans)]
-        return Sample(fixed.on(self.device), moving.on(self.device))
+        return Sample(fixed=fixed.on(self.device), moving=moving.on(self.device))
 
 
 class ListedPairs:
@@ -197,7 +197,13 @@ class ListedPairs:
             first_points, second_points = first_points[chosen], second_points[chosen]
         if self.both_ways and int(torch.randint(2, (), generator=generator)):
             first, second, first_points, second_points = second, first, second_points, first_points
-        return Sample(first.on(self.device), second.on(self.device), first_points, second_points, same_patient)
+        return Sample(
+            fixed=first.on(self.device),
+            moving=second.on(self.device),
+            fixed_points=first_points,
+            moving_points=second_points,
+            same_patient=same_patient,
+        )
 
 
 class Augmented:
@@ -210,7 +216,13 @@ class Augmented:
         sample = self.source.draw(generator)
         fixed, fixed_points = self._vary(sample.fixed, sample.fixed_points, generator)
         moving, moving_points = self._vary(sample.moving, sample.moving_points, generator)
-        return Sample(fixed, moving, fixed_points, moving_points, sample.same_patient)
+        return Sample(
+            fixed=fixed,
+            moving=moving,
+            fixed_points=fixed_points,
+            moving_points=moving_points,
+            same_patient=sample.same_patient,
+        )
 
     def _vary(self, scan: Scan, points: Tensor | None, generator: torch.Generator) -> tuple[Scan, Tensor | None]:
         config = self.config

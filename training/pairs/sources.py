@@ -56,7 +56,9 @@ class Synthetic:
         first, second = (
             None if p is None else p - constant(pair.grid.origin, p) for p in (pair.fixed_points, pair.moving_points)
         )
-        return Sample(fixed, moving, first, second, pair.same_patient)
+        return Sample(
+            fixed=fixed, moving=moving, fixed_points=first, moving_points=second, same_patient=pair.same_patient
+        )
 
 
 def training_source(config: Config, device: torch.device | str = "cpu") -> PairSource:
@@ -96,7 +98,7 @@ def validation_samples(config: Config) -> list[Sample]:
         return [load_pair(config, pair) for pair in pairs]
     subjects = {subject.name: subject for pair in pairs for subject in (pair.fixed, pair.moving)}
     scans = {name: load_scan(config, subject) for name, subject in subjects.items()}
-    return [Sample(scans[pair.fixed.name], scans[pair.moving.name]) for pair in pairs]
+    return [Sample(fixed=scans[pair.fixed.name], moving=scans[pair.moving.name]) for pair in pairs]
 
 
 def open_training_data(config: Config) -> DataSet:
@@ -140,7 +142,13 @@ def load_pair(config: Config, pair: Pair, training: bool = False) -> Sample:
         )
     fixed, moving = scans
     fixed_points, moving_points = _points(found, centers, grids, config.grid) if found else (None, None)
-    return Sample(fixed, moving, fixed_points, moving_points, pair.same_patient)
+    return Sample(
+        fixed=fixed,
+        moving=moving,
+        fixed_points=fixed_points,
+        moving_points=moving_points,
+        same_patient=pair.same_patient,
+    )
 
 
 def _placed(

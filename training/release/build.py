@@ -62,7 +62,7 @@ def main(
         settings = load_config(find_config(config))
         settings = smaller(settings) if smoke else settings
         settings = settings if batch is None else with_batch(settings, batch)
-        run = Run(config, settings, output, models, smoke, batch)
+        run = Run(config=config, settings=settings, output=output, models=models, smoke=smoke, batch=batch)
         made = build(run, max_minutes, devices, threads, restart)
     except RegistrationError as error:
         console.print(f"[bold red]{error.message}[/]", highlight=False)
@@ -76,7 +76,7 @@ def main(
         raise typer.Exit(3)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """What is built, and where."""
 

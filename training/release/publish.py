@@ -111,7 +111,7 @@ def make_card(config: Config, checkpoint: Checkpoint, figures: tuple[Figure, ...
         # Networks that predict shares of the image's extent are at home on the grid that they were trained on.
         minimum_size=config.grid.size,
         maximum_size=config.grid.size,
-        labels=tuple(Label(value, text) for value, text in pairs),
+        labels=tuple(Label(value=value, name=text) for value, text in pairs),
         training_data=texts.training_data,
         training_command=describe_training(checkpoint.progress, config.training.start),
         figures=figures,

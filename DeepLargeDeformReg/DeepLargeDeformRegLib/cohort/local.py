@@ -29,7 +29,7 @@ class Task:
     payload: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a task ended: its metrics, or kind and sentence of its error."""
 
@@ -162,10 +162,10 @@ class _Worker:
         task, self.running = self.running[0], None
         seconds = time.monotonic() - self._started
         if isinstance(message, protocol.Result):
-            return Outcome(task, seconds, metrics=message.metrics)
+            return Outcome(task=task, seconds=seconds, metrics=message.metrics)
         if isinstance(message, protocol.Failure):
-            return Outcome(task, seconds, error=message.message, kind=message.kind)
-        return Outcome(task, seconds, error="The registration was cancelled.", kind="cancelled")
+            return Outcome(task=task, seconds=seconds, error=message.message, kind=message.kind)
+        return Outcome(task=task, seconds=seconds, error="The registration was cancelled.", kind="cancelled")
 
     def died(self, message: protocol.Message | None) -> Outcome:
         """Outcome of the running task, if there is one, of a worker that is gone or cannot start."""
@@ -174,7 +174,7 @@ class _Worker:
         else:
             kind, text = describe_exit(self._process.wait(), False)
         task = self.running[0] if self.running else Task("", {})
-        return Outcome(task, time.monotonic() - self._started, error=text, kind=kind)
+        return Outcome(task=task, seconds=time.monotonic() - self._started, error=text, kind=kind)
 
     def stop(self) -> None:
         """End the process and all that it started."""
@@ -209,7 +209,7 @@ def _rest(running: tuple[Task, int] | None, waiting: deque[tuple[Task, int]]) ->
 
 
 def _failed(task: Task, why: Outcome) -> Outcome:
-    return Outcome(task, 0.0, error=why.error, kind=why.kind)
+    return Outcome(task=task, seconds=0.0, error=why.error, kind=why.kind)
 
 
 def free_memory() -> int:

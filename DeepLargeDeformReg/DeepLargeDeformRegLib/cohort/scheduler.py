@@ -51,12 +51,12 @@ def run_on_scheduler(tasks: Sequence[Task], address: str, jobs: str = JOBS) -> I
             task = futures.pop(future)
             failure = future.exception()
             if failure is None:
-                yield Outcome(task, **future.result())
+                yield Outcome(task=task, **future.result())
             elif isinstance(failure, KilledWorker):
                 text = "Its process ended unexpectedly on several workers; most likely the memory was too small."
-                yield Outcome(task, 0.0, error=text, kind="worker_killed")
+                yield Outcome(task=task, seconds=0.0, error=text, kind="worker_killed")
             else:
-                yield Outcome(task, 0.0, error=f"{type(failure).__name__}: {failure}", kind="failed")
+                yield Outcome(task=task, seconds=0.0, error=f"{type(failure).__name__}: {failure}", kind="failed")
             future.release()
 
 

@@ -39,7 +39,7 @@ class Volume:
         return self.grid.to_image(self.array)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Label:
     """One structure of a label map.
 
@@ -83,7 +83,7 @@ class LabelMap:
             _check_shape(layer, self.grid)
         if not self.labels:
             values = np.unique(array)
-            found = tuple(Label(int(v), f"label {int(v)}") for v in values if v != 0)
+            found = tuple(Label(value=int(v), name=f"label {int(v)}") for v in values if v != 0)
             object.__setattr__(self, "labels", found)
 
     def mask(self, value: int | None = None) -> npt.NDArray[np.bool_]:

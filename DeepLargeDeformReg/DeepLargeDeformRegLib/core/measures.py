@@ -18,7 +18,7 @@ Better = Literal["higher", "lower", ""]
 Point = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measure:
     """How a number is called and shown.
 
@@ -85,38 +85,65 @@ class StructureMetrics:
 
     dice: Annotated[
         Change,
-        Measure("Dice", "", 3, "higher", "Overlap 2|A and B| / (|A| + |B|): 1 is perfect, 0 is none (Dice, 1945)."),
+        Measure(
+            title="Dice",
+            digits=3,
+            better="higher",
+            description="Overlap 2|A and B| / (|A| + |B|): 1 is perfect, 0 is none (Dice, 1945).",
+        ),
     ] = Change()
     asd_mm: Annotated[
         Change,
         Measure(
-            "ASD",
-            "mm",
-            2,
-            "lower",
-            "Average symmetric surface distance: the mean of both directions together (Heimann et al., TMI 2009).",
+            title="ASD",
+            unit="mm",
+            digits=2,
+            better="lower",
+            description=(
+                "Average symmetric surface distance: the mean of both directions together (Heimann et al., TMI 2009)."
+            ),
         ),
     ] = Change()
     hd95_mm: Annotated[
         Change,
-        Measure("HD95", "mm", 2, "lower", "Larger of both directions' 95th percentile surface distances."),
+        Measure(
+            title="HD95",
+            unit="mm",
+            digits=2,
+            better="lower",
+            description="Larger of both directions' 95th percentile surface distances.",
+        ),
     ] = Change()
     hd_mm: Annotated[
         Change,
         Measure(
-            "HD",
-            "mm",
-            2,
-            "lower",
-            "Hausdorff distance, the largest surface distance; one stray voxel decides it (Huttenlocher et al., "
-            "PAMI 1993).",
+            title="HD",
+            unit="mm",
+            digits=2,
+            better="lower",
+            description=(
+                "Hausdorff distance, the largest surface distance; one stray voxel decides it (Huttenlocher et "
+                "al., PAMI 1993)."
+            ),
         ),
     ] = Change()
     volume_ml: Annotated[
-        Volumes, Measure("Volume", "ml", 1, "", "Volume of the fixed, the moving and the propagated structure.")
+        Volumes,
+        Measure(
+            title="Volume",
+            unit="ml",
+            digits=1,
+            description="Volume of the fixed, the moving and the propagated structure.",
+        ),
     ] = Volumes()
     volume_change_percent: Annotated[
-        float | None, Measure("Volume change", "%", 1, "", "Volume of the moving structure against the fixed one.")
+        float | None,
+        Measure(
+            title="Volume change",
+            unit="%",
+            digits=1,
+            description="Volume of the moving structure against the fixed one.",
+        ),
     ] = None
 
 
@@ -124,36 +151,55 @@ class StructureMetrics:
 class JacobianStatistics:
     """Statistics of det J, the Jacobian determinant of the map from fixed to moving points."""
 
-    min: Annotated[float | None, Measure("det J, smallest", "", 3, "", "Smallest det J; 0 or less is a fold.")] = None
-    max: Annotated[float | None, Measure("det J, largest", "", 3, "", "Largest det J.")] = None
-    p1: Annotated[float | None, Measure("det J, 1st percentile", "", 3, "", "1 % of the voxels have less.")] = None
-    p99: Annotated[float | None, Measure("det J, 99th percentile", "", 3, "", "1 % of the voxels have more.")] = None
+    min: Annotated[
+        float | None,
+        Measure(title="det J, smallest", digits=3, description="Smallest det J; 0 or less is a fold."),
+    ] = None
+    max: Annotated[float | None, Measure(title="det J, largest", digits=3, description="Largest det J.")] = None
+    p1: Annotated[
+        float | None,
+        Measure(title="det J, 1st percentile", digits=3, description="1 % of the voxels have less."),
+    ] = None
+    p99: Annotated[
+        float | None,
+        Measure(title="det J, 99th percentile", digits=3, description="1 % of the voxels have more."),
+    ] = None
     std: Annotated[
-        float | None, Measure("det J, standard deviation", "", 3, "", "Spread of det J over the voxels.")
+        float | None,
+        Measure(title="det J, standard deviation", digits=3, description="Spread of det J over the voxels."),
     ] = None
     fold_percent: Annotated[
-        float | None, Measure("Folded voxels", "%", 3, "lower", "Voxels with det J <= 0, which tissue cannot do.")
+        float | None,
+        Measure(
+            title="Folded voxels",
+            unit="%",
+            digits=3,
+            better="lower",
+            description="Voxels with det J <= 0, which tissue cannot do.",
+        ),
     ] = None
     sdlogj: Annotated[
         float | None,
         Measure(
-            "SDlogJ",
-            "",
-            3,
-            "lower",
-            "Standard deviation of log det J over det J > 0: how unevenly the map changes volume; 0 for a rigid map "
-            "(Leow et al., TMI 2007).",
+            title="SDlogJ",
+            digits=3,
+            better="lower",
+            description=(
+                "Standard deviation of log det J over det J > 0: how unevenly the map changes volume; 0 for a "
+                "rigid map (Leow et al., TMI 2007)."
+            ),
         ),
     ] = None
     sdlogj_learn2reg: Annotated[
         float | None,
         Measure(
-            "SDlogJ as in Learn2Reg",
-            "",
-            3,
-            "lower",
-            "Standard deviation of log(clip(det J + 3, 1e-9, 1e9)) without a border of two voxels, never comparable "
-            "with SDlogJ (Hering et al., TMI 2022).",
+            title="SDlogJ as in Learn2Reg",
+            digits=3,
+            better="lower",
+            description=(
+                "Standard deviation of log(clip(det J + 3, 1e-9, 1e9)) without a border of two voxels, never "
+                "comparable with SDlogJ (Hering et al., TMI 2022)."
+            ),
         ),
     ] = None
 
@@ -172,9 +218,9 @@ class Fold:
 class Spread:
     """Mean, 95th percentile and maximum of a length, in its unit; None where no voxel counts."""
 
-    mean: Annotated[float | None, Measure("mean")] = None
-    p95: Annotated[float | None, Measure("95th percentile")] = None
-    max: Annotated[float | None, Measure("largest")] = None
+    mean: Annotated[float | None, Measure(title="mean")] = None
+    p95: Annotated[float | None, Measure(title="95th percentile")] = None
+    max: Annotated[float | None, Measure(title="largest")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,32 +251,39 @@ class DeformationMetrics:
     displacement_mm: Annotated[
         Spread,
         Measure(
-            "Displacement",
-            "mm",
-            1,
-            "",
-            "How far the map moves points of the fixed scan, whether by a shift of the whole or by a deformation.",
+            title="Displacement",
+            unit="mm",
+            digits=1,
+            description=(
+                "How far the map moves points of the fixed scan, whether by a shift of the whole or by a deformation."
+            ),
         ),
     ] = Spread()
     inverse_consistency_mm: Annotated[
         ConsistencyMetrics,
         Measure(
-            "Inverse consistency error",
-            "mm",
-            3,
-            "lower",
-            "How far a point ends from where it began when mapped to the moving scan and back; with a numerical "
-            "inverse it finds folds, and says nothing about accuracy (Christensen and Johnson, TMI 2001).",
+            title="Inverse consistency error",
+            unit="mm",
+            digits=3,
+            better="lower",
+            description=(
+                "How far a point ends from where it began when mapped to the moving scan and back; with a "
+                "numerical inverse it finds folds, and says nothing about accuracy (Christensen and Johnson, TMI "
+                "2001)."
+            ),
         ),
     ] = ConsistencyMetrics()
     round_trip_before_mm: Annotated[
         float | None,
         Measure(
-            "Disagreement of the directions",
-            "mm",
-            3,
-            "lower",
-            "Mean distance by which the two directions of a symmetric run missed each other before they were joined.",
+            title="Disagreement of the directions",
+            unit="mm",
+            digits=3,
+            better="lower",
+            description=(
+                "Mean distance by which the two directions of a symmetric run missed each other before they were "
+                "joined."
+            ),
         ),
     ] = None
 
@@ -239,13 +292,13 @@ class DeformationMetrics:
 class ErrorSummary:
     """Statistics of the landmark errors, mm; the standard deviation is that of the population."""
 
-    mean: Annotated[float, Measure("mean")]
-    std: Annotated[float | None, Measure("standard deviation")] = None
-    p25: Annotated[float | None, Measure("25th percentile")] = None
-    p50: Annotated[float | None, Measure("median")] = None
-    p75: Annotated[float | None, Measure("75th percentile")] = None
-    p95: Annotated[float | None, Measure("95th percentile")] = None
-    max: Annotated[float | None, Measure("largest")] = None
+    mean: Annotated[float, Measure(title="mean")]
+    std: Annotated[float | None, Measure(title="standard deviation")] = None
+    p25: Annotated[float | None, Measure(title="25th percentile")] = None
+    p50: Annotated[float | None, Measure(title="median")] = None
+    p75: Annotated[float | None, Measure(title="75th percentile")] = None
+    p95: Annotated[float | None, Measure(title="95th percentile")] = None
+    max: Annotated[float | None, Measure(title="largest")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,37 +327,47 @@ class SimilarityMetrics:
     local_ncc: Annotated[
         Change,
         Measure(
-            "Similarity (local NCC)",
-            "",
-            3,
-            "higher",
-            "Mean squared correlation of the scans in cubes of about 17.5 mm: 1 is alike, 0 nothing in common "
-            "(Avants et al., MedIA 2008); a good value proves nothing.",
+            title="Similarity (local NCC)",
+            digits=3,
+            better="higher",
+            description=(
+                "Mean squared correlation of the scans in cubes of about 17.5 mm: 1 is alike, 0 nothing in common"
+                " (Avants et al., MedIA 2008); a good value proves nothing."
+            ),
         ),
     ] = Change()
     mutual_information: Annotated[
         Change,
         Measure(
-            "Mutual information",
-            "nats",
-            3,
-            "higher",
-            "What the gray values of one scan tell of the other, from a joint histogram of 32 x 32 bins (Maes et "
-            "al., TMI 1997).",
+            title="Mutual information",
+            unit="nats",
+            digits=3,
+            better="higher",
+            description=(
+                "What the gray values of one scan tell of the other, from a joint histogram of 32 x 32 bins (Maes"
+                " et al., TMI 1997)."
+            ),
         ),
     ] = Change()
     in_place_percent: Annotated[
         float | None,
         Measure(
-            "Agrees best at this place",
-            "%",
-            1,
-            "higher",
-            "Share of the neighborhoods that fit best where the map puts them, not 5 or 10 mm beside (after Saygili, "
-            "Staring and Hendriks, TMI 2016).",
+            title="Agrees best at this place",
+            unit="%",
+            digits=1,
+            better="higher",
+            description=(
+                "Share of the neighborhoods that fit best where the map puts them, not 5 or 10 mm beside (after "
+                "Saygili, Staring and Hendriks, TMI 2016)."
+            ),
         ),
     ] = None
     overlap_percent: Annotated[
         Change,
-        Measure("Fixed scan covered", "%", 1, "", "Share of the fixed scan for which the moving scan has data."),
+        Measure(
+            title="Fixed scan covered",
+            unit="%",
+            digits=1,
+            description="Share of the fixed scan for which the moving scan has data.",
+        ),
     ] = Change()

@@ -121,24 +121,29 @@ class Metrics:
     landmarks: Annotated[
         LandmarkMetrics | None,
         Measure(
-            "Landmark error",
-            "mm",
-            2,
-            "lower",
-            "Target registration error: distance between where the map takes a fixed landmark and where its partner "
-            "was marked in the moving scan; it includes the error of marking (Fitzpatrick and West, TMI 2001).",
+            title="Landmark error",
+            unit="mm",
+            digits=2,
+            better="lower",
+            description=(
+                "Target registration error: distance between where the map takes a fixed landmark and where its "
+                "partner was marked in the moving scan; it includes the error of marking (Fitzpatrick and West, "
+                "TMI 2001)."
+            ),
         ),
     ] = None
     similarity: SimilarityMetrics | None = None
     uncertainty_mm: Annotated[
         Spread | None,
         Measure(
-            "Expected error",
-            "mm",
-            2,
-            "lower",
-            "Error to expect, estimated from how the scans still differ and how much the map bends; where it is "
-            "large, trust no detail.",
+            title="Expected error",
+            unit="mm",
+            digits=2,
+            better="lower",
+            description=(
+                "Error to expect, estimated from how the scans still differ and how much the map bends; where it "
+                "is large, trust no detail."
+            ),
         ),
     ] = None
     worst_places: tuple[WorstPlace, ...] = ()

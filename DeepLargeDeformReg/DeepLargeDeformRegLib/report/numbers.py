@@ -16,7 +16,7 @@ from ..core.rows import position_text
 NOT_DEFINED = "not defined"
 WHEN = ("before", "after")
 WORST_LANDMARKS = 5
-_SECONDS = Measure("Time", "s", 2)
+_SECONDS = Measure(title="Time", unit="s", digits=2)
 _VOLUMES = {"fixed": "fixed", "moving": "moving", "warped": "propagated"}
 _PAIRS = tuple(key for key in words_of(StructureMetrics) if not key.startswith("volume"))
 
@@ -127,7 +127,7 @@ def landmark_table(metrics: Mapping[str, Any]) -> Table | None:
 
 def fold_table(folds: Sequence[Mapping[str, Any]]) -> Table:
     """The folds, the largest first: volume, depth, place and structure."""
-    sizes, depths = Measure("Volume", "mm³", 1), catalog()["jacobian.min"]
+    sizes, depths = Measure(title="Volume", unit="mm³", digits=1), catalog()["jacobian.min"]
     rows = []
     for index, fold in enumerate(folds):
         volume = number({"folds": folds}, ("folds", index, "volume_mm3"), sizes)

@@ -165,7 +165,10 @@ def write_label_map(
     image, labels, warnings = label_map_of(node, reference, segment_ids)
     named = tuple(
         images.Label(
-            label.value, (names or {}).get(label.segment_id, label.name), label.color, label.terminology or None
+            value=label.value,
+            name=(names or {}).get(label.segment_id, label.name),
+            color=label.color,
+            terminology=label.terminology or None,
         )
         for label in labels
     )

@@ -98,13 +98,13 @@ def ensure(ask: bool = True) -> None:
         _install_torch()
     if missing != ["torch"]:
         _install_requirements()
-    still = missing_packages()
-    if still:
+    missing = missing_packages()
+    if missing:
         raise DependenciesMissing(
             _(
                 "{names} could not be installed, or an older version is still there. Restart Slicer and try again; "
                 "the module PyTorch Utils can take an old PyTorch out."
-            ).format(names=", ".join(still))
+            ).format(names=", ".join(missing))
         )
 
 

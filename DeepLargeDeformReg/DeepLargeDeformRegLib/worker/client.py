@@ -29,7 +29,7 @@ __all__ = ["Callbacks", "JobRequest", "Limits", "Transport", "WorkerClient", "Wo
 LOG_LINES = 60
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Job:
     identifier: str
     request: JobRequest
@@ -97,7 +97,7 @@ class WorkerClient:
         If no worker can be started, ``on_error`` is called before this returns.
         """
         with self._lock:
-            self._waiting.append(_Job(request.identifier, request))
+            self._waiting.append(_Job(identifier=request.identifier, request=request))
             self._advance()
             return request.identifier
 

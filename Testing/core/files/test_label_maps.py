@@ -19,7 +19,10 @@ LIVER = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
     "SCT^10200004^Liver~^^~Anatomic codes - DICOM master list~^^~^^"
 )
-LABELS = (Label(1, 'Liver, "left"', (0.8, 0.4, 0.2), LIVER), Label(7, "Läsion 2", (0.0, 1.0, 0.5)))
+LABELS = (
+    Label(value=1, name='Liver, "left"', color=(0.8, 0.4, 0.2), terminology=LIVER),
+    Label(value=7, name="Läsion 2", color=(0.0, 1.0, 0.5)),
+)
 
 
 @pytest.fixture

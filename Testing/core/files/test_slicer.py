@@ -136,7 +136,10 @@ def test_slicer_reads_the_segmentation(
         "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
         "SCT^10200004^Liver~^^~Anatomic codes - DICOM master list~^^~^^"
     )
-    labels = (Label(1, 'Liver, "left"', (0.8, 0.4, 0.2), entry), Label(7, "Läsion 2"))
+    labels = (
+        Label(value=1, name='Liver, "left"', color=(0.8, 0.4, 0.2), terminology=entry),
+        Label(value=7, name="Läsion 2"),
+    )
     write_label_map(LabelMap(array, oblique_grid, labels), tmp_path / "a.seg.nrrd")
 
     node, storage = add(scene, slicer.vtkMRMLSegmentationNode), add(scene, slicer.vtkMRMLSegmentationStorageNode)
@@ -164,7 +167,7 @@ def test_overlapping_segments_that_slicer_writes(
 
     array = np.zeros(oblique_grid.shape, dtype=np.int16)
     array[2:12, 2:15, 2:12] = 1
-    write_label_map(LabelMap(array, oblique_grid, (Label(1, "liver"),)), tmp_path / "a.seg.nrrd")
+    write_label_map(LabelMap(array, oblique_grid, (Label(value=1, name="liver"),)), tmp_path / "a.seg.nrrd")
     node, storage = add(scene, slicer.vtkMRMLSegmentationNode), add(scene, slicer.vtkMRMLSegmentationStorageNode)
     segmentation = load(scene, node, storage, tmp_path / "a.seg.nrrd").GetSegmentation()
     tumor = np.zeros(oblique_grid.shape, dtype=np.uint8)

@@ -58,7 +58,7 @@ def test_the_plan_leaves_organs_to_the_user_who_outlined_them(pair: Pair) -> Non
     preset = find_preset("lung-ct")
     assert plan_registration(RegistrationSettings(), preset, pair).anatomy == LUNGS
     assert plan_registration(RegistrationSettings(organs="none"), preset, pair).anatomy is None
-    outline = LabelMap(np.ones(GRID.shape, np.int16), GRID, (Label(1, "lung"),))
+    outline = LabelMap(np.ones(GRID.shape, np.int16), GRID, (Label(value=1, name="lung"),))
     outlined = Pair(replace(pair.fixed, labels=outline), replace(pair.moving, labels=outline))
     assert plan_registration(RegistrationSettings(), preset, outlined).anatomy is None
 

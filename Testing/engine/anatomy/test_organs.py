@@ -29,7 +29,7 @@ CARD = SegmentationCard(
     filters=(4, 8),
     channels=(Channel("window", -160, 240),),
     spacing_mm=4.0,
-    labels=(Label(1, "liver"), Label(2, "spleen")),
+    labels=(Label(value=1, name="liver"), Label(value=2, name="spleen")),
     weights_file="",
     weights_sha256="",
     purpose="tests",
@@ -81,11 +81,18 @@ def test_the_largest_part_is_found_where_it_lies() -> None:
     assert not array[:, :, 48:].any()
 
 
-def test_an_organ_that_the_scan_cuts_is_known_to_be_cut() -> None:
-    whole, cut = find_organs(scan_with_liver(), model()), find_organs(scan_with_liver(0, 20), model())
-    assert whole is not None
+def test_an_organ_that_the_scan_cuts_may_be_smaller() -> None:
+    assert find_organs(scan_with_liver(18, 22), model()) is None, "230 ml are no whole liver"
+    cut = find_organs(scan_with_liver(0, 4), model())
     assert cut is not None
-    assert (whole.cut[0], cut.cut[0]) == (False, True)
+    assert cut.trusted == (0,)
+
+
+def test_a_grid_that_no_organ_reaches_has_no_labels() -> None:
+    found = find_organs(scan_with_liver(), model())
+    assert found is not None
+    elsewhere = ImageGrid.axis_aligned((8, 8, 8), (4.0, 4.0, 4.0), (2000.0, 0.0, 0.0))
+    assert found.label_map(elsewhere).labels == ()
 
 
 def test_what_is_unsure_or_too_small_is_not_trusted() -> None:

@@ -18,10 +18,10 @@ from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationReque
 from training.evaluation import cases as benchmark_cases
 
 MEMORY_MB = 40
-LIVER = (Label(1, "liver"),)
+LIVER = (Label(value=1, name="liver"),)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """A fixed and a moving scan with what is known of them."""
 
@@ -57,11 +57,11 @@ def input_of(field: DisplacementField, pair: images.Pair, guided_by_labels: bool
 @pytest.fixture(scope="session")
 def lungs(sample_case: Path) -> Pair:
     return Pair(
-        files.read_volume(sample_case / "fixed.nii.gz"),
-        files.read_volume(sample_case / "moving.nii.gz"),
-        files.read_label_map(sample_case / "fixed_mask.nii.gz"),
-        files.read_label_map(sample_case / "moving_mask.nii.gz"),
-        files.read_landmark_pairs(sample_case / "landmarks_lps.csv"),
+        fixed=files.read_volume(sample_case / "fixed.nii.gz"),
+        moving=files.read_volume(sample_case / "moving.nii.gz"),
+        fixed_labels=files.read_label_map(sample_case / "fixed_mask.nii.gz"),
+        moving_labels=files.read_label_map(sample_case / "moving_mask.nii.gz"),
+        landmarks=files.read_landmark_pairs(sample_case / "landmarks_lps.csv"),
     )
 
 
@@ -78,7 +78,7 @@ def abdomens(shared_data: Path) -> Pair:
         array = sitk.GetArrayFromImage(liver).astype(np.int16)
         scans.append((volume, LabelMap(array, volume.grid, LIVER)))
     (fixed, fixed_labels), (moving, moving_labels) = scans
-    return Pair(fixed, moving, fixed_labels, moving_labels)
+    return Pair(fixed=fixed, moving=moving, fixed_labels=fixed_labels, moving_labels=moving_labels)
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,13 @@ def breathing_liver(shared_data: Path) -> Pair:
 
 
 def _pair(case: benchmark_cases.Case) -> Pair:
-    return Pair(case.fixed, case.moving, case.fixed_labels, case.moving_labels, case.landmarks)
+    return Pair(
+        fixed=case.fixed,
+        moving=case.moving,
+        fixed_labels=case.fixed_labels,
+        moving_labels=case.moving_labels,
+        landmarks=case.landmarks,
+    )
 
 
 @pytest.fixture(scope="session")

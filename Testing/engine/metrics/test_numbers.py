@@ -58,7 +58,7 @@ def test_empty_structures_have_no_distance() -> None:
 
 
 def test_volumes_and_their_change() -> None:
-    labels = [LabelMap(sphere(r).astype(np.int16), FINE, (Label(1, "ball"),)) for r in (15, 20)]
+    labels = [LabelMap(sphere(r).astype(np.int16), FINE, (Label(value=1, name="ball"),)) for r in (15, 20)]
     table, worst = metrics.label_overlap(labels[0], labels[1], labels[0], labels[1], ((1, 1),))
     ball = table["ball"]
     assert worst is not None
@@ -161,7 +161,7 @@ def test_folds_are_found_with_place_volume_and_structure() -> None:
     array[5:7, 10:12, 20:23] = -0.5
     array[6, 11, 21] = -2.0
     array[30, 60, 80] = 0.0
-    labels = LabelMap((array < -0.1).astype(np.int16), FINE, (Label(1, "liver"),))
+    labels = LabelMap((array < -0.1).astype(np.int16), FINE, (Label(value=1, name="liver"),))
     folds, count = metrics.fold_regions(Volume(array, FINE), labels)
     assert count == 2
     assert folds[0].volume_mm3 == pytest.approx(12 * FINE.voxel_volume)
@@ -245,7 +245,7 @@ def test_displacement_of_other_spacing_is_measured_too(lungs: Pair) -> None:
 
 def test_the_worst_places_are_named_though_all_is_within_the_limits() -> None:
     """The voxel with the smallest det J and the one with the largest expected error, each with its structure."""
-    labels = LabelMap(sphere(15).astype(np.int16), FINE, (Label(1, "ball"),))
+    labels = LabelMap(sphere(15).astype(np.int16), FINE, (Label(value=1, name="ball"),))
     values = np.full(FINE.shape, 0.9, dtype=np.float32)
     spot = tuple(size // 2 for size in FINE.shape)
     values[spot] = 0.6

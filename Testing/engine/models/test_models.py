@@ -42,7 +42,7 @@ CARD = ModelCard(
     license="Apache-2.0",
     citation="none",
     outside=-1000.0,
-    labels=(Label(1, "left upper lobe", (1.0, 0.5, 0.0), "SCT^123^lobe"),),
+    labels=(Label(value=1, name="left upper lobe", color=(1.0, 0.5, 0.0), terminology="SCT^123^lobe"),),
     training_data=("nothing",),
     figures=(Figure(measure="Dice", value=0.9, data="nothing", before=0.5, source="invented for this test"),),
 )

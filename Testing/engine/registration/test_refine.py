@@ -31,7 +31,10 @@ def pair(
     image = 1000 * moving[None, None]
     fixed = fields.warp(image, GRID, true, padding="border")
     ones = torch.ones_like(fixed)
-    scans = (AlignedScan(fixed, ones, None, fixed_points), AlignedScan(image, ones, None, moving_points))
+    scans = (
+        AlignedScan(image=fixed, covered=ones, masks=None, landmarks=fixed_points),
+        AlignedScan(image=image, covered=ones, masks=None, landmarks=moving_points),
+    )
     return AlignedPair(GRID, *scans), true
 
 

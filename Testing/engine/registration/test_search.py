@@ -34,7 +34,7 @@ def a_pair(height_mm: float) -> tuple[AlignedPair, DisplacementField]:
     moving = torch.tensor(1000 * texture, dtype=torch.float32)[None, None]
     ones = torch.ones_like(moving)
     fixed = fields.warp(moving, GRID, true, padding="border")
-    return AlignedPair(GRID, AlignedScan(fixed, ones), AlignedScan(moving, ones)), true
+    return AlignedPair(GRID, AlignedScan(image=fixed, covered=ones), AlignedScan(image=moving, covered=ones)), true
 
 
 def error_mm(found: DisplacementField, true: DisplacementField) -> float:

@@ -82,7 +82,7 @@ def test_errors_are_expected_where_they_are() -> None:
     moving = image * (1 - half) + other * half
     fixed = fields.warp(image, GRID, true, padding="border")
     ones = torch.ones_like(image)
-    pair = AlignedPair(GRID, AlignedScan(fixed, ones), AlignedScan(moving, ones))
+    pair = AlignedPair(GRID, AlignedScan(image=fixed, covered=ones), AlignedScan(image=moving, covered=ones))
     plan = RefinementPlan(levels=(RefinementLevel(2, 60, 0.5),), diffusion=0.03, volume_change=0.01)
     found = fields.resample(refine(pair, fields.identity(GRID), plan).field, GRID)
     error = (found.displacement - true.displacement).norm(dim=1, keepdim=True)

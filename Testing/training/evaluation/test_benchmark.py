@@ -33,11 +33,21 @@ def case(sample_case: Path) -> Case:
     """The sample pair at a fourth of its resolution, each scan labeled by its brighter half."""
     fixed, moving = (_quarter(read_volume(sample_case / f"{name}.nii.gz")) for name in ("fixed", "moving"))
     labels = [
-        LabelMap((scan.array > -500).astype(np.int16), scan.grid, (Label(1, "dense"),)) for scan in (fixed, moving)
+        LabelMap((scan.array > -500).astype(np.int16), scan.grid, (Label(value=1, name="dense"),))
+        for scan in (fixed, moving)
     ]
     points = np.array([fixed.grid.center, np.array(fixed.grid.center) + 10])
     landmarks = LandmarkPairs(points, points + np.array([3.0, 4.0, 0.0]), ("a", "b"))
-    return Case("sample", "lung-ct", 8.0, fixed, moving, labels[0], labels[1], landmarks)
+    return Case(
+        name="sample",
+        preset="lung-ct",
+        spacing_mm=8.0,
+        fixed=fixed,
+        moving=moving,
+        fixed_labels=labels[0],
+        moving_labels=labels[1],
+        landmarks=landmarks,
+    )
 
 
 def _quarter(volume):  # type: ignore[no-untyped-def]

@@ -35,7 +35,7 @@ def _blocks(grid: ImageGrid, low: int, high: int) -> LabelMap:
     array = np.zeros(grid.shape, np.int16)
     array[5:13, 6:16, low:high] = 1
     array[6:9, 8:14, 9:17] = 2
-    return LabelMap(array, grid, (Label(1, "one"), Label(2, "two")))
+    return LabelMap(array, grid, (Label(value=1, name="one"), Label(value=2, name="two")))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ QUICK = RegistrationSettings(preset="any", model="none", refine=False, prealign=
 def test_rows_do_not_depend_on_the_workers(cohort: Path) -> None:
     pairs = list(open_data_set("csv", cohort).listed("test"))
     # Its scan ends the process that reads it, as the system does when the memory is full.
-    deadly = Pair(Subject("deadly", partial(os._exit, 9)), pairs[0].moving)
+    deadly = Pair(Subject(name="deadly", read_image=partial(os._exit, 9)), pairs[0].moving)
     alone = dict(evaluate_pairs(pairs, QUICK, threads=1))
     together = dict(evaluate_pairs([deadly, *pairs], QUICK, workers=2, threads=1))
     assert "ended unexpectedly" in together.pop(0)["error"]
@@ -31,7 +31,7 @@ def test_rows_do_not_depend_on_the_workers(cohort: Path) -> None:
 
 def test_a_defect_is_a_row_too(cohort: Path) -> None:
     pair = open_data_set("csv", cohort).listed("test")[0]
-    defective = Pair(Subject("defective", partial(int, "no number")), pair.moving)
+    defective = Pair(Subject(name="defective", read_image=partial(int, "no number")), pair.moving)
     ((number, row),) = evaluate_pairs([defective], QUICK, threads=1)
     assert number == 0
     assert row["fixed"] == "defective"

@@ -43,7 +43,11 @@ def make_output(count: int = 2) -> NetworkOutput:
 
 def test_terms_see_the_level_or_the_full_resolution() -> None:
     batch, output = make_batch(), make_output()
-    terms = (LossConfig("dice", at="full"), LossConfig("local_ncc", 2.0), LossConfig("diffusion", 0.5))
+    terms = (
+        LossConfig(name="dice", at="full"),
+        LossConfig(name="local_ncc", weight=2.0),
+        LossConfig(name="diffusion", weight=0.5),
+    )
     values = Objective(terms, 0, GRID)(output, batch)
     assert batch.fixed_labels is not None
     assert batch.moving_labels is not None
@@ -67,7 +71,7 @@ def test_an_integral_over_a_mask_is_divided_by_the_grid() -> None:
     mask[1, :, 1:7, 2:5, 2:5] = 1
     batch = replace(batch, fixed_mask=mask)
     voxel, volume = 2.0 * 1.0 * 1.5, 12 * 8 * 8 * 2.0 * 1.0 * 1.5
-    terms = (LossConfig("ngf", masked=True, divide_by="grid", arguments={"epsilon": 0.1}),)
+    terms = (LossConfig(name="ngf", masked=True, divide_by="grid", arguments={"epsilon": 0.1}),)
     found = Objective(terms, 0, GRID)(output, batch)["ngf"]
     warped = warp_voxels(batch.moving, output.displacement)
     integrals = []
@@ -79,7 +83,7 @@ def test_an_integral_over_a_mask_is_divided_by_the_grid() -> None:
 
 def test_a_moving_image_is_warped_at_full_resolution_and_then_downsampled() -> None:
     batch, output = make_batch(), make_output()
-    terms = (LossConfig("mutual_information", at="downsampled"), LossConfig("diffusion", at="downsampled"))
+    terms = (LossConfig(name="mutual_information", at="downsampled"), LossConfig(name="diffusion", at="downsampled"))
     values = Objective(terms, 0, GRID)(output, batch)
     pool = torch.nn.functional.avg_pool3d
     warped = pool(warp_voxels(batch.moving, output.displacement), 2)
@@ -91,7 +95,7 @@ def test_a_moving_image_is_warped_at_full_resolution_and_then_downsampled() -> N
 
 
 def test_weights_and_arguments_by_level() -> None:
-    term = LossConfig("volume_change", (0.0, 3.0), per_level={"level": [0, 1]})
+    term = LossConfig(name="volume_change", weight=(0.0, 3.0), per_level={"level": [0, 1]})
     assert not Objective((term,), 0, GRID).terms
     objective = Objective((term,), 1, GRID)
     assert objective.weights == [3.0]
@@ -100,7 +104,7 @@ def test_weights_and_arguments_by_level() -> None:
 
 def test_a_mask_restricts_the_mean_and_labels_stand_in_for_it() -> None:
     batch, output = make_batch(), make_output()._replace(levels=())
-    term = (LossConfig("ngf", masked=True, arguments={"epsilon": 0.1}),)
+    term = (LossConfig(name="ngf", masked=True, arguments={"epsilon": 0.1}),)
     mask = torch.zeros((2, 1, *GRID.shape))
     mask[:, :, 2:5, 2:5, 2:5] = 1
     warped = warp_voxels(batch.moving, output.displacement)
@@ -117,7 +121,7 @@ def test_a_mask_restricts_the_mean_and_labels_stand_in_for_it() -> None:
 @pytest.mark.parametrize("chosen", [(True, True), (True, False), (False, False)])
 def test_terms_of_one_patient_leave_other_pairs_out(chosen: tuple[bool, ...]) -> None:
     batch, output = replace(make_batch(), same_patient=chosen), make_output()._replace(levels=())
-    values = Objective((LossConfig("keypoint", pairs="same_patient"),), 0, GRID)(output, batch)
+    values = Objective((LossConfig(name="keypoint", pairs="same_patient"),), 0, GRID)(output, batch)
     field = from_voxels(output.displacement, GRID)
     assert batch.fixed_points is not None
     assert batch.moving_points is not None
@@ -138,9 +142,9 @@ def test_class_maps_are_compared_at_their_own_resolution() -> None:
     batch = replace(batch, fixed_labels=labels, moving_labels=labels)
     logits = torch.randn((2, 3, 4, 4, 6))
     output = make_output()._replace(fixed_logits=logits, moving_logits=logits)
-    value = Objective((LossConfig("weighted_cross_entropy"),), 0, GRID)(output, batch)["weighted_cross_entropy"]
+    value = Objective((LossConfig(name="weighted_cross_entropy"),), 0, GRID)(output, batch)["weighted_cross_entropy"]
     shares = torch.nn.functional.avg_pool3d(torch.cat((1 - labels.sum(1, keepdim=True), labels), dim=1), 2)
     torch.testing.assert_close(value, losses.weighted_cross_entropy(logits, shares.argmax(dim=1)))
     wrong = output._replace(fixed_logits=logits[:, :2], moving_logits=logits[:, :2])
     with pytest.raises(BadInputError, match="one more"):
-        Objective((LossConfig("weighted_cross_entropy"),), 0, GRID)(wrong, batch)
+        Objective((LossConfig(name="weighted_cross_entropy"),), 0, GRID)(wrong, batch)

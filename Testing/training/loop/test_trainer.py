@@ -36,8 +36,12 @@ def test_training_learns_to_register(make_trainer: MakeTrainer) -> None:
         PhaseConfig(steps=40, learning_rate=5e-3, levels=2, decay="cosine"),
     )
     network = NetworkConfig("pyramid-unet", {"channels": 1, "levels": 2, "filters": [8, 16]})
-    losses = (LossConfig("dice", at="full"), LossConfig("local_ncc", 0.5), LossConfig("diffusion", 0.05))
-    losses += (LossConfig("keypoint", 0.05),)
+    losses = (
+        LossConfig(name="dice", at="full"),
+        LossConfig(name="local_ncc", weight=0.5),
+        LossConfig(name="diffusion", weight=0.05),
+    )
+    losses += (LossConfig(name="keypoint", weight=0.05),)
     trainer = make_trainer("learning", network=network, losses=losses, phases=phases, log_every=10, ema=0.9)
     pairs = [trainer.source.draw(torch.Generator().manual_seed(number)) for number in range(2)]
     trainer.source = ListedPairs(pairs)
@@ -256,7 +260,7 @@ def test_a_pair_without_a_usable_gradient_changes_nothing_and_many_end_the_run(m
 
 
 def test_a_pair_that_is_no_number_leaves_batch_norm_as_it_was(make_trainer: MakeTrainer) -> None:
-    losses = (LossConfig("dice", at="full"), LossConfig("diffusion", 0.05))
+    losses = (LossConfig(name="dice", at="full"), LossConfig(name="diffusion", weight=0.05))
     phases = (PhaseConfig(steps=4, learning_rate=1e-3),)
     network = NetworkConfig("mlvirnet-2019", {"filters": 2})
     trainer = make_trainer("statistics", network=network, losses=losses, phases=phases)
@@ -277,7 +281,7 @@ def test_a_pair_that_is_no_number_leaves_batch_norm_as_it_was(make_trainer: Make
 
 
 def test_frozen_levels_keep_their_statistics(make_trainer: MakeTrainer) -> None:
-    losses = (LossConfig("dice", at="full"), LossConfig("diffusion", 0.05))
+    losses = (LossConfig(name="dice", at="full"), LossConfig(name="diffusion", weight=0.05))
     phases = (
         PhaseConfig(steps=2, learning_rate=1e-3, levels=1),
         PhaseConfig(steps=2, learning_rate=1e-3, levels=2, train="finest"),
@@ -315,7 +319,10 @@ def test_coarser_levels_are_frozen_for_the_first_steps_of_a_phase(make_trainer: 
 
 
 def test_an_argument_that_a_later_phase_cannot_take_is_refused_at_once(make_trainer: MakeTrainer) -> None:
-    losses = (LossConfig("dice", at="full"), LossConfig("local_ncc", [0.0, 1.0, 1.0], arguments={"widow": 7}))
+    losses = (
+        LossConfig(name="dice", at="full"),
+        LossConfig(name="local_ncc", weight=[0.0, 1.0, 1.0], arguments={"widow": 7}),
+    )
     with pytest.raises(BadInputError, match="The loss local_ncc cannot be built"):
         make_trainer("misspelled", losses=losses)
 

@@ -39,7 +39,9 @@ def cube(x: int) -> Scan:
 
 def test_a_shift_by_the_right_distance_is_perfect() -> None:
     points = torch.tensor([[8.0, 10.0, 12.0]])
-    sample = Sample(cube(4), cube(6), points, points + torch.tensor([4.0, 0.0, 0.0]))
+    sample = Sample(
+        fixed=cube(4), moving=cube(6), fixed_points=points, moving_points=points + torch.tensor([4.0, 0.0, 0.0])
+    )
     values = validate(Shift(2.0), [sample], GRID)
     assert values["dice_before"] == pytest.approx(0.5)
     assert values["dice"] == pytest.approx(1.0)

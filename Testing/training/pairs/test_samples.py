@@ -75,7 +75,12 @@ def test_subjects_are_never_paired_with_themselves_and_all_pairs_occur() -> None
 
 def test_listed_pairs_keep_points_and_scans_together_in_both_directions() -> None:
     points = torch.arange(30.0).reshape(10, 3)
-    sample = Sample(Scan(torch.zeros(1, 1, 1, 1)), Scan(torch.ones(1, 1, 1, 1)), points, points + 100)
+    sample = Sample(
+        fixed=Scan(torch.zeros(1, 1, 1, 1)),
+        moving=Scan(torch.ones(1, 1, 1, 1)),
+        fixed_points=points,
+        moving_points=points + 100,
+    )
     source = ListedPairs([sample], both_ways=True, points=5)
     directions = set()
     for number in range(20):
@@ -96,7 +101,12 @@ def test_augmentation_moves_image_labels_and_points_alike(elastic_mm: float) -> 
     blob = torch.zeros(1, 24, 28, 32)
     blob[0, 10:13, 12:15, 17:20] = 1.0
     center = torch.tensor(grid.to_physical([18, 13, 11])).float()[None]
-    sample = Sample(Scan(blob, blob.clone(), blob.clone()), Scan(blob, blob.clone()), center, center)
+    sample = Sample(
+        fixed=Scan(blob, blob.clone(), blob.clone()),
+        moving=Scan(blob, blob.clone()),
+        fixed_points=center,
+        moving_points=center,
+    )
     settings = AugmentationConfig(probability=1.0, rotation_deg=10, translation=0.1, scale=0.1, elastic_mm=elastic_mm)
     shifts = []
     for seed in range(5):
@@ -124,7 +134,7 @@ def test_what_is_moved_stays_sharp() -> None:
     grid = training_grid(GridConfig((32, 32, 32), (1.0, 1.0, 1.0)))
     wave = torch.sin(torch.arange(32) * torch.pi / 2 + torch.pi / 4).expand(1, 32, 32, 32)
     settings = AugmentationConfig(probability=1.0, translation=0.1)
-    source = Augmented(ListedPairs([Sample(Scan(wave), Scan(wave))]), settings, grid)
+    source = Augmented(ListedPairs([Sample(fixed=Scan(wave), moving=Scan(wave))]), settings, grid)
     drawn = [source.draw(torch.Generator().manual_seed(seed)).fixed.image[0, 8:24, 8:24, 8:24] for seed in range(20)]
     assert len({float(image.sum()) for image in drawn}) == 20
     assert float(torch.stack(drawn).std() / wave.std()) > 0.88
@@ -135,7 +145,7 @@ def test_intensities_are_bent_by_a_smooth_factor_and_noise_alone() -> None:
     flat = Scan(torch.full((1, 24, 28, 32), 0.5), torch.ones(1, 24, 28, 32))
 
     def drawn(**settings: float) -> Scan:
-        source = Augmented(ListedPairs([Sample(flat, flat)]), AugmentationConfig(**settings), grid)
+        source = Augmented(ListedPairs([Sample(fixed=flat, moving=flat)]), AugmentationConfig(**settings), grid)
         return source.draw(torch.Generator().manual_seed(1)).fixed
 
     biased = drawn(bias=0.2).image[0]

@@ -124,7 +124,7 @@ def test_keypoints_are_trained_on_and_landmarks_measured_on(folder: Path) -> Non
         (measured,) = sources.validation_samples(config)
         assert measured.fixed_points is not None
         assert bool((measured.fixed_points[:, 1] == 2.0).all())
-    config = replace(config, losses=(*config.losses, LossConfig("keypoint", [0.0, 0.3, 0.3])))
+    config = replace(config, losses=(*config.losses, LossConfig(name="keypoint", weight=[0.0, 0.3, 0.3])))
     with pytest.raises(BadInputError, match="has no keypoints, which the loss needs"):
         sources.training_source(config)
 

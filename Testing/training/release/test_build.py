@@ -71,7 +71,7 @@ def test_figures_are_of_these_weights_and_pairs_and_come_before_the_model(
     config = load_config(find_config(Path("hippocampus-mr-ldgnet")))
     config = replace(config, training=replace(config.training, phases=config.training.phases[:1]))
     assert config.measure is not None
-    run = building.Run(Path("x.yaml"), config, tmp_path, tmp_path / "models")
+    run = building.Run(config=Path("x.yaml"), settings=config, output=tmp_path, models=tmp_path / "models")
     finished_run(run.folder, config)
     parts: list[list[str]] = []
 
@@ -100,7 +100,7 @@ def test_figures_are_of_these_weights_and_pairs_and_come_before_the_model(
 def test_gpus_share_a_batch(batch: int | None, devices: int, used: int) -> None:
     config = load_config(find_config(Path("hippocampus-mr-lapirn-gpu")))  # batches of 4
     config = config if batch is None else with_batch(config, batch)
-    run = building.Run(Path("x.yaml"), config, Path("runs"), batch=batch)
+    run = building.Run(config=Path("x.yaml"), settings=config, output=Path("runs"), batch=batch)
     command = building._training_command(run, None, devices, None)
     assert ("--nproc-per-node" in command) == (used > 1)
     assert used == 1 or command[command.index("--nproc-per-node") + 1] == str(used)
@@ -109,13 +109,13 @@ def test_gpus_share_a_batch(batch: int | None, devices: int, used: int) -> None:
 
 def test_a_smoke_run_stays_out_of_the_extension() -> None:
     config = load_config(find_config(Path("hippocampus-mr-ldgnet")))
-    run = building.Run(Path("x.yaml"), config, Path("runs"))
+    run = building.Run(config=Path("x.yaml"), settings=config, output=Path("runs"))
     assert run.target == building.MODELS
     assert replace(run, smoke=True).target == Path("runs") / config.name / "models"
 
 
 def finished_run(folder: Path, config: Config) -> None:
-    progress = Progress([1], phase=1, step=1)
+    progress = Progress(steps=[1], phase=1, step=1)
     network = config.make_network()
     save_checkpoint(folder / "checkpoints", config.to_plain(), progress, network, network, {})
 
@@ -126,7 +126,7 @@ def test_only_a_run_of_this_configuration_is_done(
 ) -> None:
     config = load_config(find_config(Path("hippocampus-mr-ldgnet")))
     config = replace(config, measure=None, training=replace(config.training, phases=config.training.phases[:1]))
-    run = building.Run(Path("x.yaml"), config, tmp_path, tmp_path / "models")
+    run = building.Run(config=Path("x.yaml"), settings=config, output=tmp_path, models=tmp_path / "models")
     parts: list[list[str]] = []
     monkeypatch.setattr(building, "_run", lambda arguments: bool(parts.append(arguments)))
     for seed, trains in ((config.training.seed, restart), (config.training.seed + 1, True)):
@@ -145,7 +145,7 @@ def test_pairs_to_measure_on_that_are_missing_are_found_before_training(
     file.write_text(CONFIG.format(shipped=ROOT / "training" / "configs", folder=tmp_path / "data"), encoding="utf-8")
     parts: list[list[str]] = []
     monkeypatch.setattr(building, "_run", lambda arguments: parts.append(arguments) is None)
-    run = building.Run(file, load_config(file), tmp_path / "runs", tmp_path / "models")
+    run = building.Run(config=file, settings=load_config(file), output=tmp_path / "runs", models=tmp_path / "models")
     assert not building.build(run, None, 1, None)
     assert len(parts) == 1
     (tmp_path / "data" / "pairs.csv").write_text("fixed,moving\na,c\n", encoding="utf-8")
@@ -158,5 +158,7 @@ def test_a_run_that_was_asked_to_stop_is_not_published(tmp_path: Path, monkeypat
     config = replace(load_config(find_config(Path("hippocampus-mr-ldgnet"))), measure=None)
     parts: list[list[str]] = []
     monkeypatch.setattr(building, "_run", lambda arguments: parts.append(arguments) is None)
-    assert not building.build(building.Run(Path("x.yaml"), config, tmp_path, tmp_path), 1.0, 1, None)
+    assert not building.build(
+        building.Run(config=Path("x.yaml"), settings=config, output=tmp_path, models=tmp_path), 1.0, 1, None
+    )
     assert [part[0] for part in parts] == ["training.train"]

@@ -27,7 +27,7 @@ def subject(name: str, x: int, origin: float) -> Subject:
     labels[4:8, 4:8, x : x + 4] = 1
     labels[4:8, 4:8, x + 4 : x + 6] = 2
     volume, label_map = Volume((labels > 0).astype(np.float32), grid), LabelMap(labels, grid)
-    return Subject(name, lambda: volume, lambda: label_map)
+    return Subject(name=name, read_image=lambda: volume, read_labels=lambda: label_map)
 
 
 @pytest.mark.parametrize(("voxels", "dice", "tre"), [(2.0, 1.0, 0.0), (0.0, 0.25, 2.0), (1.0, 0.625, 1.0)])
@@ -54,7 +54,7 @@ def _card():  # type: ignore[no-untyped-def]
     config = load_config(ROOT / "training" / "configs" / "hippocampus-mr-lapirn-gpu.yaml")
     return make_card(
         config,
-        Checkpoint(config={}, progress=Progress([1]), network={}, average={}, optimizer={}, folder=Path()),
+        Checkpoint(config={}, progress=Progress(steps=[1]), network={}, average={}, optimizer={}, folder=Path()),
         (),
         None,
     )

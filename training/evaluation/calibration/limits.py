@@ -57,7 +57,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 CHANGES = ("local_ncc", "mutual_information")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One map of one pair: what was done, the verdict with the truth and on the scans alone, the judged numbers."""
 
@@ -116,7 +116,13 @@ def pair_strangers(groups: dict[str, list[Case]]) -> list[Case]:
         return []
     others = [*firsts[1:], firsts[0]]
     return [
-        Case(f"{one.name} <- {other.name}", one.preset, one.spacing_mm, one.fixed, other.moving)
+        Case(
+            name=f"{one.name} <- {other.name}",
+            preset=one.preset,
+            spacing_mm=one.spacing_mm,
+            fixed=one.fixed,
+            moving=other.moving,
+        )
         for one, other in zip(firsts, others, strict=True)
     ]
 
@@ -126,7 +132,7 @@ def measure_case(case: Case, kind: str = GOOD, transforms: Path | None = None) -
     try:
         field = _registered(case, transforms)
     except RegistrationError:
-        yield Row(case.name, kind, None, "refused", {})
+        yield Row(case=case.name, kind=kind, with_truth=None, alone="refused", numbers={})
         return
     yield measure_map(case, kind, field)
     if kind == GOOD:
@@ -157,7 +163,9 @@ def measure_map(case: Case, kind: str, field: DisplacementField) -> Row:
     deformation = replace(found.deformation, jacobian_in_mask=None)
     alone = judge(replace(found, deformation=deformation, structures={}, landmarks=None))
     level = found.verdict.level if known and found.verdict else None
-    return Row(case.name, kind, level, alone.level, judged_numbers(found.to_json()))
+    return Row(
+        case=case.name, kind=kind, with_truth=level, alone=alone.level, numbers=judged_numbers(found.to_json())
+    )
 
 
 def judged_numbers(found: dict[str, Any]) -> dict[str, float | None]:

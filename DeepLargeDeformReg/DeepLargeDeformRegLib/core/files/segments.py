@@ -66,10 +66,10 @@ def _segment(name: str, pairs: dict[str, bytes], index: int, layers: int) -> Seg
         )
     tags = dict(tag.partition(":")[::2] for tag in printable(get("Tags", "").decode("utf-8", "replace")).split("|"))
     label = Label(
-        value,
-        name_of(get("Name", "") or get("ID", f"label {value}")),
-        _color(get("Color", "")),
-        tags.get("TerminologyEntry") or None,
+        value=value,
+        name=name_of(get("Name", "") or get("ID", f"label {value}")),
+        color=_color(get("Color", "")),
+        terminology=tags.get("TerminologyEntry") or None,
     )
     return Segment(layer, value, label)
 

@@ -119,7 +119,9 @@ def _lungs(pair: Pair, monitor: Monitor) -> FoundAnatomy | None:
 
 def _as_one(lungs: LabelMap) -> LabelMap:
     """Both lungs as one structure: of a scan that is cropped to one, nobody knows for sure which one it is."""
-    return LabelMap(lungs.mask().astype(np.int16), lungs.grid, (Label(1, "lungs", lungs.labels[0].color),))
+    return LabelMap(
+        lungs.mask().astype(np.int16), lungs.grid, (Label(value=1, name="lungs", color=lungs.labels[0].color),)
+    )
 
 
 def _model(name: str) -> SegmentationModel:

@@ -12,7 +12,10 @@ from .. import fields
 from .resampling import pooled
 
 RIGHT, LEFT = 1, 2
-LUNGS = (Label(RIGHT, "right lung", (0.77, 0.87, 0.96)), Label(LEFT, "left lung", (0.62, 0.78, 0.92)))
+LUNGS = (
+    Label(value=RIGHT, name="right lung", color=(0.77, 0.87, 0.96)),
+    Label(value=LEFT, name="left lung", color=(0.62, 0.78, 0.92)),
+)
 _SPACING_MM = 2.5
 _BODY_HU = -300.0
 _LUNG_HU = -400.0

@@ -27,7 +27,7 @@ _AIR_HU, _FAT_HU, _SOFT_HU = (-1100.0, -500.0), (-150.0, -50.0), (0.0, 150.0)
 _LEAST_SHARE = 0.02  # of a CT's voxels that are soft tissue; fat and air may be cropped away
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FoundOrgans:
     """Organs that were found in one scan.
 
@@ -36,14 +36,12 @@ class FoundOrgans:
         probabilities: ``(1, K, D, H, W)``, 0..1, each organ's largest part alone; 0 for what is not trusted.
         grid: of the probabilities.
         confidence: mean probability within each organ, 0..1; 0 where it was not found or is not trusted.
-        cut: organs that reach an end of the scan, so that a part of them may lie beyond.
     """
 
     labels: tuple[Label, ...]
     probabilities: Tensor
     grid: ImageGrid
     confidence: tuple[float, ...]
-    cut: tuple[bool, ...]
 
     @property
     def trusted(self) -> tuple[int, ...]:
@@ -56,7 +54,7 @@ class FoundOrgans:
         best, index = fields.warp(self.probabilities, self.grid, fields.identity(grid))[0].max(dim=0)
         values = torch.where(best > 0.5, index + 1, 0).to(torch.int16).numpy()
         present = tuple(label for label in self.labels if bool((values == label.value).any()))
-        return LabelMap(values, grid, present or self.labels[:1])
+        return LabelMap(values, grid, present)
 
 
 def find_organs(scan: Volume, model: SegmentationModel, monitor: Monitor | None = None) -> FoundOrgans | None:
@@ -91,11 +89,10 @@ def find_organs(scan: Volume, model: SegmentationModel, monitor: Monitor | None 
     if not any(plausible):
         return None
     return FoundOrgans(
-        model.card.labels,
-        torch.from_numpy(np.stack(found))[None],
-        coarse,
-        tuple(mean if good else 0.0 for mean, good in zip(confidence, plausible, strict=True)),
-        tuple(cut),
+        labels=model.card.labels,
+        probabilities=torch.from_numpy(np.stack(found))[None],
+        grid=coarse,
+        confidence=tuple(mean if good else 0.0 for mean, good in zip(confidence, plausible, strict=True)),
     )
 
 

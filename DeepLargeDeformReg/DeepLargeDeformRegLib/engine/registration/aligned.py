@@ -18,7 +18,7 @@ from ..anatomy.structures import Structures
 from ..fields import DisplacementField, as_tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class AlignedScan:
     """One scan of an aligned pair, all ``(1, C, D, H, W)`` on the working grid.
 
@@ -99,7 +99,7 @@ def align(
         position = points[side]
         marks = None if position is None else torch.as_tensor(position, dtype=torch.float32, device=device)
         organs = None if structures is None else structures[side].through(map_)
-        sides.append(AlignedScan(image, covered, masks, marks, organs))
+        sides.append(AlignedScan(image=image, covered=covered, masks=masks, landmarks=marks, organs=organs))
     return AlignedPair(grid, sides[0], sides[1], sliding)
 
 

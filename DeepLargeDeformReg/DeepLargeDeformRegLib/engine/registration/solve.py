@@ -132,7 +132,9 @@ def _warped(pair: AlignedPair, field: DisplacementField, monitor: Monitor) -> Al
     image = fields.warp(moving.image, pair.grid, field, padding="border")
     covered = fields.warp(moving.covered, pair.grid, field)
     organs = None if moving.organs is None else fields.warp(moving.organs, pair.grid, field)
-    return dataclasses.replace(pair, moving=AlignedScan(image, covered, masks, landmarks, organs))
+    return dataclasses.replace(
+        pair, moving=AlignedScan(image=image, covered=covered, masks=masks, landmarks=landmarks, organs=organs)
+    )
 
 
 def _best(features: Sequence[Tensor], pair: AlignedPair, candidates: Sequence[Candidate]) -> Candidate:

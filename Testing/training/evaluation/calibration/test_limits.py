@@ -22,7 +22,10 @@ def test_each_number_is_counted_on_its_side_of_the_limit() -> None:
     limits = load_limits()
     limit = limits["in_place_percent"]
     values = ((GOOD, limit.accept + 10), (GOOD, limit.accept - 1), ("mirrored", limit.reject), ("mirrored", 0.0))
-    rows = [Row("case", kind, "accept", "look", {"in_place_percent": value}) for kind, value in values]
+    rows = [
+        Row(case="case", kind=kind, with_truth="accept", alone="look", numbers={"in_place_percent": value})
+        for kind, value in values
+    ]
     (line,) = spread(rows, limits)
     assert line[0] == "in_place_percent, %"
     assert line[3] == "1 of 2"
