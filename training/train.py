@@ -44,14 +44,17 @@ def main(
     batch: Annotated[
         int | None, typer.Option(help="Pairs a step over all processes; the configuration's by default.")
     ] = None,
+    on_disk: Annotated[
+        Path | None, typer.Option(help="Folder on a fast disk for the scans, if they do not fit into memory.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tensorboard: Annotated[bool, typer.Option(help="Write curves for TensorBoard into the run's folder.")] = False,
 ) -> None:
     """Train one network as a configuration says.
 
-    Several processors or machines: torchrun --nproc-per-node 8 -m training.train CONFIG. The batch of the
-    configuration is shared by all processes, so the result does not depend on their number.
+    Several processors or machines: torchrun --nproc-per-node 8 -m training.train CONFIG. All processes share
+    the configuration's batch, so the result does not depend on their number.
     """
     started = time.monotonic()
     rank = int(os.environ.get("RANK", "0"))
@@ -63,12 +66,11 @@ def main(
         settings = settings if batch is None else with_batch(settings, batch)
         if fill and max_minutes is None:
             raise BadInputError("--fill needs --max-minutes: the time to fill.")
-        if threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads or torch.get_num_threads())
         folder = output / settings.name
         fabric = make_fabric(accelerator, folder if tensorboard else None)
         deadline = None if max_minutes is None else started + 60 * max_minutes
-        trainer, grown = _prepare(settings, folder, fabric, restart, deadline, smoke)
+        trainer, grown = _prepare(settings, folder, fabric, restart, deadline, smoke, on_disk)
         if fill and max_minutes is not None and (grown or trainer.progress.unplanned):
             trainer.plan(60 * max_minutes - (time.monotonic() - started))
         if not trainer.progress.finished:
@@ -152,7 +154,13 @@ def describe_machine(trainer: Trainer) -> str:
 
 
 def _prepare(
-    config: Config, folder: Path, fabric: Fabric, restart: bool, deadline: float | None, smoke: bool
+    config: Config,
+    folder: Path,
+    fabric: Fabric,
+    restart: bool,
+    deadline: float | None,
+    smoke: bool,
+    on_disk: Path | None = None,
 ) -> tuple[Trainer, bool]:
     """A trainer that stands where its run stood, and whether the configuration has got further phases since then."""
     if restart and fabric.is_global_zero:
@@ -160,7 +168,7 @@ def _prepare(
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / "log.jsonl").unlink(missing_ok=True)
     fabric.barrier()
-    source: PairSource = PhantomPairs(config) if smoke else sources.training_source(config, fabric.device)
+    source: PairSource = PhantomPairs(config) if smoke else sources.training_source(config, fabric.device, on_disk)
     validation: list[Sample] = []
     if fabric.is_global_zero:
         validation = [source.draw(torch.Generator())] if smoke else sources.validation_samples(config)

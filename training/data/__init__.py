@@ -14,6 +14,7 @@ from typing import Any
 from DeepLargeDeformRegLib.core.errors import BadInputError
 
 from .dirlab import dirlab_4dct, dirlab_copdgene
+from .empire10 import empire10
 from .folders import class_folders, image_label_folders, subject_folders
 from .learn2reg import learn2reg
 from .splits import read_names, read_pair_names
@@ -24,6 +25,7 @@ READERS: dict[str, Callable[..., DataSet]] = {
     "csv": table,
     "dirlab-4dct": dirlab_4dct,
     "dirlab-copdgene": dirlab_copdgene,
+    "empire10": empire10,
     "image-label": image_label_folders,
     "learn2reg": learn2reg,
     "subject-folders": subject_folders,

@@ -191,8 +191,12 @@ def stem(path: Path) -> str:
     return path.name[: len(path.name) - len(ending(path))]
 
 
-def volume_files(folder: Path) -> dict[str, Path]:
+def volume_files(folder: Path, endings: Sequence[str] = VOLUME_ENDINGS) -> dict[str, Path]:
     """The image files of a folder by their stems, sorted.
+
+    Args:
+        folder: where they lie.
+        endings: of their names.
 
     Raises:
         BadInputError: if the folder does not exist, is empty, or two files differ in their ending only.
@@ -201,13 +205,13 @@ def volume_files(folder: Path) -> dict[str, Path]:
         raise BadInputError(f"The data set has no folder {folder.name}; see training/data/README.md for its layout.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or ending(path) not in VOLUME_ENDINGS:
+        if path.name.startswith(".") or ending(path) not in endings:
             continue
         if stem(path) in found:
             raise BadInputError(f"{path.name} and {found[stem(path)].name} would both be called {stem(path)}.")
         found[stem(path)] = path
     if not found:
-        raise BadInputError(f"The folder {folder.name} holds no image files ({', '.join(VOLUME_ENDINGS)}).")
+        raise BadInputError(f"The folder {folder.name} holds no image files ({', '.join(endings)}).")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ _PAIR_COLUMNS = (
     "patient",
     "split",
 )
+_NO_PATHS = ("fixed_structures", "moving_structures", "patient", "split")
 _DEFAULT_SPLIT = "train"
 
 Row = dict[str, str]
@@ -45,6 +47,45 @@ def table(path: Path) -> DataSet:
     Raises:
         BadInputError: if the table cannot be read, has unknown columns or names a file that does not exist.
     """
+    rows, is_pairs = _rows(path)
+    if not is_pairs:
+        return _subjects(path, rows)
+    subjects, pairs = _pairs(path, rows)
+    splits: dict[str, list[Pair]] = {}
+    for row, pair in zip(rows, pairs, strict=True):
+        splits.setdefault(row.get("split") or _DEFAULT_SPLIT, []).append(pair)
+    return DataSet(subjects, splits)
+
+
+def rows_and_pairs(path: Path) -> list[tuple[Row, Pair]]:
+    """The rows of a table of pairs as they are written, with the pair of each.
+
+    Raises:
+        BadInputError: as :func:`table`, or if it is a table of subjects.
+    """
+    rows, is_pairs = _rows(path)
+    if not is_pairs:
+        raise BadInputError(f"{path.name} is a table of subjects; one of pairs has the columns fixed and moving.")
+    return list(zip(rows, _pairs(path, rows)[1], strict=True))
+
+
+def moved_row(row: Row, source: Path, target: Path) -> Row:
+    """A row of a table of pairs with its paths as they are written in a table that lies elsewhere.
+
+    Args:
+        row: of the table ``source``.
+        source: the table that it is from.
+        target: the table that it goes to.
+    """
+    moved = dict(row)
+    for column, value in row.items():
+        if value and column not in _NO_PATHS:
+            moved[column] = Path(os.path.relpath(source.parent.resolve() / value, target.parent.resolve())).as_posix()
+    return moved
+
+
+def _rows(path: Path) -> tuple[list[Row], bool]:
+    """The rows of a table, and whether they are pairs; unknown columns are refused."""
     if path.is_dir():
         raise BadInputError(f"{path.name} is a folder; the reader csv needs the file of the table.")
     lines = [line for line in read_text(path).splitlines() if line.strip()]
@@ -64,7 +105,7 @@ def table(path: Path) -> DataSet:
         raise BadInputError(f"{path.name} has an unknown column {unknown[0]!r}; there are {', '.join(known)}.")
     if not rows:
         raise BadInputError(f"{path.name} has no row below its first line.")
-    return _pairs(path, rows) if is_pairs else _subjects(path, rows)
+    return rows, is_pairs
 
 
 def _subjects(path: Path, rows: list[Row]) -> DataSet:
@@ -85,10 +126,10 @@ def _subjects(path: Path, rows: list[Row]) -> DataSet:
     return DataSet(subjects, {}, splits)
 
 
-def _pairs(path: Path, rows: list[Row]) -> DataSet:
+def _pairs(path: Path, rows: list[Row]) -> tuple[dict[str, Subject], list[Pair]]:
     subjects: dict[str, Subject] = {}
     images: dict[str, Path] = {}
-    pairs: dict[str, list[Pair]] = {}
+    pairs: list[Pair] = []
     for number, row in enumerate(rows, start=2):
         sides = []
         for side in ("fixed", "moving"):
@@ -103,9 +144,8 @@ def _pairs(path: Path, rows: list[Row]) -> DataSet:
                 patient = row.get("patient", "")
                 subjects[name] = subject_of_files(name, image, labels, mask, patient, structures)
             sides.append(subjects[name])
-        pair = Pair(sides[0], sides[1], _landmarks(path, row, number), _keypoints(path, row, number))
-        pairs.setdefault(row.get("split") or _DEFAULT_SPLIT, []).append(pair)
-    return DataSet(subjects, pairs)
+        pairs.append(Pair(sides[0], sides[1], _landmarks(path, row, number), _keypoints(path, row, number)))
+    return subjects, pairs
 
 
 def _unique_name(image: Path, images: Mapping[str, Path]) -> str:

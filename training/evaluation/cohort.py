@@ -7,7 +7,7 @@ The whole pipeline as a user runs it (pre-alignment, network, refinement, by the
 - ``cases.csv``: a line a case; ``summary.csv`` and ``summary.md``: mean, std, Dice30, percentiles;
 - ``comparison.csv`` and ``comparison.md`` with ``--against``; ``tre_curve.csv`` where there are landmarks;
 - ``boxes_MEASURE.png``: a box per structure, and ``tre_curve.png``; with ``--against`` the other run's, too;
-- ``learn2reg/disp_*.npz`` with ``--learn2reg``.
+- ``learn2reg/disp_*.npz`` with ``--challenge learn2reg``, ``empire10/01/defX.mhd`` ... with ``--challenge empire10``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rich.progress import track
 
 from ..config import find_config, load_config
 from ..data import READERS, DataSet, Pair, assignments, open_data_set, read_pair_names
-from .learn2reg import check_sizes
+from .challenges import CHALLENGES, FieldExport
 from .plots import box_plots, curve_plot
 from .runs import Row, evaluate_pairs
 from .statistics import (
@@ -74,7 +74,7 @@ def main(
     network_alone: Annotated[
         Path | None, typer.Option(help="Configuration: the bare network, aligned as it says, folds as they are.")
     ] = None,
-    learn2reg: Annotated[bool, typer.Option("--learn2reg", help="Write fields for the challenge, too.")] = False,
+    challenge: Annotated[str | None, typer.Option(help=f"Write fields for it, too: {', '.join(CHALLENGES)}.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Pairs registered at a time, each in a process.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Of a pair; cores / workers by default.")] = None,
     description: Annotated[str, typer.Option(help="What the pairs are, for a card.")] = "",
@@ -88,12 +88,12 @@ def main(
         chosen = _chosen(open_data_set(reader, data, **assignments(option)), split, pairs)[:first]
         if not chosen:
             raise BadInputError("There are no pairs to evaluate.")
-        if learn2reg:
-            check_sizes(chosen)
+        export = FieldExport(challenge, output / challenge) if challenge else None
+        if export is not None:
+            export.check(chosen)
         output.mkdir(parents=True, exist_ok=True)
-        fields = output / "learn2reg" if learn2reg else None
         rows: list[Row | None] = [None] * len(chosen)
-        running = evaluate_pairs(chosen, settings, fields, workers, threads, alone)
+        running = evaluate_pairs(chosen, settings, export, workers, threads, alone)
         for number, row in track(running, "Registering", len(chosen), console=console):
             rows[number] = row
             done = [row for row in rows if row is not None]

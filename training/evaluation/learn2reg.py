@@ -17,10 +17,10 @@ import numpy.typing as npt
 from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.core.files.common import written_whole
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
 
 from ..data import Pair
+from .voxel_fields import fixed_indices, moving_indices
 
 # Task_0001_0000: subject and modality, four digits each.
 _CHALLENGE_NAME = re.compile(r"_(\d{4})_(\d{4})$")
@@ -38,11 +38,8 @@ def voxel_field(field: DisplacementField, fixed: ImageGrid, moving: ImageGrid) -
         BadInputError: if the scans differ in size; the challenge's scans of a task do not.
     """
     _check_size(fixed, moving)
-    on_fixed = field if field.grid.same_geometry(fixed) else fields.resample(field, fixed)
-    points = (fields.points(fixed) + on_fixed.displacement)[0].double().numpy()
-    index = moving.to_index(points.reshape(3, -1).T).reshape(*fixed.shape, 3)
-    z, y, x = np.indices(fixed.shape)
-    return (index - np.stack((x, y, z), axis=-1)).transpose(2, 1, 0, 3).astype(np.float32)
+    difference = moving_indices(field, fixed, moving) - fixed_indices(fixed)
+    return difference.transpose(2, 1, 0, 3).astype(np.float32)
 
 
 def check_sizes(pairs: Sequence[Pair]) -> None:
@@ -63,7 +60,7 @@ def _check_size(fixed: ImageGrid, moving: ImageGrid, which: str = "") -> None:
     if fixed.size != moving.size:
         raise BadInputError(
             f"A Learn2Reg field needs two scans of one size; these{which} have {fixed.size} and {moving.size} "
-            "voxels. Pad them to one size, as the challenge does, or leave out --learn2reg."
+            "voxels. Pad them to one size, as the challenge does, or leave out --challenge."
         )
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -26,7 +25,7 @@ from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationReque
 from ..config import Config
 from ..data import Pair
 from ..release.figures import predict_pair
-from .learn2reg import file_name, voxel_field, write_field
+from .challenges import FieldExport
 
 Row = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ _log = logging.getLogger(__name__)
 def evaluate_pairs(
     pairs: Sequence[Pair],
     settings: RegistrationSettings,
-    fields_folder: Path | None = None,
+    export: FieldExport | None = None,
     workers: int = 1,
     threads: int | None = None,
     alone: Config | None = None,
@@ -48,7 +47,7 @@ def evaluate_pairs(
     Args:
         pairs: of the cohort.
         settings: of all registrations.
-        fields_folder: where fields for Learn2Reg are written, if anywhere.
+        export: writes fields for a challenge, too.
         workers: processes that register at a time. One that dies, of too little memory say, costs its pair alone.
         threads: of the processor for a pair; its cores divided by the workers by default.
         alone: see :func:`evaluate_pair`.
@@ -57,7 +56,7 @@ def evaluate_pairs(
     if workers == 1:
         torch.set_num_threads(threads)
         for number, pair in enumerate(pairs):
-            yield number, evaluate_pair(pair, settings, fields_folder, alone)
+            yield number, evaluate_pair(pair, settings, export, alone)
         return
     # Imported here: a cohort that is registered by one process needs no Dask.
     import dask
@@ -75,7 +74,7 @@ def evaluate_pairs(
         Client(cluster) as client,
     ):
         submit = partial(client.submit, _in_worker, pure=False)
-        futures = [submit(pair, settings, fields_folder, threads, alone) for pair in pairs]
+        futures = [submit(pair, settings, export, threads, alone) for pair in pairs]
         numbers = {future.key: number for number, future in enumerate(futures)}
         waiting = as_completed(futures)
         del futures
@@ -89,12 +88,12 @@ def evaluate_pairs(
             future.release()  # else it would be computed anew if the worker that keeps it were lost
         # A process takes the pairs that wait for it along; alone, only the pair that ended it does so again.
         for number in sorted(lost):
-            future = submit(pairs[number], settings, fields_folder, threads, alone)
+            future = submit(pairs[number], settings, export, threads, alone)
             yield number, _lost(pairs[number]) if isinstance(future.exception(), KilledWorker) else future.result()
 
 
 def evaluate_pair(
-    pair: Pair, settings: RegistrationSettings, fields_folder: Path | None = None, alone: Config | None = None
+    pair: Pair, settings: RegistrationSettings, export: FieldExport | None = None, alone: Config | None = None
 ) -> Row:
     """Register one pair: ``fixed``, ``moving``, ``values`` by measure, ``errors_mm`` of its landmarks.
 
@@ -103,7 +102,7 @@ def evaluate_pair(
     Args:
         pair: with structures, landmarks or both; without them only the field is measured.
         settings: of the registration. Landmarks measure, they never guide.
-        fields_folder: where a field for Learn2Reg is written, if anywhere.
+        export: writes the field for a challenge, too.
         alone: measure the bare network of ``settings.model`` as the papers do: aligned as this configuration says,
             one pass, folds as they are; without it, the whole pipeline.
 
@@ -121,10 +120,8 @@ def evaluate_pair(
             numbers: Mapping[str, Any] = result.metrics.to_json()
         else:
             field, numbers, warped = _alone(scans, pair, settings.model or alone.name, alone)
-        if fields_folder is not None:
-            fields_folder.mkdir(parents=True, exist_ok=True)
-            voxels = voxel_field(field, fixed.grid, moving.grid)
-            write_field(voxels, fields_folder / file_name(pair.fixed.name, pair.moving.name))
+        if export is not None:
+            export.write(field, pair, fixed.grid, moving.grid)
     except CancelledError:
         raise
     except RegistrationError as error:
@@ -192,10 +189,10 @@ def _names(pair: Pair) -> Row:
 
 
 def _in_worker(
-    pair: Pair, settings: RegistrationSettings, fields_folder: Path | None, threads: int, alone: Config | None
+    pair: Pair, settings: RegistrationSettings, export: FieldExport | None, threads: int, alone: Config | None
 ) -> Row:
     torch.set_num_threads(threads)
-    return evaluate_pair(pair, settings, fields_folder, alone)
+    return evaluate_pair(pair, settings, export, alone)
 
 
 def _lost(pair: Pair) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -55,6 +55,9 @@ class PackedScan:
         bytes_of = (None if v is None else v.to(device, non_blocking=True) for v in (self.labels, self.mask))
         shares = (None if v is None else v.float() / 255 for v in bytes_of)
         return Scan(self.image.to(device, non_blocking=True), *shares)
+
+
+Store = Callable[[PackedScan], PackedScan]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -152,10 +155,15 @@ class SubjectPairs:
     """Any two different scans of a collection, as (fixed, moving).
 
     They are kept in the processor's memory, and each goes to the device when it is drawn: a cohort rarely fits there.
+
+    Args:
+        scans: the collection, taken one by one.
+        device: where they are drawn to.
+        store: moves each scan to where it is kept; :meth:`.disk.DiskScans.moved`, say.
     """
 
-    def __init__(self, scans: Iterable[Scan], device: torch.device | str = "cpu") -> None:
-        self.scans, self.device = [scan.packed() for scan in scans], device
+    def __init__(self, scans: Iterable[Scan], device: torch.device | str = "cpu", store: Store | None = None) -> None:
+        self.scans, self.device = [_kept(scan, store) for scan in scans], device
         if len(self.scans) < 2:
             raise ValueError("pairs of subjects need at least two scans")
 
@@ -173,6 +181,7 @@ class ListedPairs:
         both_ways: draw each as often in one direction as in the other.
         points: how many of a pair's points to draw; a batch needs as many of each.
         device: where they are drawn to.
+        store: as that of :class:`SubjectPairs`.
     """
 
     def __init__(
@@ -181,9 +190,11 @@ class ListedPairs:
         both_ways: bool = False,
         points: int = 512,
         device: torch.device | str = "cpu",
+        store: Store | None = None,
     ) -> None:
         self.pairs = [
-            (s.fixed.packed(), s.moving.packed(), s.fixed_points, s.moving_points, s.same_patient) for s in samples
+            (_kept(s.fixed, store), _kept(s.moving, store), s.fixed_points, s.moving_points, s.same_patient)
+            for s in samples
         ]
         if not self.pairs:
             raise ValueError("there is no pair to train on")
@@ -204,6 +215,11 @@ class ListedPairs:
             moving_points=second_points,
             same_patient=same_patient,
         )
+
+
+def _kept(scan: Scan, store: Store | None) -> PackedScan:
+    packed = scan.packed()
+    return packed if store is None else store(packed)
 
 
 class Augmented:

@@ -15,6 +15,7 @@ from ..config import ROOT, Config, GridConfig
 from ..data import DataSet, Pair, Subject, open_data_set, read_names, read_pair_names
 from ..schema import build
 from ..synthesis import SynthesisSettings, open_pairs
+from .disk import DiskScans
 from .samples import (
     Augmented,
     ListedPairs,
@@ -61,14 +62,21 @@ class Synthetic:
         )
 
 
-def training_source(config: Config, device: torch.device | str = "cpu") -> PairSource:
+def training_source(config: Config, device: torch.device | str = "cpu", on_disk: Path | None = None) -> PairSource:
     """Pairs to train on, augmented.
 
     All scans are read once and kept in the processor's memory (1 GB for 20 scans of 192x160x192 voxels with one
-    channel and five structures, in each process); what is drawn goes to the device. Synthetic ones are made there.
+    channel and five structures, in each process), or on the disk; what is drawn goes to the device. Synthetic ones
+    are made there.
+
+    Args:
+        config: of the run.
+        device: where pairs are drawn to.
+        on_disk: folder in which the scans are kept instead of in memory, for as long as the process lives.
 
     Raises:
         BadInputError: if the data are missing or not what the configuration says.
+        OutputError: if the folder on the disk has no room for the scans.
     """
     source: PairSource
     if config.data.kind == "synthetic":
@@ -76,13 +84,13 @@ def training_source(config: Config, device: torch.device | str = "cpu") -> PairS
         source = Synthetic(config, names, device)
         return Augmented(source, config.augmentation, training_grid(config.grid))
     data_set = open_training_data(config)
+    store = None if on_disk is None else DiskScans(on_disk).moved
     if config.data.kind == "subjects":
-        source = SubjectPairs(
-            (load_scan(config, subject, training=True) for subject in _subjects(config, data_set)), device
-        )
+        scans = (load_scan(config, subject, training=True) for subject in _subjects(config, data_set))
+        source = SubjectPairs(scans, device, store)
     else:
         samples = (load_pair(config, pair, training=True) for pair in pairs_of(config.data.train, data_set))
-        source = ListedPairs(samples, both_ways=config.data.both_ways, device=device)
+        source = ListedPairs(samples, both_ways=config.data.both_ways, device=device, store=store)
     return Augmented(source, config.augmentation, training_grid(config.grid))
 
 

@@ -80,7 +80,7 @@ def test_fields_that_the_challenge_could_not_read_are_refused_first(cohort: Path
     sitk.WriteImage(image[1:, :, :], str(tmp_path / "fixed.nii.gz"))
     table = tmp_path / "pairs.csv"
     table.write_text("fixed,moving,split\nfixed.nii.gz,broken.nii.gz,test\nfixed.nii.gz,moving.nii.gz,test\n")
-    found = RUNNER.invoke(APP, [str(table), "--output", str(tmp_path / "out"), "--learn2reg"])
+    found = RUNNER.invoke(APP, [str(table), "--output", str(tmp_path / "out"), "--challenge", "learn2reg"])
     assert found.exit_code == 2
     assert "one size" in found.output
     assert not (tmp_path / "out").exists()

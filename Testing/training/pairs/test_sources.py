@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.errors import BadInputError, OutputError
 
 from training.config import ROOT, AugmentationConfig, Config, DataConfig, GridConfig, LossConfig, load_config
 from training.pairs import sources
+from training.pairs.disk import DiskScans
+from training.pairs.samples import PackedScan
 
 CONFIG = ROOT / "training" / "configs" / "hippocampus-mr-lapirn-gpu.yaml"
 
@@ -63,6 +66,30 @@ def test_an_odd_grid_is_laid_on_voxels_rather_than_between_them(folder: Path, al
         assert scan.labels is not None
         assert sorted(scan.labels.unique().tolist()) == [0.0, 1.0]
         assert float(scan.labels.sum()) == 8
+
+
+@pytest.mark.parametrize("kind", ["subjects", "pairs"])
+def test_scans_on_the_disk_are_those_in_memory(folder: Path, kind: str, tmp_path: Path) -> None:
+    config = make_config(folder, kind=kind, train=str(folder / "pairs.csv") if kind == "pairs" else "", masks=True)
+    config = replace(config, augmentation=AugmentationConfig(noise=0.1, probability=0.5))
+    scans = tmp_path / "scans"
+    both = sources.training_source(config), sources.training_source(config, on_disk=scans)
+    assert list(scans.iterdir()) == [], "no file has a name that could be left behind"
+    for number in range(4):
+        one, other = (source.draw(torch.Generator().manual_seed(number)) for source in both)
+        for side in ("fixed", "moving"):
+            for name in ("image", "labels", "mask"):
+                first, second = (getattr(getattr(sample, side), name) for sample in (one, other))
+                assert torch.equal(first, second)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> object:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(OutputError, match="do not fit"):
+        DiskScans(tmp_path).moved(PackedScan(torch.zeros(1, 2, 2, 2)))
 
 
 def test_scans_that_stay_where_they_are(folder: Path) -> None:
