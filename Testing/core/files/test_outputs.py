@@ -25,7 +25,7 @@ from DeepLargeDeformRegLib.core.images import Label, LabelMap, Volume
 grid = ImageGrid.axis_aligned((40, 40, 40), (1, 1, 1))
 rng = np.random.default_rng(0)
 noise = rng.normal(size=(3, *grid.shape)).astype(np.float32)
-labels = LabelMap(rng.integers(0, 20000, grid.shape).astype(np.int16), grid, (Label(1, "noise"),))
+labels = LabelMap(rng.integers(0, 20000, grid.shape).astype(np.int16), grid, (Label(value=1, name="noise"),))
 field = DisplacementField(torch.from_numpy(noise)[None], grid)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))
