@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from DeepLargeDeformRegLib.cohort import folder as folders
-from DeepLargeDeformRegLib.cohort.local import plan_workers
+from DeepLargeDeformRegLib.cohort.local import plan_workers, wanted_threads
 from DeepLargeDeformRegLib.cohort.pairs import read_pairs
 from DeepLargeDeformRegLib.cohort.run import CohortProgress, CohortRequest, run_cohort
 from DeepLargeDeformRegLib.cohort.summary import Row
@@ -141,3 +141,10 @@ def test_workers_are_planned_by_cores_memory_and_pairs() -> None:
     assert tight.threads == 8
     assert plan_workers(100, 512**3, cores=8, memory=64 * gigabyte, wanted=4).workers == 4
     assert plan_workers(100, 10**6, cores=1, memory=1).workers == 1
+    assert plan_workers(100, 10**6, cores=8, memory=64 * gigabyte, wanted=1, threads=3).threads == 3
+
+
+def test_the_threads_that_the_user_has_set_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, threads in (("3", 3), ("0", None), ("many", None), ("", None)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert wanted_threads() == threads

@@ -49,7 +49,9 @@ class Plan:
     reason: str
 
 
-def plan_workers(pairs: int, voxels: int, cores: int, memory: int, wanted: int | None = None) -> Plan:
+def plan_workers(
+    pairs: int, voxels: int, cores: int, memory: int, wanted: int | None = None, threads: int | None = None
+) -> Plan:
     """As many workers as cores and memory allow.
 
     Two workers of one thread do more than one of two, since parts of a registration use one thread.
@@ -60,12 +62,19 @@ def plan_workers(pairs: int, voxels: int, cores: int, memory: int, wanted: int |
         cores: of this machine that may be used.
         memory: free bytes.
         wanted: the user's number, which is taken as it is.
+        threads: of each worker, likewise; None shares out the cores.
     """
     need = BASE_BYTES + BYTES_PER_VOXEL * voxels
     by_memory = max(1, memory // need)
     workers = wanted or max(1, min(cores, by_memory, pairs))
     reason = f"{cores} cores; a worker may need {need / 2**30:.1f} GB of the {memory / 2**30:.1f} GB that are free"
-    return Plan(workers, max(1, cores // workers), reason)
+    return Plan(workers, threads or max(1, cores // workers), reason)
+
+
+def wanted_threads() -> int | None:
+    """Threads of a process that the user has set with ``OMP_NUM_THREADS``; None without."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 JOBS = "DeepLargeDeformRegLib.worker.jobs"

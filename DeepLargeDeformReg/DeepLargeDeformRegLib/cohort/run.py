@@ -247,7 +247,9 @@ def _outcomes(
         tell(f"Registering {len(tasks)} pairs on {request.scheduler}.")
         return run_on_scheduler(tasks, request.scheduler, request.jobs)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    plan = local.plan_workers(len(tasks), _most_voxels(pairs), cores, local.free_memory(), request.workers)
+    plan = local.plan_workers(
+        len(tasks), _most_voxels(pairs), cores, local.free_memory(), request.workers, local.wanted_threads()
+    )
     tell(
         f"Registering {len(tasks)} pairs with {plan.workers} workers of {plan.threads} threads each ({plan.reason})."
     )
