@@ -99,7 +99,7 @@ def main(
         else:
             chosen = own_cases(read_pairs(pairs), preset, spacing)
     except RegistrationError as error:
-        console.print(f"[red]{error}")
+        console.print(str(error), style="red", markup=False)
         raise typer.Exit(error.exit_code) from error
     names = list(VARIANTS) if ablation else [name for name in methods.split(",") if _available(name, console)]
     if deeds_folder is not None and not ablation:
@@ -124,7 +124,7 @@ def _available(name: str, console: Console) -> bool:
         raise typer.BadParameter(f"There is no method '{name}'; there are {', '.join((OURS, *PEERS))}.")
     missing = PEERS[name].missing
     if missing is not None:
-        console.print(f"[yellow]{missing}")
+        console.print(missing, style="yellow", markup=False)
     return missing is None
 
 

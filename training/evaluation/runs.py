@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from DeepLargeDeformRegLib.cohort.summary import landmark_values, structure_values
+from DeepLargeDeformRegLib.core.cases import landmark_values, structure_values
 from DeepLargeDeformRegLib.core.errors import CancelledError, RegistrationError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, Scan

@@ -11,6 +11,7 @@ import typer
 
 from .. import __version__
 from .batch import batch
+from .compare import compare
 from .demo import demo
 from .evaluate import evaluate
 from .models import models
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (register, batch, warp, evaluate, models, networks, demo):
+for _command in (register, batch, compare, warp, evaluate, models, networks, demo):
     app.command()(_command)
 
 

@@ -61,6 +61,13 @@ BackwardTransform = Annotated[
 
 Preset = Annotated[str, typer.Option(help=f"How to register: {', '.join(PRESETS)}.")]
 Model = Annotated[str | None, option("Name of a model (see the command models), or none; the preset's by default.")]
+Models = Annotated[
+    str,
+    typer.Option(
+        help="Models to compare, joined with commas: names as the command models lists them, none for no network, "
+        "all for those of the preset's anatomy and modality and none."
+    ),
+]
 Refine = Annotated[
     bool | None,
     typer.Option(

@@ -16,8 +16,10 @@ from typing import IO, Any
 from ..worker import protocol
 from ..worker.process import describe_exit, kill_process_tree, server_command, server_environment
 
-BASE_BYTES = 900 * 2**20  # of a worker before its first pair: Python, torch, SimpleITK
-BYTES_PER_VOXEL = 250  # of the fixed scan, at the peak; estimated from the resident size of workers
+# What a worker holds at its peak, by the voxels of the fixed scan, rounded up from the preset that needs most
+# (`python -m Testing.benchmarks.benchmark_cohort_memory`; docs/cohorts.md has the figures).
+BASE_BYTES = 600 * 2**20
+BYTES_PER_VOXEL = 650
 ATTEMPTS = 2
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from ..core.cases import badness
+from ..core.cases import badness, case_values
 from ..core.tables import comma_separated
 
-STRUCTURE_MEASURES = ("dice", "asd_mm", "hd95_mm", "hd_mm")
-_DEFORMATION = ("fold_percent", "sdlogj", "min", "max", "std")
 STATISTICS = ("n", "mean", "std", "min", "p25", "p50", "p75", "p95", "max")
 
 
@@ -40,51 +37,6 @@ def row_of(name: str, metrics: Mapping[str, Any], seconds: float) -> Row:
     """Row of a pair from its metrics.json."""
     verdict = metrics.get("verdict", {}).get("level")
     return Row(name=name, values=case_values(metrics), verdict=verdict, seconds=seconds)
-
-
-def case_values(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Measures of one registration; those that are not defined are left out.
-
-    A structure that left the fixed scan's view altogether has Dice 0 and no distances.
-    """
-    values: dict[str, float] = {}
-    for when, prefix in (("after", ""), ("before", "before: ")):
-        values |= structure_values(metrics, when, prefix) | landmark_values(metrics, when, prefix, ("p75", "max"))
-        alike = metrics.get("similarity", {}).get("local_ncc", {}).get(when)
-        values |= {f"{prefix}local_ncc": alike} if alike is not None else {}
-    jacobian = metrics["jacobian"]
-    values |= {f"jacobian.{key}": jacobian[key] for key in _DEFORMATION if jacobian.get(key) is not None}
-    for key in ("inverse_consistency_mm", "uncertainty_mm"):
-        value = metrics.get(key, {}).get("p95")
-        values |= {f"{key}.p95": value} if value is not None else {}
-    return values
-
-
-def structure_values(metrics: Mapping[str, Any], when: str, prefix: str) -> dict[str, float]:
-    """Measures of structures ``before`` or ``after``: ``dice``, their mean, and ``dice: liver``, that of one."""
-    values: dict[str, float] = {}
-    for key in STRUCTURE_MEASURES:
-        found = {name: entry[when] for name, entry in metrics.get(key, {}).items() if entry[when] is not None}
-        values |= {f"{prefix}{key}": fmean(found.values())} if found else {}
-        values |= {f"{prefix}{key}: {name}": value for name, value in found.items()}
-    return values
-
-
-def landmark_values(
-    metrics: Mapping[str, Any], when: str, prefix: str, statistics: Iterable[str] | None = None
-) -> dict[str, float]:
-    """``tre_mm``, the mean error of landmarks ``before`` or ``after``, and other statistics such as ``tre_p75_mm``.
-
-    Args:
-        metrics: of one registration.
-        when: ``before`` or ``after``.
-        prefix: before each name.
-        statistics: beside the mean; None takes all.
-    """
-    errors = metrics.get("tre_mm", {}).get(when, {})
-    chosen = [key for key in (errors if statistics is None else statistics) if key != "mean"]
-    values = {f"{prefix}tre_mm": errors["mean"]} if errors else {}
-    return values | {f"{prefix}tre_{key}_mm": errors[key] for key in chosen if errors.get(key) is not None}
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:

@@ -1,0 +1,53 @@
+"""``compare``: two models on one pair, by the command itself."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from DeepLargeDeformRegLib.cohort.compare import chosen_models, models_of
+from DeepLargeDeformRegLib.core.errors import BadInputError, ModelMissingError
+
+
+def test_all_models_are_those_of_the_preset_and_none() -> None:
+    assert models_of("mr-hippocampus")[0] == "hippocampus-mr-lapirn"
+    assert "liver-ct" not in models_of("mr-hippocampus")
+    assert chosen_models("all", "any") == ["none"]
+    assert chosen_models("none, all", "liver-ct") == ["none", *models_of("liver-ct")]
+    with pytest.raises(ModelMissingError):
+        chosen_models("all,brain", "any")
+    with pytest.raises(BadInputError, match="Name the models"):
+        chosen_models(" ,", "any")
+
+
+def test_the_command_tables_what_each_model_reached(tmp_path: Path) -> None:
+    z, y, x = np.mgrid[:24, :24, :24]
+    for name, center in (("fixed", 12), ("moving", 15)):
+        blob = 100 * np.exp(-((x - center) ** 2 + (y - 12) ** 2 + (z - 12) ** 2) / 40)
+        sitk.WriteImage(sitk.GetImageFromArray(blob.astype(np.float32)), str(tmp_path / f"{name}.nrrd"))
+        sitk.WriteImage(sitk.GetImageFromArray((blob > 40).astype(np.uint8)), str(tmp_path / f"{name}_seg.nrrd"))
+    line = [sys.executable, "-m", "DeepLargeDeformRegLib.cli", "compare", "fixed.nrrd", "moving.nrrd", "--no-guide"]
+    labels = ["--fixed-segmentation", "fixed_seg.nrrd", "--moving-segmentation", "moving_seg.nrrd"]
+    options = ["--preset", "mr-hippocampus", "--models", "hippocampus-mr-lapirn,none", "--output", "out"]
+    done = subprocess.run(
+        [*line, *labels, *options, "--device", "cpu"],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(0.880)" in done.stdout
+    with (tmp_path / "out" / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["Model"] for row in rows] == ["Hippocampus MR, LapIRN", "No network"]
+    assert [row["Card: Dice"] for row in rows] == ["0.8801", ""]
+    assert all(float(row["Dice"]) > 0.8 and float(row["Time (s)"]) > 0 for row in rows)  # 0.58 as loaded
+    assert (tmp_path / "out" / "pairs" / "none" / "warped.nii.gz").is_file()
+    assert "Card: Dice" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
