@@ -13,7 +13,7 @@ from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 from DeepLargeDeformRegLib.scene import results
 from DeepLargeDeformRegLib.scene.errors import SceneError
 from DeepLargeDeformRegLib.widgets import listeners
-from DeepLargeDeformRegLib.widgets.default_inputs import choose_inputs
+from DeepLargeDeformRegLib.widgets.default_inputs import choose_inputs, swap_sides
 from DeepLargeDeformRegLib.widgets.dependencies import slicer_too_old
 from DeepLargeDeformRegLib.widgets.logic import DeepLargeDeformRegLogic
 from DeepLargeDeformRegLib.widgets.parameters import joined
@@ -117,6 +117,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         ScriptedLoadableModuleWidget.setup(self)
         import qt
         from DeepLargeDeformRegLib.widgets.batch import BatchPanel
+        from DeepLargeDeformRegLib.widgets.compare_models import ModelComparison
         from DeepLargeDeformRegLib.widgets.landmark_distances import LandmarkDistances
         from DeepLargeDeformRegLib.widgets.method_panel import MethodPanel
         from DeepLargeDeformRegLib.widgets.progress_panel import ProgressPanel
@@ -134,6 +135,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.progress = ProgressPanel(self.ui)
         self.results = ResultsPanel(self.ui, self._show_landmarks)
         self.batch = BatchPanel(self.ui, lambda: self.logic.settings(self._parameter_node), self.results.select)
+        self.comparison = ModelComparison(self.ui, self._start, lambda: self._parameter_node.preset.value)
         self._warming = qt.QTimer()
         self._warming.setSingleShot(True)
         self._warming.setInterval(WARM_UP_MILLISECONDS)
@@ -159,6 +161,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._warming.stop()
         self.results.close()
         self.batch.close()
+        self.comparison.close()
         self.landmarks.close()
         self._set_parameter_node(None)
         self.removeObservers()
@@ -237,6 +240,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if self.run is not None and not self.run.finished:
             button.setText(_("Cancel"))
             button.setEnabled(True)
+            self.ui.compareButton.setEnabled(False)
             button.setToolTip(_("End this registration; nothing is changed in the scene."))
             return
         problem = slicer_too_old()
@@ -244,6 +248,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             problem = self.logic.inputs(self._parameter_node).problem() if self._parameter_node is not None else "-"
         button.setText(_("Register"))
         button.setEnabled(not problem)
+        self.ui.compareButton.setEnabled(not problem)
         button.setToolTip(problem or _("Deform the moving scan onto the fixed one."))
         if not problem and not self._is_warm:
             self._warming.start()
@@ -284,16 +289,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def onSwapButton(self) -> None:  # noqa: N802 - as in Slicer's template
         """Exchange fixed and moving and all that belongs to them."""
-        node = self._parameter_node
-        with slicer.util.NodeModify(node.parameterNode):
-            pairs, unused = self.logic.matches(node) or [], self.logic.unused(node)
-            for kind in ("Volume", "Segmentation", "Landmarks"):
-                fixed, moving = getattr(node, f"fixed{kind}"), getattr(node, f"moving{kind}")
-                setattr(node, f"fixed{kind}", moving)
-                setattr(node, f"moving{kind}", fixed)
-            node.segmentMatches = [joined(moving, fixed) for fixed, moving in pairs]
-            other = {"fixed": "moving", "moving": "fixed"}
-            node.unusedSegments = [joined(other[side], identifier) for side, identifier in unused]
+        swap_sides(self._parameter_node, self.logic)
 
     def onRegisterButton(self) -> None:  # noqa: N802
         """Register, or cancel the run that is on its way."""
@@ -304,7 +300,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         with slicer.util.tryWithErrorDisplay(_("Registration could not be started."), waitCursor=True):
             self._start()
 
-    def _start(self) -> None:
+    def _start(self, model: str | None = None) -> Any:
         from DeepLargeDeformRegLib.widgets import dependencies
         from DeepLargeDeformRegLib.widgets.registration import RegistrationFailed
 
@@ -312,7 +308,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._listen_to_worker()
         try:
             dependencies.ensure()
-            run = self.logic.make_run(self._parameter_node)
+            run = self.logic.make_run(self._parameter_node, model)
             run.on_progress, run.on_finished = self.progress.progress, self._finished
             self.run = run
             self.progress.started()
@@ -324,6 +320,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             for warning in run.warnings:
                 self.progress.log(warning)
         self._update_button()
+        return self.run
 
     def _worker_state(self, state: Any, message: str) -> None:
         if message:
@@ -352,6 +349,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.results.refresh(newest=True)
             self.results.show_view("fade", fit=True)
         self._update_button()
+        self.comparison.ended(run)
 
 
 class DeepLargeDeformRegTest(ScriptedLoadableModuleTest):

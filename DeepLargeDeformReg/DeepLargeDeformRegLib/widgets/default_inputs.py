@@ -1,4 +1,4 @@
-"""What is chosen where the user has chosen nothing yet."""
+"""What is chosen where the user has chosen nothing yet, and the choice the other way round."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import slicer
 
 from ..scene import exchange, results
 from ..scene.markups import BELONGS_TO_ROLE
+from .parameters import joined
 
 
 def choose_inputs(node: Any) -> None:
@@ -32,3 +33,21 @@ def choose_inputs(node: Any) -> None:
             for found in slicer.util.getNodesByClass(class_name):
                 if found.GetNodeReference(role) is volume and found not in made:
                     setattr(node, f"{side}{kind}", found)
+
+
+def swap_sides(node: Any, logic: Any) -> None:
+    """Exchange the fixed and the moving side of a parameter node, and all that belongs to them.
+
+    Args:
+        node: the parameter node.
+        logic: the module's logic, which reads the choice of segments.
+    """
+    with slicer.util.NodeModify(node.parameterNode):
+        pairs, unused = logic.matches(node) or [], logic.unused(node)
+        for kind in ("Volume", "Segmentation", "Landmarks"):
+            fixed, moving = getattr(node, f"fixed{kind}"), getattr(node, f"moving{kind}")
+            setattr(node, f"fixed{kind}", moving)
+            setattr(node, f"moving{kind}", fixed)
+        node.segmentMatches = [joined(moving, fixed) for fixed, moving in pairs]
+        other = {"fixed": "moving", "moving": "fixed"}
+        node.unusedSegments = [joined(other[side], identifier) for side, identifier in unused]

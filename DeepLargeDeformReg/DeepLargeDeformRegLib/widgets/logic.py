@@ -95,14 +95,16 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             "uncertainty": node.uncertainty,
         }
 
-    def make_run(self, node: Any) -> Any:
-        """A run of a parameter node, not yet started."""
+    def make_run(self, node: Any, model: str | None = None) -> Any:
+        """A run of a parameter node, not yet started; a model that is named fills new nodes."""
         from .registration import Run
 
         nodes = {role: getattr(node, names[0]) for role, names in OUTPUT_PARAMETERS.items()}
         wanted = {role for role, (_node, want) in OUTPUT_PARAMETERS.items() if not want or getattr(node, want)}
         wanted |= {output for output, want in FURTHER_OUTPUTS.items() if getattr(node, want)}
-        return Run(self.inputs(node), exchange.Targets(nodes, frozenset(wanted | {"report"})), self.settings(node))
+        settings = self.settings(node) if model is None else self.settings(node) | {"model": model}
+        targets = exchange.Targets(nodes if model is None else {}, frozenset(wanted | {"report"}))
+        return Run(self.inputs(node), targets, settings)
 
     def register(
         self,

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.comparison import figures_of
+from ..core.presets import PRESETS
 from ..resources import MODELS
 
 HEADLINES = ("dice", "tre", "time")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CardSummary:
-    """A model card for people."""
+    """A model card for people.
+
+    Args:
+        name, title, purpose: as in the card.
+        figures: in words.
+        measured: those that a result can be held against, as in ``core/comparison.py``.
+        kind: modality and anatomy.
+    """
 
     name: str
     title: str
     purpose: str
     figures: tuple[str, ...]
+    measured: Mapping[str, float] = field(default_factory=dict)
+    kind: tuple[str, str] = ("", "")
 
     @property
     def description(self) -> str:
@@ -46,7 +58,18 @@ def list_cards(folder: Path = MODELS) -> list[CardSummary]:
         try:
             card = json.loads(path.read_text(encoding="utf-8"))
             figures = tuple(_figure(figure) for figure in card.get("figures", ()))
-            cards.append(CardSummary(card["name"], card["title"], card["purpose"], figures))
+            measured, kind = figures_of(card.get("figures", ())), (card.get("modality", ""), card.get("anatomy", ""))
+            texts = {name: card[name] for name in ("name", "title", "purpose")}
+            cards.append(CardSummary(**texts, figures=figures, measured=measured, kind=kind))
         except (ValueError, KeyError, TypeError, OSError):
             continue
     return cards
+
+
+def cards_of(preset: str, folder: Path = MODELS) -> list[CardSummary]:
+    """Cards of the models for the scans of a preset, its own first: those of its anatomy and modality."""
+    cards = list_cards(folder)
+    own = next((card for card in cards if card.name == PRESETS[preset].model), None)
+    if own is None:
+        return []
+    return [own, *(card for card in cards if card.kind == own.kind and card is not own)]
