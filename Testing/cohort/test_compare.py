@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DeepLargeDeformRegLib.cohort.compare import chosen_models, models_of
+from DeepLargeDeformRegLib.cohort.compare import chosen_models, compare_models, models_of
 from DeepLargeDeformRegLib.core.errors import BadInputError, ModelMissingError
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 
 
 def test_all_models_are_those_of_the_preset_and_none() -> None:
@@ -23,6 +24,13 @@ def test_all_models_are_those_of_the_preset_and_none() -> None:
         chosen_models("all,brain", "any")
     with pytest.raises(BadInputError, match="Name the models"):
         chosen_models(" ,", "any")
+
+
+def test_a_scan_that_is_not_there_is_said_before_the_work(tmp_path: Path) -> None:
+    files = {"fixed": str(tmp_path / "gone.nrrd"), "moving": str(tmp_path)}
+    with pytest.raises(BadInputError, match=r"fixed \(.*gone.nrrd\)"):
+        compare_models(files, ["none"], tmp_path / "out", settings=RegistrationSettings())
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_tables_what_each_model_reached(tmp_path: Path) -> None:

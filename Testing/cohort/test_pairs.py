@@ -94,6 +94,8 @@ def test_two_folders_are_matched_by_file_name(tmp_path: Path) -> None:
         "fixed_segmentation": "a.seg.nrrd",
     }
     assert Path(pairs[2].files["moving"]).is_dir()
+    with pytest.raises(BadInputError, match="m is a folder; say with --moving-folder"):
+        read_pairs(tmp_path / "m")
     with pytest.raises(BadInputError, match="no folder gone"):
         pair_folders(tmp_path / "f", tmp_path / "gone")
     (tmp_path / "empty").mkdir()

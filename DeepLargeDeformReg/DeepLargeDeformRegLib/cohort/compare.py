@@ -14,7 +14,7 @@ from ..core.settings import RegistrationSettings
 from ..core.tables import comma_separated, markdown
 from ..engine.models import ModelCard, find_model, list_models
 from .folder import CohortFolder
-from .pairs import CohortPair
+from .pairs import CohortPair, is_there
 from .run import CohortRequest, Listener, Tell, run_cohort
 
 ALL = "all"
@@ -73,12 +73,18 @@ def compare_models(
         tell: told in sentences what was planned and found.
 
     Raises:
-        BadInputError: if the settings cannot be, or another run works in the folder.
+        BadInputError: if a file is not there, the settings cannot be, another run works in the folder, or no model
+            could register.
     """
+    gone = [f"{name} ({path})" for name, path in files.items() if not is_there(path)]
+    if gone:
+        raise BadInputError(f"These files are not there: {', '.join(gone)}; check their paths.")
     pairs = [CohortPair(name=name, files=files, match=tuple(match), model=name) for name in models]
     outputs = [name for name in OUTPUTS if name != "segmentation" or "moving_segmentation" in files]
     request = CohortRequest(pairs=pairs, output=output, settings=settings, outputs=outputs, workers=1)
     rows = run_cohort(request, listen, tell)
+    if all(row.error is not None for row in rows):
+        raise BadInputError(f"No model could register this pair. {rows[0].error}")
     folder = CohortFolder(output)
     results = []
     for row in rows:

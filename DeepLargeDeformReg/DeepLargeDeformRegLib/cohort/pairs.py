@@ -62,6 +62,10 @@ def read_pairs(path: Path) -> list[CohortPair]:
     Raises:
         BadInputError: with all that is wrong, not the first thing alone.
     """
+    if path.is_dir():
+        raise BadInputError(
+            f"{path.name} is a folder; say with --moving-folder where the moving scans are, or give a table of pairs."
+        )
     rows = _learn2reg_rows(path) if path.suffix.lower() == ".json" else _table_rows(path)
     if not rows:
         raise BadInputError(f"{path.name} names no pairs.")
@@ -115,6 +119,11 @@ def _scans(folder: Path) -> dict[str, Path]:
         if is_scan and not name.startswith("."):
             found.setdefault(_stem(path.name) if path.is_file() else path.name, path)
     return found
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a scan, also as ``FOLDER#2``, the second series of a DICOM folder."""
+    return Path(re.sub(r"#\d+$", "", path)).exists()
 
 
 def _folder_name(name: str) -> str:
@@ -177,7 +186,7 @@ def _pair(number: int, row: Mapping[str, str], folder: Path, errors: list[str]) 
         if column in row:
             path = folder / row[column]
             files[column] = str(path)
-            if not Path(re.sub(r"#\d+$", "", str(path))).exists():
+            if not is_there(str(path)):
                 wrong(f"{column} is not there ({row[column]})")
         elif column in ("fixed", "moving"):
             wrong(f"{column} is empty")
