@@ -124,6 +124,15 @@ def test_a_run_that_is_killed_three_times_ends_as_one_that_is_not(tmp_path: Path
     assert not list(output.glob("pairs/.*"))
 
 
+def test_a_worker_of_a_killed_run_cannot_write_into_the_next_one(tmp_path: Path) -> None:
+    killed, following = folders.CohortFolder(tmp_path), folders.CohortFolder(tmp_path)
+    old = killed.begin("one")
+    following.sweep()
+    new = following.begin("one")
+    assert not old.exists()
+    assert new.is_dir()
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     pairs = table(tmp_path / "data", "ok")
     output = folders.CohortFolder(tmp_path / "out")

@@ -1,8 +1,9 @@
 """The folder of a cohort: whose it is, what is finished in it, and how a pair's results get there as a whole.
 
 ``pairs/NAME/`` holds the results of a pair, ``job.json``: its scans and settings, and ``record.json``: how it ended,
-and the fingerprint of all that the results depend on. A pair is written to ``pairs/.NAME.part/`` and renamed when it
-is whole, so that a run that is killed at any moment leaves finished pairs and pairs that were not begun.
+and the fingerprint of all that the results depend on. A pair is written to ``pairs/.NAME.RUN.part/`` and renamed when
+it is whole, so that a run that is killed at any moment leaves finished pairs and pairs that were not begun. Each run
+has its own name there: the workers of one that was killed live for a moment, and find their folder gone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -55,6 +57,7 @@ class CohortFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._run = secrets.token_hex(4)
         try:
             (path / "pairs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -119,7 +122,7 @@ class CohortFolder:
             os.close(lock)
 
     def _part(self, name: str) -> Path:
-        return self.path / "pairs" / f".{name}.part"
+        return self.path / "pairs" / f".{name}.{self._run}.part"
 
 
 class Fingerprints:
