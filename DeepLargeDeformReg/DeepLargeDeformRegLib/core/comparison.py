@@ -76,7 +76,7 @@ def comparison_rows(results: Sequence[ModelResult], exact: bool = False) -> list
     rows: list[list[Any]] = [heading + ["Error"] * failed]
     for result in results:
         cells = [(key, result.values.get(key)) for key in here] + [(key, result.figures.get(key)) for key in known]
-        row = [result.title, *(value if exact else _text(key, value) for key, value in cells)]
+        row: list[Any] = [result.title, *(value if exact else _text(key, value) for key, value in cells)]
         rows.append(row + [result.error or ""] * failed)
     return rows
 
