@@ -23,15 +23,16 @@ from .structures import Structures
 LUNGS = "lungs"
 """Instead of the name of a segmentation model: lungs, found by thresholds."""
 
-_LARGE = 0.5  # weight of organs whose overlap is told
-_LEAST_MM3 = 5e4  # of an organ in what both scans show; a sliver of it tells nothing
+_TOLD_MM3 = {"liver": 2e5, "spleen": 5e4, "lungs": 1e6}
+"""Organs whose overlap is told, where both scans show at least that much of them; a sliver tells nothing."""
 
 _log = logging.getLogger(__name__)
 _loaded: dict[str, SegmentationModel] = {}
 _lock = threading.Lock()
 
-_WEIGHTS = {"liver": 1.0, "spleen": 0.5, "right kidney": 0.3, "left kidney": 0.3, "lungs": 0.5, "bone": 0.1}
-"""How much each structure counts: large organs with a shape of their own most; bone is fixed in nobody's pose."""
+_WEIGHTS = {"liver": 1.0, "spleen": 0.5, "right kidney": 0.3, "left kidney": 0.3, "lungs": 0.3, "bone": 0.1}
+"""How much each structure counts: the liver most, as a scan of the abdomen holds it whole; of lungs it holds an end
+whose shape changes with every slice, and bone is fixed in nobody's pose."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,10 +101,10 @@ def overlaps(anatomy: FoundAnatomy, field: DisplacementField) -> dict[str, float
     names = {label.name: label.value for label in moving.labels}
     found = {}
     for label in fixed.labels:
-        if label.name not in names or _WEIGHTS.get(label.name, 1.0) < _LARGE:
+        if label.name not in names or label.name not in _TOLD_MM3:
             continue
         first, second = fixed.mask(label.value) & covered, (warped == names[label.name]) & covered
-        if min(first.sum(), second.sum()) * fixed.grid.voxel_volume > _LEAST_MM3:
+        if min(first.sum(), second.sum()) * fixed.grid.voxel_volume > _TOLD_MM3[label.name]:
             found[label.name] = float(2 * (first & second).sum() / (first.sum() + second.sum()))
     return found
 

@@ -18,7 +18,7 @@ LUNGS = (
 )
 _SPACING_MM = 2.5
 _BODY_HU = -300.0
-_LUNG_HU = -400.0
+_LUNG_HU = -320.0
 _EMPTY_HU = -970.0  # median of air around the body and in the bowel; that of emphysema is above it
 _LEAST_AREA_MM2 = 4000.0  # of air at the scan's border; a windpipe that the border cuts has less
 _CLOSED_MM = 4.0  # vessels and airway walls that count as lung

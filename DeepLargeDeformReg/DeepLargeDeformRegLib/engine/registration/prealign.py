@@ -44,6 +44,7 @@ FINALISTS = 4  # candidates that are refined to the end
 AFFINE_STIFFNESS = 0.05  # against log-scales and shears: a scale of 1.2 costs about as much as a MIND change of 0.002
 OVERLAP_WEIGHT = 0.1  # MIND difference that a candidate pays for losing all overlap
 MASK_WEIGHT = 0.5
+PREFERENCE = 3  # power of the structures' weights: no linear map suits many organs, so the chief one decides
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,7 @@ def _features(volume: Volume, window: Window, structures: Structures | None, sca
     values = torch.cat((features * valid, valid), dim=1)
     if structures is None:
         return _Features(values, grid, None, None)
-    weights = torch.tensor(structures.weights)
+    weights = torch.tensor(structures.weights) ** PREFERENCE
     return _Features(values, grid, structures.on(grid), weights / weights.sum())
 
 
