@@ -149,7 +149,7 @@ def _plausible(
 
 
 OUTLINED_AT = {"liver": 0.6, "right kidney": 0.35, "left kidney": 0.35}
-"""Probability at which an organ is outlined, where a half draws the organ too large (liver, by 2 to 13 %) or too small
+"""Probability at which an organ is outlined, where a half draws it too large (liver, by 2 to 13 %) or too small
 (kidneys, by 7 to 19 %): of the network's three development scans, each left out of its training."""
 
 SIZES_ML = {
