@@ -1,8 +1,8 @@
 """The memory that a worker of a cohort holds at its peak, by preset: what ``cohort/local.py`` plans with.
 
-``python -m Testing.benchmarks.benchmark_cohort_memory`` registers a hippocampus pair and the sample case, each in a
-process of its own with all default outputs, and prints for each the voxels of the fixed scan, the memory before the
-first pair, the peak, and their difference by the voxel (Linux).
+``python -m Testing.benchmarks.benchmark_cohort_memory`` registers a hippocampus pair, the sample case and two
+abdomens, each in a process of its own with all default outputs, and prints for each the voxels of the fixed scan, the
+memory before the first pair, the peak, and their difference by the voxel (Linux).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
-from Testing.cohort.long_run import write_table
+from Testing.cohort.long_run import DATA, write_table
 
-PRESETS = ("mr-hippocampus", "lung-ct", "any")
+PRESETS = ("mr-hippocampus", "lung-ct", "any", "liver-ct")
+ABDOMENS = {"fixed": "chaos-01", "moving": "totalsegmentator-example"}
 
 
 def pair_of(preset: str, folder: Path) -> CohortPair:
@@ -30,6 +31,11 @@ def pair_of(preset: str, folder: Path) -> CohortPair:
     if preset == "mr-hippocampus":
         write_table(folder / "pairs.csv", 1)
         return read_pairs(folder / "pairs.csv")[0]
+    if preset == "liver-ct":
+        folder = DATA.parent / "abdomen-ct"
+        return CohortPair(
+            name="abdomen", files={side: str(folder / name / "image.nii.gz") for side, name in ABDOMENS.items()}
+        )
     files = {side: str(SAMPLE_CASE / f"{side}.nii.gz") for side in ("fixed", "moving")}
     files |= {f"{side}_segmentation": str(SAMPLE_CASE / f"{side}_mask.nii.gz") for side in ("fixed", "moving")}
     return CohortPair(name="lung", files=files, match=("1=1",))
