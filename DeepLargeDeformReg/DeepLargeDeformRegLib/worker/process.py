@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 TASKKILL_SECONDS = 2.0
+LOWEST_PRIORITY = 19
 
 
 def server_command(python: str | None = None, *arguments: str) -> list[str]:
@@ -36,6 +37,24 @@ def server_environment() -> dict[str, str]:
         "PYTHONUTF8": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def take_normal_priority() -> bool:
+    """Leave the lowest priority of Linux, which Slicer gives itself and thereby all that it starts.
+
+    Slicer means its background threads (``vtkSlicerApplicationLogic::SetCurrentThreadPriorityToBackground``). Another
+    priority was chosen by somebody and stays.
+
+    Returns:
+        False where the system does not allow it: without a privilege a process may only get slower.
+    """
+    if sys.platform != "linux" or os.getpriority(os.PRIO_PROCESS, 0) < LOWEST_PRIORITY:
+        return True
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    except PermissionError:
+        return False
+    return True
 
 
 def kill_process_tree(*process_ids: int | None) -> None:

@@ -34,7 +34,7 @@ from typing import NoReturn
 from .. import __version__
 from ..core.errors import CancelledError, is_out_of_memory
 from ..core.progress import Monitor, ProgressEvent
-from . import protocol, windows
+from . import process, protocol, windows
 from .failures import failure
 from .job_folder import remove_abandoned
 
@@ -357,6 +357,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if not process.take_normal_priority():
+        logger.info("Slicer runs this at the lowest priority; other programs make it slow (docs/worker.md)")
     channel = Channel(outgoing)
     jobs = importlib.import_module(options.jobs)
     channel.send(
