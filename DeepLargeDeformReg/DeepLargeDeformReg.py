@@ -8,7 +8,6 @@ from typing import Any
 
 import slicer
 import vtk
-from DeepLargeDeformRegLib.core.display import TITLE
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 from DeepLargeDeformRegLib.scene import results
 from DeepLargeDeformRegLib.scene.errors import SceneError
@@ -29,13 +28,6 @@ from slicer.util import VTKObservationMixin
 REPOSITORY = "https://github.com/DeepLargeDeformReg/DeepLargeDeformReg/blob/main"
 DOCUMENTATION = f"{REPOSITORY}/docs"
 CITATION = f"{REPOSITORY}/CITATION.cff"
-ACKNOWLEDGMENT = (
-    "Development and maintenance: DeepLargeDeformReg developers. Methods: Alessa Hering and others (multilevel "
-    "registration with anatomical constraints), Tony C. W. Mok and Albert C. S. Chung (LapIRN), M. Schumacher and "
-    "others (semantic guidance), Haoxuan Sun and Xiaogang Du (LDGNet), Hanna Siebert and others (coupled convex "
-    'search). Sample scans: the test data of elastix. <a href="{networks}">All methods with their papers</a>, '
-    '<a href="{citation}">how to cite</a>.'
-)
 # Written down, as reading the files takes time at each start of Slicer; a test compares.
 SAMPLE_CHECKSUMS = {
     "fixed.nii.gz": "SHA256:aacc4a58425546ff47a7ecb9d48a0ea6185252cd1ae4701b42a7e6dc589218ac",
@@ -49,18 +41,22 @@ class DeepLargeDeformReg(ScriptedLoadableModule):
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = _(TITLE)
+        parent.title = _("Deep Large Deformation Registration")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         parent.dependencies = []
-        parent.contributors = ["DeepLargeDeformReg developers (development, maintenance)"]
+        parent.contributors = [_("DeepLargeDeformReg developers (development, maintenance)")]
         parent.helpText = _(
             "Registers two 3D scans that differ by a large deformation, carries segmentations over, and says whether "
             "the result can be trusted. Not a medical device. "
             '<a href="{tutorial}">Tutorial</a>, <a href="{scripting}">scripting</a>.'
         ).format(tutorial=f"{DOCUMENTATION}/tutorial.md", scripting=f"{DOCUMENTATION}/scripting.md")
-        parent.acknowledgementText = _(ACKNOWLEDGMENT).format(
-            networks=f"{DOCUMENTATION}/networks.md", citation=CITATION
-        )
+        parent.acknowledgementText = _(
+            "Development and maintenance: DeepLargeDeformReg developers. Methods: Alessa Hering and others "
+            "(multilevel registration with anatomical constraints), Tony C. W. Mok and Albert C. S. Chung (LapIRN), "
+            "M. Schumacher and others (semantic guidance), Haoxuan Sun and Xiaogang Du (LDGNet), Hanna Siebert and "
+            "others (coupled convex search). Sample scans: the test data of elastix. "
+            '<a href="{networks}">All methods with their papers</a>, <a href="{citation}">how to cite</a>.'
+        ).format(networks=f"{DOCUMENTATION}/networks.md", citation=CITATION)
         slicer.app.connect("startupCompleted()", start_up)
 
 
@@ -78,14 +74,14 @@ def register_sample_data() -> None:
     import SampleData  # type: ignore[import-not-found]
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category=TITLE,
+        category=_("Deep Large Deformation Registration"),
         sampleName="LungTwoVisits",
         customDownloader=load_sample,
         uris=[path.as_uri() for path in files],
         loadFileTypes=["VolumeFile", "VolumeFile"],
         fileNames=["DeepLargeDeformReg-lung-baseline.nii.gz", "DeepLargeDeformReg-lung-followup.nii.gz"],
         checksums=list(SAMPLE_CHECKSUMS.values()),
-        nodeNames=["Lung at baseline (fixed)", "Lung at follow-up (moving)"],
+        nodeNames=[_("Lung at baseline (fixed)"), _("Lung at follow-up (moving)")],
         thumbnailFileName=str(Path(__file__).resolve().parent / "Resources" / "Icons" / "SampleCase.png"),
     )
 

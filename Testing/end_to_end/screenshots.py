@@ -1,14 +1,17 @@
 """Pictures of the module for its page and its README: panel and views in one, from a real run on the sample case.
 
-``python -m Testing.end_to_end.screenshots`` writes ``Resources/Screenshots/panel-*.png``. The widgets are Qt's own in
-the style of the stand-in application, so buttons and bars look a little different in Slicer; what the views show is
-drawn by Slicer's own code.
+``python -m Testing.end_to_end.screenshots`` writes ``Resources/Screenshots/panel-*.png``, and the panel's states at
+100 and 200 % in the light and the dark theme (``states-*.png``). The widgets are Qt's own in the style of the
+stand-in application, so buttons and bars look a little different in Slicer; what the views show is drawn by Slicer's
+own code.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,11 @@ from . import cases
 REPOSITORY = cases.MODULE.parents[1]
 FOLDER = REPOSITORY / "Resources" / "Screenshots"
 SIZE = (1260, 800)
+SECTIONS = ("inputs", "method", "outputs", "results", "export", "batch")
 # Outlines first: they make the surfaces that the 3D view then shows beside the others.
-VIEWS = ("outlines", "jacobian", "checkerboard")
-# Color maps keep all their colors.
-TRUE_COLORS = ("jacobian", "maps")
-MOST_BYTES = 550_000
+VIEWS = ("outlines", "jacobian", "checkerboard", "arrows")
+STATE_COLORS = 128
+MOST_BYTES = 330_000
 
 
 def load(application: Any) -> dict[str, Any]:
@@ -46,12 +49,12 @@ def load(application: Any) -> dict[str, Any]:
     return nodes
 
 
-def compact(path: Path) -> Path:
-    """Write a picture anew with 256 colors of its own: a third of the size, and nothing to be seen of it."""
+def compact(path: Path, colors: int = 256) -> Path:
+    """Write a picture anew with few colors of its own: a third of the size, and nothing to be seen of it."""
     from PIL import Image
 
     with Image.open(path) as picture:
-        reduced = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT)
+        reduced = picture.convert("RGB").quantize(colors, Image.Quantize.MEDIANCUT)
     reduced.save(path, optimize=True)
     return path
 
@@ -70,9 +73,7 @@ class Camera:
     def take(self, name: str, scroll_to: Any = None) -> None:
         """Panel and views in one picture, the panel scrolled to a widget."""
         shown = pictures.whole(self.application, self.widget, SIZE, scroll_to)
-        self.taken.append(pictures.save(shown, self.folder / f"panel-{name}.png"))
-        if name not in TRUE_COLORS:
-            compact(self.taken[-1])
+        self.taken.append(compact(pictures.save(shown, self.folder / f"panel-{name}.png")))
 
 
 def register(camera: Camera, nodes: dict[str, Any], scene: Path | None) -> None:
@@ -104,6 +105,49 @@ def show_result(camera: Camera) -> None:
     camera.take("maps", ui.resultsSection)
 
 
+def _states(camera: Camera) -> Iterator[None]:
+    """Bring the panel into one state after the other: inputs, a run on its way, its end in error, result, export."""
+    widget, ui = camera.widget, camera.widget.ui
+    sections = [getattr(ui, f"{name}Section") for name in SECTIONS]
+
+    def only(*opened: Any) -> None:
+        for section in sections:
+            section.collapsed = section not in opened
+
+    only(ui.inputsSection, ui.methodSection)
+    ui.moreInputsBox.collapsed = ui.advancedBox.collapsed = False
+    yield
+    ui.moreInputsBox.collapsed = ui.advancedBox.collapsed = True
+    only(ui.outputsSection, ui.exportSection, ui.batchSection)
+    widget.run = types.SimpleNamespace(finished=False)  # what the panel shows of a run, without one
+    widget.progress.started()
+    widget.progress.progress("refine", 0.62, "", 41.0)
+    widget._update_button()
+    yield
+    widget.run = None
+    widget.progress.idle("The memory ran out. Choose a coarser grid spacing under Advanced.", error=True)
+    widget._update_button()
+    only(ui.resultsSection)
+    yield
+    widget.progress.idle("")
+
+
+def show_states(camera: Camera) -> None:
+    """Pictures of the panel's states in both themes at 100 and 200 %."""
+    camera.widget.results.show_view("jacobian")
+    for theme in ("light", "dark"):
+        camera.application.set_dark(theme == "dark")
+        camera.widget.results.refresh()
+        columns: dict[int, list[Any]] = {100: [], 200: []}
+        for _state in _states(camera):
+            for percent, shown in columns.items():
+                shown.append(pictures.whole_panel(camera.application, camera.widget, percent / 100))
+        for percent, shown in columns.items():
+            path = camera.folder / f"states-{theme}-{percent}.png"
+            camera.taken.append(compact(pictures.save(pictures.side_by_side(shown), path), STATE_COLORS))
+    camera.application.set_dark(False)
+
+
 def main() -> int:
     """Write the pictures; fails where one is too large for a page."""
     parser = argparse.ArgumentParser(description="Take the pictures of the panel.")
@@ -123,6 +167,7 @@ def main() -> int:
     if not again:
         register(camera, nodes, arguments.scene)
     show_result(camera)
+    show_states(camera)
     too_large = [path for path in camera.taken if path.stat().st_size > MOST_BYTES]
     for path in too_large:
         sys.stderr.write(f"{path.name} has {path.stat().st_size} bytes, more than {MOST_BYTES}.\n")

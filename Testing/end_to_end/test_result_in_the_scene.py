@@ -181,7 +181,7 @@ def test_charts_show_the_numbers_of_the_engine(outcome: Outcome) -> None:
     }
     expected = {name: values["after"] for name, values in outcome.metrics["dice"].items()}
     assert structures == pytest.approx(expected, abs=1e-4), "a saved table holds six digits"
-    assert "Histogram of det J" in charts
+    assert "Histogram of the volume change" in charts
     if outcome.case.landmarks is not None:
         table = charts["Cumulative TRE"].GetNthPlotSeriesNode(1).GetTableNode().GetTable()
         last = table.GetValue(table.GetNumberOfRows() - 1, 0).ToDouble()

@@ -47,7 +47,7 @@ def test_plots(collected: Any) -> None:
     assert sum(heights.values()) == pytest.approx(100.0)
     assert plots.dice_chart(Metrics(), "none") is plots.tre_chart(Metrics(), "none") is None
     shown = [chart.GetTitle() for chart in collected.get_all("charts")]
-    assert shown == ["Dice before and after", "Histogram of det J"]
+    assert shown == ["Dice before and after", "Histogram of the volume change"]
     series = slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")
     assert all(one.GetTableNode() is not None and one.GetYColumnName() for one in series)
 
@@ -86,8 +86,7 @@ def test_every_view_can_be_shown(application: Any, collected: Any, nodes: Any) -
     assert "segmentation" in comparison.missing("outlines")
 
 
-def test_checkerboard_and_difference() -> None:
-    pytest.importorskip("slicer", reason="slicer-core is not installed")
+def test_checkerboard_and_difference(application: Any) -> None:
     from DeepLargeDeformRegLib.scene.layouts import checkerboard_array, difference_array
 
     zeros, ones = np.zeros((8, 8, 8)), np.ones((8, 8, 8))
@@ -143,7 +142,10 @@ def test_rows_lead_to_their_places(collected: Any, field: sitk.Image) -> None:
     center = places.place_of(collected, rows[("Dice", "Liver")])
     np.testing.assert_allclose(center, field.TransformContinuousIndexToPhysicalPoint(voxel.tolist()), atol=1.5)
     jacobian = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
-    for title, flat in (("det J, smallest", jacobian.argmin()), ("det J, largest", jacobian.argmax())):
+    for title, flat in (
+        ("Volume change (det J), smallest", jacobian.argmin()),
+        ("Volume change (det J), largest", jacobian.argmax()),
+    ):
         index = [int(i) for i in np.unravel_index(flat, jacobian.shape)[::-1]]
         expected = field.TransformIndexToPhysicalPoint(index)
         np.testing.assert_allclose(places.place_of(collected, rows[(title, "")]), expected, atol=1e-3)

@@ -52,7 +52,7 @@ def test_result_comes_back_from_a_saved_scene(application: Any, collected: Any, 
     tag = vtk.reference("")
     assert segment.GetTag(terminology_tag(), tag)
     assert str(tag) == "a~b"
-    assert run.get("jacobian").GetDisplayNode().GetColorNode().GetName().startswith("Jacobian")
+    assert run.get("jacobian").GetDisplayNode().GetColorNode().GetName().startswith("Volume change")
 
 
 def test_runs_are_kept_and_removed_apart(collected: Any, nodes: Any) -> None:

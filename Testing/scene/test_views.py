@@ -90,6 +90,8 @@ def test_legend_is_drawn_in_a_view_that_was_just_made(fresh_view: Any, compariso
     """The view learns of its slice logic only while it is made."""
     from DeepLargeDeformRegLib.scene import layouts
 
+    comparison.show("fade")
+    layouts.fit_views()  # a view that is zoomed into would show no legend
     comparison.show("jacobian")
     fresh_view.fitSliceToBackground()
     layouts.set_fade(0.0)

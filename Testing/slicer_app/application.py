@@ -20,7 +20,7 @@ from typing import Any
 
 from PySide6 import QtCore
 
-from . import api, pythonqt, scripted
+from . import api, pythonqt, scripted, themes
 
 
 class ModuleManager(api.Signals):
@@ -122,7 +122,7 @@ class SlicerApp(api.Signals):
         return f"{self.documentationBaseUrl}user_guide/modules/{name.lower()}.html"
 
     def translate(self, context: str, text: str) -> str:
-        return text
+        return QtCore.QCoreApplication.translate(context, text)
 
     def setRenderPaused(self, paused: bool) -> None:
         """Nothing is rendered but for pictures."""
@@ -179,6 +179,7 @@ class Application:
         self.qt_application.setApplicationName("Slicer")
         self.qt_application.setOrganizationName("stand-in")
         self.qt_application.setStyle("Fusion")
+        self._light = self.qt_application.palette()
         qt.QSettings.setDefaultFormat(qt.QSettings.IniFormat)
         qt.QSettings.setPath(qt.QSettings.IniFormat, qt.QSettings.UserScope, str(self.home))
         self.settings = qt.QSettings()
@@ -285,6 +286,11 @@ class Application:
             if hasattr(slicer.modules, attribute):
                 delattr(slicer.modules, attribute)
         sys.modules.pop(name, None)
+
+    def set_dark(self, dark: bool) -> None:
+        """Take Slicer's dark theme, or the light one."""
+        self.qt_application.setPalette(themes.dark_palette() if dark else self._light)
+        self.qt_application.processEvents()
 
     def wait_until(self, condition: Callable[[], Any], seconds: float = 60.0, what: str = "the condition") -> Any:
         """Let events pass until a condition holds; TimeoutError where it never does, with the handlers' errors."""

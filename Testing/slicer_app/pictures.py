@@ -43,16 +43,49 @@ def panel(
 ) -> QtGui.QImage:
     """Return the module's panel in a column of that size, scrolled to a widget of it where one is given."""
     parent = widget.parent
-    natural = max(height, parent.sizeHint().height())
-    parent.resize(width, natural)
-    parent.show()
-    for _ in range(3):  # layouts settle over a few passes
-        application.qt_application.processEvents()
+    natural = _settle(application, parent, width, height)
     grabbed = parent.grab().toImage().convertToFormat(QtGui.QImage.Format_RGB888)
     top = 0
     if scroll_to is not None:
         top = min(scroll_to.mapTo(parent, QtCore.QPoint(0, 0)).y() - 8, max(0, natural - height))
     return grabbed.copy(QtCore.QRect(0, max(0, top), width, height))
+
+
+def _settle(application: Any, parent: Any, width: int, least: int = 0) -> int:
+    """Lay the panel out in a column of that width; return its height."""
+    parent.show()
+    natural = least
+    for _ in range(4):  # layouts settle over a few passes
+        natural = max(least, parent.sizeHint().height())
+        parent.resize(width, natural)
+        application.qt_application.processEvents()
+    return natural
+
+
+def whole_panel(application: Any, widget: Any, scale: float = 1.0, width: int = _PANEL_WIDTH) -> QtGui.QImage:
+    """Return all of the module's panel, each of its pixels ``scale`` wide, as on a screen set to so many percent."""
+    parent = widget.parent
+    height = _settle(application, parent, width)
+    image = QtGui.QImage(round(scale * width), round(scale * height), QtGui.QImage.Format_RGB32)
+    image.setDevicePixelRatio(scale)
+    image.fill(parent.palette.color(QtGui.QPalette.Window))
+    parent.render(image)
+    image.setDevicePixelRatio(1.0)
+    return image.convertToFormat(QtGui.QImage.Format_RGB888)
+
+
+def side_by_side(images: list[QtGui.QImage], gap: int = 8) -> QtGui.QImage:
+    """Return pictures as columns of one."""
+    width = sum(image.width() for image in images) + gap * (len(images) - 1)
+    canvas = QtGui.QImage(width, max(image.height() for image in images), QtGui.QImage.Format_RGB888)
+    canvas.fill(QtGui.QColor("#808080"))
+    painter = QtGui.QPainter(canvas)
+    left = 0
+    for image in images:
+        painter.drawImage(left, 0, image)
+        left += image.width() + gap
+    painter.end()
+    return canvas
 
 
 def views_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -17,21 +17,29 @@ from typing import Any
 
 import slicer
 from packaging.requirements import Requirement
+from PySide6 import QtCore
 
 
 def translate(context: str, text: str) -> str:
-    """Return the text: the stand-in application speaks English."""
-    return text
+    """Translate by Qt's translators, as slicer.i18n.translate does; a test may install one."""
+    return QtCore.QCoreApplication.translate(context, text)
 
 
 def tr(text: str) -> str:
-    """Return the text; ValueError where a placeholder has no name, which translators could not keep apart."""
+    """Translate in the context of the file that calls, as slicer.i18n.tr does.
+
+    Raises:
+        ValueError: where a placeholder has no name, which translators could not keep apart.
+    """
     if not isinstance(text, str):
         raise TypeError(f"tr() takes the text itself, not {type(text).__name__}: lupdate reads it from the source.")
     for _, field, _, _ in string.Formatter().parse(text):
         if field is not None and (not field or field.isdigit()):
             raise ValueError(f"A translated text needs named placeholders: {text!r}")
-    return text
+    frame = inspect.currentframe()
+    source = Path(frame.f_back.f_code.co_filename)  # type: ignore[union-attr]
+    package = f"{source.parent.name}." if (source.parent / "__init__.py").is_file() else ""
+    return translate(package + source.stem, text)
 
 
 class ScriptedLoadableModule:

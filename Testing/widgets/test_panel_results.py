@@ -37,7 +37,7 @@ def test_result_is_shown_with_its_verdict(application: Any) -> None:
     assert "folds &lt;here&gt;" in widget.ui.verdictLabel.text
     assert widget.ui.foldList.count == 1
     assert widget.ui.checkerboardButton.enabled
-    assert "Jacobian" in widget.ui.jacobianButton.toolTip
+    assert "volume change" in widget.ui.jacobianButton.toolTip
     widget.ui.fadeButton.click()
     widget.ui.foldList.setCurrentRow(0)
     (red,) = (node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetName() == "Red")

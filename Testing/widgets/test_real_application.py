@@ -148,7 +148,7 @@ def test_the_panel_is_as_narrow_as_the_user_wants_it(application: Any) -> None:
     panel = ModulePanel(application, widget.parent)
     reasons = [{"text": "The landmarks are 4.8 mm apart on average, which is much. " * 2, "severity": "look"}]
     add_result(fixed, moving, {"verdict": {"level": "look", "title": "Look", "reasons": reasons}})
-    for section in ("inputs", "method", "outputs", "results", "export"):
+    for section in ("inputs", "method", "outputs", "results", "export", "batch"):
         getattr(widget.ui, f"{section}Section").collapsed = False
     widget.results.refresh(newest=True)
     assert panel.least_width() <= 300

@@ -153,20 +153,28 @@ class JacobianStatistics:
 
     min: Annotated[
         float | None,
-        Measure(title="det J, smallest", digits=3, description="Smallest det J; 0 or less is a fold."),
+        Measure(
+            title="Volume change (det J), smallest", digits=3, description="Smallest det J; 0 or less is a fold."
+        ),
     ] = None
-    max: Annotated[float | None, Measure(title="det J, largest", digits=3, description="Largest det J.")] = None
+    max: Annotated[
+        float | None, Measure(title="Volume change (det J), largest", digits=3, description="Largest det J.")
+    ] = None
     p1: Annotated[
         float | None,
-        Measure(title="det J, 1st percentile", digits=3, description="1 % of the voxels have less."),
+        Measure(title="Volume change (det J), 1st percentile", digits=3, description="1 % of the voxels have less."),
     ] = None
     p99: Annotated[
         float | None,
-        Measure(title="det J, 99th percentile", digits=3, description="1 % of the voxels have more."),
+        Measure(title="Volume change (det J), 99th percentile", digits=3, description="1 % of the voxels have more."),
     ] = None
     std: Annotated[
         float | None,
-        Measure(title="det J, standard deviation", digits=3, description="Spread of det J over the voxels."),
+        Measure(
+            title="Volume change (det J), standard deviation",
+            digits=3,
+            description="Spread of det J over the voxels.",
+        ),
     ] = None
     fold_percent: Annotated[
         float | None,

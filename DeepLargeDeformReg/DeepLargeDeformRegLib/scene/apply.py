@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from .errors import SceneError
 from .lazy_sitk import sitk
@@ -28,7 +29,7 @@ def apply_to(nodes: Sequence[Any], transform: Any) -> None:
     """
     for node in nodes:
         if node is transform or not node.IsA("vtkMRMLTransformableNode"):
-            raise SceneError(f"{node.GetName()} cannot be transformed.")
+            raise SceneError(_("{name} cannot be transformed.").format(name=node.GetName()))
     for node in nodes:
         top = node
         while top.GetParentTransformNode() is not None and top is not transform:
@@ -45,7 +46,9 @@ def field_of(transform: Any) -> sitk.Image:
     """
     grid = transform.GetTransformFromParentAs("vtkOrientedGridTransform", False)
     if grid is None or grid.GetDisplacementGrid() is None:
-        raise SceneError(f"{transform.GetName()} holds no displacement grid. Choose a result of this module.")
+        raise SceneError(
+            _("{name} holds no displacement grid. Choose a result of this module.").format(name=transform.GetName())
+        )
     data = grid.GetDisplacementGrid()
     vectors = slicer.util.arrayFromGridTransform(transform).astype(np.float64) * MIRROR
     image = sitk.GetImageFromArray(vectors, isVector=True)
@@ -67,7 +70,7 @@ def copies(nodes: Sequence[Any], run: RunResult) -> list[Any]:
     """
     transform, fixed, moving = (run.get(role) for role in ("transform", "fixed", "moving"))
     if transform is None or fixed is None or moving is None:
-        raise SceneError("This result has lost its transform or its scans, so nothing can be transformed.")
+        raise SceneError(_("This result has lost its transform or its scans, so nothing can be transformed."))
     made: list[Any] = []
     mapping = sitk.DisplacementFieldTransform(field_of(transform))
     reference = image_of(fixed)
@@ -81,7 +84,7 @@ def copies(nodes: Sequence[Any], run: RunResult) -> list[Any]:
             elif node.IsA("vtkMRMLMarkupsNode") or node.IsA("vtkMRMLModelNode"):
                 made.append(_points(node, name, transform))
             else:
-                raise SceneError(f"{node.GetName()} cannot be transformed.")
+                raise SceneError(_("{name} cannot be transformed.").format(name=node.GetName()))
     except Exception:
         for node in made:
             slicer.mrmlScene.RemoveNode(node)
@@ -93,7 +96,7 @@ def _volume(node: Any, name: str, mapping: sitk.Transform, reference: sitk.Image
     is_labels = node.IsA("vtkMRMLLabelMapVolumeNode")
     reason = "" if is_labels else reason_against(node)
     if reason:
-        raise SceneError(f"This volume cannot be transformed: {reason}")
+        raise SceneError(_("This volume cannot be transformed: {reason}").format(reason=reason))
     image = image_of(node, any_kind=True)
     # What lies outside the moving volume is as dark as its darkest voxel: 0 would be water in a CT.
     outside = 0.0 if is_labels else float(slicer.util.arrayFromVolume(node).min())
@@ -115,7 +118,7 @@ def _segmentation(
         image, (label,), _warnings = label_map_of(node, source, [identifier])
         maps.append((sitk.Resample(image, reference, mapping, sitk.sitkNearestNeighbor, 0), label))
     if not maps:
-        raise SceneError(f"{node.GetName()} has no segments.")
+        raise SceneError(_("{name} has no segments.").format(name=node.GetName()))
     return segmentation_from_label_maps(maps, name, fixed)
 
 

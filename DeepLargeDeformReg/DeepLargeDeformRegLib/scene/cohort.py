@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from ..core.cases import SHOWN, badness, text_of, title_of
 from ..core.display import LEVELS
@@ -23,6 +24,7 @@ from . import results, segmentations, transforms, volumes
 from .color_map import show_as_jacobian
 from .errors import SceneError
 from .tables import metrics_table, text_table
+from .words import say
 
 PAGE = "cohort.html"
 PAIR_ATTRIBUTE = "DeepLargeDeformReg.pair"
@@ -41,7 +43,7 @@ class CohortCase:
     @property
     def state(self) -> str:
         """The verdict in words, or why there is no result."""
-        return self.error or (LEVELS[self.verdict].title if self.verdict in LEVELS else self.verdict)
+        return self.error or (say(LEVELS[self.verdict].title) if self.verdict in LEVELS else self.verdict)
 
 
 def read_cohort(folder: Path) -> list[CohortCase]:
@@ -56,7 +58,9 @@ def read_cohort(folder: Path) -> list[CohortCase]:
         cases = [_case(line) for line in lines]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise SceneError(
-            f"{folder.name} holds no results of a batch yet: start the batch, or choose its output folder.",
+            _("{name} holds no results of a batch yet: start the batch, or choose its output folder.").format(
+                name=folder.name
+            ),
             str(error),
         ) from error
     return sorted(cases, key=lambda case: (*badness(case.verdict, case.error, case.values), case.name))
@@ -70,8 +74,8 @@ def _case(line: Mapping[str, str]) -> CohortCase:
 def cohort_table(cases: list[CohortCase], name: str, node: Any = None) -> Any:
     """Table node of a cohort, a row a pair; ``node`` is overwritten, or a new one is made."""
     shown = [key for key in SHOWN if any(key in case.values for case in cases)]
-    columns = {"Pair": [case.name for case in cases], "Verdict": [case.state for case in cases]}
-    columns |= {title_of(key): [text_of(key, case.values.get(key)) for case in cases] for key in shown}
+    columns = {_("Pair"): [case.name for case in cases], _("Verdict"): [case.state for case in cases]}
+    columns |= {say(title_of(key)): [text_of(key, case.values.get(key)) for case in cases] for key in shown}
     return text_table(columns, name, node)
 
 
@@ -104,10 +108,10 @@ def open_pair(folder: Path, name: str) -> results.RunResult:
         for node in [*brought, *(node for role, node in made.items() if role not in results.INPUT_ROLES)]:
             volumes.remove_node(node)
         reason = error.message if isinstance(error, RegistrationError) else str(error)
-        raise SceneError(
-            f"The result of {name} could not be opened; see that its folder and scans are still there ({reason}).",
-            str(error),
-        ) from error
+        text = _(
+            "The result of {name} could not be opened; see that its folder and scans are still there ({reason})."
+        )
+        raise SceneError(text.format(name=name, reason=reason), str(error)) from error
     run = results.add_result(made, metrics, job["settings"])
     run.node.SetAttribute(PAIR_ATTRIBUTE, str(place))
     return run
@@ -136,11 +140,11 @@ def _load_structures(
         if path is None:
             continue
         labels = _labels(path)
-        title = f"{made[side].GetName()} structures"
+        title = _("{scan}, structures").format(scan=made[side].GetName())
         made[f"{side}_segmentation"] = _segmentation(path, labels, title, made[side])
         brought.append(made[f"{side}_segmentation"])
         if side == "moving" and warped.is_file():
-            made["segmentation"] = _segmentation(warped, labels, f"{name} labels", made["fixed"])
+            made["segmentation"] = _segmentation(warped, labels, _("{run} labels").format(run=name), made["fixed"])
 
 
 def _labels(path: str) -> list[segmentations.SegmentLabel]:
@@ -155,14 +159,14 @@ def _labels(path: str) -> list[segmentations.SegmentLabel]:
             color=label.color or generic_color(label.value),
             terminology=label.terminology or "",
         )
-        for label in files.read_label_map(path, warn=lambda _: None).labels
+        for label in files.read_label_map(path, warn=lambda _text: None).labels
     ]
 
 
 def _segmentation(path: str | Path, labels: list[segmentations.SegmentLabel], name: str, reference: Any) -> Any:
     from ..core import files
 
-    label_map = files.read_label_map(path, warn=lambda _: None)
+    label_map = files.read_label_map(path, warn=lambda _text: None)
     image = label_map.grid.to_image(label_map.array)
     return segmentations.segmentation_from_label_map(image, labels, name, reference=reference)
 
@@ -173,24 +177,22 @@ def _load_results(
     """What the batch has written of a pair; only the transform must be there."""
     made["transform"] = transforms.read_transform(
         place / "transform.nii.gz",
-        f"{name} transform",
+        _("{run} transform").format(run=name),
         fixed=made["fixed"],
         moving=made["moving"],
         attributes={"model": metrics.model or "none", "settings": json.dumps(dict(settings))},
     )
-    for role, file, title in (
-        ("warped", "warped.nii.gz", "warped"),
-        ("jacobian", "jacobian.nii.gz", "Jacobian"),
-    ):
-        if (place / file).is_file():
-            made[role] = volumes.read_volume(place / file, f"{name} {title}")
+    for role, title in (("warped", _("{run} warped")), ("jacobian", _("{run} volume change"))):
+        path = place / f"{role}.nii.gz"
+        if path.is_file():
+            made[role] = volumes.read_volume(path, title.format(run=name))
     if "warped" in made:
         volumes.share_window(made["fixed"], made["warped"])
     if "jacobian" in made:
         show_as_jacobian(made["jacobian"])
-    made["table"] = metrics_table(metrics, f"{name} metrics")
+    made["table"] = metrics_table(metrics, _("{run} metrics").format(run=name))
     report = place / "report.html"
     if report.is_file():
-        made["report"] = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{name} report")
+        made["report"] = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", _("{run} report").format(run=name))
         made["report"].SetForceCreateStorageNode(True)
         made["report"].SetText(report.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from ..core.display import MAPS, MOVING_COLOR
 from ..core.metrics import Metrics
@@ -17,6 +18,7 @@ from .color_map import show_as_jacobian, show_as_map
 from .errors import SceneError
 from .exchange import Inputs, Prepared, Targets
 from .lazy_sitk import sitk
+from .words import heading
 
 
 def collect(
@@ -32,7 +34,9 @@ def collect(
         raise SceneError(gone)
     slicer.mrmlScene.SaveStateForUndo()
     number = results.next_number()
-    label = f"{inputs.moving.GetName()} to {inputs.fixed.GetName()}, run {number}"
+    label = _("{moving} to {fixed}, run {number}").format(
+        moving=inputs.moving.GetName(), fixed=inputs.fixed.GetName(), number=number
+    )
     made: dict[str, Any] = {
         "fixed": inputs.fixed,
         "moving": inputs.moving,
@@ -71,7 +75,7 @@ def _collect_transform(
     }
     made["transform"] = transforms.read_transform(
         path,
-        f"{label} transform",
+        _("{run} transform").format(run=label),
         targets.node("transform"),
         fixed=inputs.fixed,
         moving=inputs.moving,
@@ -82,7 +86,10 @@ def _collect_transform(
         made["linear"], made["deformable"] = transforms.linear_and_grid(sitk.ReadImage(path), matrix, label)
     if "landmarks" in targets.wanted and made["moving_landmarks"] is not None:
         made["landmarks"] = carried_landmarks(
-            made["moving_landmarks"], made["transform"], f"{label} landmarks", targets.node("landmarks")
+            made["moving_landmarks"],
+            made["transform"],
+            _("{run} landmarks").format(run=label),
+            targets.node("landmarks"),
         )
         markups.show_as_carried(made["landmarks"], MOVING_COLOR)
 
@@ -90,23 +97,25 @@ def _collect_transform(
 def _collect_images(made: dict[str, Any], inputs: Inputs, targets: Targets, prepared: Prepared, label: str) -> None:
     payload = prepared.payload
     if "warped" in targets.wanted:
-        made["warped"] = volumes.read_volume(payload["output_volume"], f"{label} warped", targets.node("warped"))
+        made["warped"] = volumes.read_volume(
+            payload["output_volume"], _("{run} warped").format(run=label), targets.node("warped")
+        )
         volumes.share_window(inputs.fixed, made["warped"])
     if "output_jacobian" in payload:
         made["jacobian"] = volumes.read_volume(
-            payload["output_jacobian"], f"{label} Jacobian", targets.node("jacobian")
+            payload["output_jacobian"], _("{run} volume change").format(run=label), targets.node("jacobian")
         )
         show_as_jacobian(made["jacobian"])
     for name, style in MAPS.items() if "output_maps" in payload else ():
         path = Path(payload["output_maps"]) / f"{name}.nrrd"
         if path.exists():
-            made[name] = volumes.read_volume(path, f"{label} {style.heading}", targets.node(name))
+            made[name] = volumes.read_volume(path, f"{label} {heading(style)}", targets.node(name))
             show_as_map(made[name], name)
     if "output_segmentation" in payload and Path(payload["output_segmentation"]).exists():
         made["segmentation"] = segmentations.read_label_map(
             payload["output_segmentation"],
             prepared.moving_labels,
-            f"{label} labels",
+            _("{run} labels").format(run=label),
             targets.node("segmentation"),
             inputs.fixed,
         )
@@ -116,17 +125,17 @@ def _collect_measures(
     made: dict[str, Any], targets: Targets, payload: Mapping[str, Any], metrics: Metrics, label: str
 ) -> None:
     if "table" in targets.wanted:
-        made["table"] = tables.metrics_table(metrics, f"{label} metrics", targets.node("table"))
+        made["table"] = tables.metrics_table(metrics, _("{run} metrics").format(run=label), targets.node("table"))
     if "charts" in targets.wanted:
         charts = plots.charts_of(metrics, made.get("jacobian"), label)
         made["charts"] = [chart.node for chart in charts]
         made["chart_parts"] = [part for chart in charts for part in chart.parts]
     folds = metrics.deformation.folds
     if folds:
-        made["folds"] = markups.fold_points(folds, f"{label} folds")
+        made["folds"] = markups.fold_points(folds, _("{run} folds").format(run=label))
         made["folds"].GetDisplayNode().SetVisibility(False)
     if "report" in payload and Path(payload["report"]).exists():
-        report = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{label} report")
+        report = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", _("{run} report").format(run=label))
         report.SetForceCreateStorageNode(True)
         report.SetText(Path(payload["report"]).read_text(encoding="utf-8"))
         made["report"] = report

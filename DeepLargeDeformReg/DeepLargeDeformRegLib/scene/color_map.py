@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from ..core.display import MAP_COLORS, MAPS, TITLE
 from ..resources import JACOBIAN_COLORS
+from .words import heading, say
 
-COLOR_NODE_NAME = "Jacobian determinant (-1 to 5)"
-LEGEND_SIZE = (0.1, 0.45)  # shares of the view; the letters follow
+COLOR_NODE_NAME = _("Volume change (det J, -1 to 5)")
+LEGEND_SIZE = (0.08, 0.45)  # shares of the view; the letters follow
+LEGEND_PLACE = (0.98, 0.5)  # at the right edge: .legend_room keeps the image out of there
+JACOBIAN_TICKS = (0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.4, 2.0, 5.0)
+"""Values of det J whose colors a legend names: dense where lungs and livers live."""
 MAP_STEPS = 5
 
 
@@ -54,6 +59,7 @@ def _show(volume: Any, color: Any, least: float, most: float) -> Any:
     if legend is None:
         legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
     legend.SetSize(*LEGEND_SIZE)
+    legend.SetPosition(*LEGEND_PLACE)
     legend.SetVisibility(False)
     return legend
 
@@ -69,7 +75,7 @@ def show_as_jacobian(volume: Any) -> Any:
     """Give a volume of det J the color map at its fixed range, and a legend; return the legend's display node."""
     points = color_points()
     legend = _show(volume, jacobian_color_node(), points[0][0], points[-1][0])
-    legend.SetTitleText("det J")
+    legend.SetTitleText(_("Volume\nchange"))
     legend.SetLabelFormat("%.0f")
     legend.SetNumberOfLabels(round(points[-1][0] - points[0][0]) + 1)
     return legend
@@ -90,16 +96,16 @@ def show_as_map(volume: Any, name: str) -> Any:
     if most is None:
         most = _round_up(max(float(np.percentile(defined, 99)), 0.1)) if defined.size else 1.0
     # A procedural node holds values, not shares: one for each end and direction.
-    colors = [color for _, color in MAP_COLORS]
+    colors = [color for _share, color in MAP_COLORS]
     colors = colors[::-1] if style.look_at == "low" else colors
-    points = [(share * most, *color) for (share, _), color in zip(MAP_COLORS, colors, strict=True)]
-    node = _color_node(f"{style.heading}, 0 to {most:.3g}", points)
+    points = [(share * most, *color) for (share, _color), color in zip(MAP_COLORS, colors, strict=True)]
+    node = _color_node(_("{title}, 0 to {most}").format(title=heading(style), most=f"{most:.3g}"), points)
     legend = _show(volume, node, 0.0, most)
     # Between a defined and an undefined voxel there is nothing to interpolate: a bright rim would be no finding.
     volume.GetDisplayNode().InterpolateOff()
     volume.GetDisplayNode().SetThreshold(0.0, max(float(values.max()), most))
     volume.GetDisplayNode().ApplyThresholdOn()
-    legend.SetTitleText(style.unit or style.title.lower())
+    legend.SetTitleText(style.unit or say(style.title).replace(" ", "\n"))
     legend.SetLabelFormat("%.3g")
     legend.SetNumberOfLabels(MAP_STEPS + 1)
     return legend
@@ -107,7 +113,27 @@ def show_as_map(volume: Any, name: str) -> Any:
 
 def show_legend(volume: Any, visible: bool) -> None:
     """Show or hide the legend of a volume of det J or of a quality map."""
-    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume) if volume is not None else None
+    legend = legend_of(volume)
     if legend is not None:
+        # Also in a scene that was saved by an older version.
+        legend.SetSize(*LEGEND_SIZE)
+        legend.SetPosition(*LEGEND_PLACE)
+        legend.SetTitleText(legend.GetTitleText().replace(" ", "\n"))
         legend.SetVisibility(visible)
         legend.Modified()
+
+
+def legend_of(volume: Any) -> Any:
+    """Display node of a volume's legend; None where it has none."""
+    return slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume) if volume is not None else None
+
+
+def legend_steps(volume: Any) -> list[tuple[str, tuple[float, ...]]]:
+    """Values and their colors (0 to 1) of a volume with one of these color maps, for a legend in words."""
+    display = volume.GetDisplayNode()
+    function = display.GetColorNode().GetColorTransferFunction()
+    if display.GetWindowLevelMin() < 0:  # det J; all other maps begin at 0
+        steps = [(f"{value:g}", tuple(function.GetColor(value))) for value in JACOBIAN_TICKS]
+        return [("\u2264 0", tuple(function.GetColor(-0.01))), *steps]
+    values = np.linspace(0.0, display.GetWindowLevelMax(), MAP_STEPS + 1)
+    return [(f"{value:.3g}", tuple(function.GetColor(value))) for value in values]

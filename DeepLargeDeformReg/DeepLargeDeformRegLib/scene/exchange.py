@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from ..core.display import MAPS
 from . import markups, segmentations, transforms, volumes
@@ -53,20 +54,26 @@ class Inputs:
         for name, node in (("fixed", self.fixed), ("moving", self.moving)):
             reason = volumes.reason_against(node)
             if reason:
-                return f"Select a {name} volume: {reason}"
+                fixed = _("Select a fixed volume: {reason}")
+                return (fixed if name == "fixed" else _("Select a moving volume: {reason}")).format(reason=reason)
         if self.fixed is self.moving:
-            return "Fixed and moving are the same volume. Select two different ones."
+            return _("Fixed and moving are the same volume. Select two different ones.")
         if self.fixed_landmarks is not None and self.moving_landmarks is None:
-            return "Select the moving landmarks too, or no fixed ones: each fixed landmark needs its moving one."
+            return _("Select the moving landmarks too, or no fixed ones: each fixed landmark needs its moving one.")
         if self.fixed_landmarks is not None and self.fixed_landmarks is self.moving_landmarks:
-            return "Fixed and moving landmarks are the same list. Select two different ones."
+            return _("Fixed and moving landmarks are the same list. Select two different ones.")
         return ""
 
     def gone(self) -> str:
         """Why the results of a run cannot be taken in any more; empty if they can."""
         for name, node in (("fixed", self.fixed), ("moving", self.moving)):
             if node.GetScene() is None:
-                return f"The {name} volume was removed from the scene, so the result was discarded."
+                fixed = _("The fixed volume was removed from the scene, so the result was discarded.")
+                return (
+                    fixed
+                    if name == "fixed"
+                    else _("The moving volume was removed from the scene, so the result was discarded.")
+                )
         return ""
 
 
@@ -224,7 +231,8 @@ def region_mask(region: Any, reference: sitk.Image) -> sitk.Image:
     local = points @ world_to_object[:3, :3].T + world_to_object[:3, 3]
     inside = (np.abs(local) <= np.array(region.GetSize()) / 2).all(axis=-1)
     if not inside.any():
-        raise SceneError(f"The region {region.GetName()} lies outside the fixed volume. Move it, or select none.")
+        text = _("The region {name} lies outside the fixed volume. Move it, or select none.")
+        raise SceneError(text.format(name=region.GetName()))
     mask = sitk.GetImageFromArray(inside.astype(np.uint8))
     mask.CopyInformation(reference)
     return mask

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from ..core.display import MAPS
 from ..core.tables import comma_separated
@@ -15,10 +16,15 @@ from . import transforms
 from .errors import SceneError
 from .results import RunResult
 from .volumes import remove_node, write_volume
+from .words import heading
 
 TRANSFORM_ENDINGS = (".h5", ".tfm", ".nrrd", ".nii.gz", ".mha")
 VOLUME_ENDINGS = (".nrrd", ".nii.gz", ".mha")
-NOT_WRITTEN = "{name} could not be written. Check the folder and the free space."
+
+
+def not_written(name: str) -> str:
+    """What is said of a file that could not be written."""
+    return _("{name} could not be written. Check the folder and the free space.").format(name=name)
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,13 @@ def save_inverse(run: RunResult, path: Path) -> None:
 def save_labels(run: RunResult, path: Path) -> None:
     """Write the propagated segmentation."""
     if not slicer.util.exportNode(_required(run, "segmentation"), str(path), {}):
-        raise SceneError(NOT_WRITTEN.format(name=path.name))
+        raise SceneError(not_written(path.name))
 
 
 def save_landmarks(run: RunResult, path: Path) -> None:
     """Write the moving landmarks where they lie in the fixed volume."""
     if not slicer.util.exportNode(_required(run, "landmarks"), str(path), {}):
-        raise SceneError(NOT_WRITTEN.format(name=path.name))
+        raise SceneError(not_written(path.name))
 
 
 def save_table(run: RunResult, path: Path) -> None:
@@ -74,7 +80,7 @@ def save_table(run: RunResult, path: Path) -> None:
 def save_report(run: RunResult, path: Path) -> None:
     """Write the HTML report."""
     if not run.report:
-        raise SceneError("This result has no report.")
+        raise SceneError(_("This result has no report."))
     path.write_text(run.report, encoding="utf-8")
 
 
@@ -88,18 +94,18 @@ def _save_volume(run: RunResult, role: str, path: Path) -> None:
 
 # By the last part of the file's name.
 EXPORTS = {
-    "transform": Export("Transform", "transform", TRANSFORM_ENDINGS, save_transform),
-    "inverse": Export("Inverse transform", "transform", TRANSFORM_ENDINGS, save_inverse),
-    "warped": Export("Warped volume", "warped", VOLUME_ENDINGS, _volume("warped")),
-    "labels": Export("Propagated labels", "segmentation", (".seg.nrrd",), save_labels),
-    "jacobian": Export("Jacobian", "jacobian", VOLUME_ENDINGS, _volume("jacobian")),
+    "transform": Export(_("Transform"), "transform", TRANSFORM_ENDINGS, save_transform),
+    "inverse": Export(_("Inverse transform"), "transform", TRANSFORM_ENDINGS, save_inverse),
+    "warped": Export(_("Warped volume"), "warped", VOLUME_ENDINGS, _volume("warped")),
+    "labels": Export(_("Propagated labels"), "segmentation", (".seg.nrrd",), save_labels),
+    "jacobian": Export(_("Volume change (det J)"), "jacobian", VOLUME_ENDINGS, _volume("jacobian")),
     **{
-        name.removesuffix("_mm").replace("_", "-"): Export(style.heading, name, VOLUME_ENDINGS, _volume(name))
+        name.removesuffix("_mm").replace("_", "-"): Export(heading(style), name, VOLUME_ENDINGS, _volume(name))
         for name, style in MAPS.items()
     },
-    "landmarks": Export("Carried landmarks", "landmarks", (".mrk.json", ".fcsv"), save_landmarks),
-    "metrics": Export("Metrics table", "table", (".csv",), save_table),
-    "report": Export("Report", "report", (".html",), save_report),
+    "landmarks": Export(_("Carried landmarks"), "landmarks", (".mrk.json", ".fcsv"), save_landmarks),
+    "metrics": Export(_("Metrics table"), "table", (".csv",), save_table),
+    "report": Export(_("Report"), "report", (".html",), save_report),
 }
 
 
@@ -128,7 +134,7 @@ def save(run: RunResult, name: str, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         export.write(run, path)
     except (OSError, RuntimeError, ValueError) as error:  # Slicer raises the latter two
-        raise SceneError(NOT_WRITTEN.format(name=path.name)) from error
+        raise SceneError(not_written(path.name)) from error
     return path
 
 
@@ -152,5 +158,5 @@ def save_all(run: RunResult, folder: Path, transform_ending: str = ".h5") -> lis
 def _required(run: RunResult, role: str) -> Any:
     node = run.get(role)
     if node is None:
-        raise SceneError(f"This result has no {role} any more.")
+        raise SceneError(_("This result has lost what is needed: {role}.").format(role=role))
     return node

@@ -6,22 +6,24 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from ..core.display import FIXED_COLOR, MAPS, MOVING_COLOR
-from .color_map import show_legend
+from .color_map import legend_of, show_legend
 from .lazy_sitk import sitk
+from .legend_room import LegendRoom
 from .results import RunResult, list_results
 from .segmentations import keep_surfaces, show_outlines
 from .volumes import image_of, remove_node, same_grid, share_window, volume_from_image
+from .words import say
 
 VIEWS = ("fade", "outlines", "checkerboard", "difference", "jacobian", "grid", "arrows", "contours")
 TRANSFORM_VIEWS = ("grid", "arrows", "contours")
 CONTOUR_STEP_MM = 5
 ARROWS_ALONG_A_SIDE = 16
 MAP_OPACITY = 0.6
-# Color and opacity in 3D: where both surfaces coincide, two solid ones would mottle. So the fixed one is a veil over
-# the propagated one.
-LOOKS = ((FIXED_COLOR, 0.35), (MOVING_COLOR, 1.0))
+# Color, and whether the surface is seen from within: the fixed one is, so that the two do not mottle.
+LOOKS = ((FIXED_COLOR, True), (MOVING_COLOR, False))
 
 
 def composites() -> list[Any]:
@@ -62,7 +64,7 @@ def center_3d_views() -> None:
         view.resetFocalPoint()
         node.SetBoxVisible(False)
         node.SetAxisLabelsVisible(False)
-        view.resetCamera()
+        view.resetCamera(False, True, True)  # where the user looks from stays
         node.SetBoxVisible(shown[0])
         node.SetAxisLabelsVisible(shown[1])
 
@@ -109,25 +111,29 @@ class Comparison:
             run.get("segmentation"),
         )
         self._derived: dict[str, Any] = {}
+        self._room = LegendRoom()
 
     def missing(self, view: str) -> str:
         """Why a view (of :data:`VIEWS` or :data:`~..core.display.MAPS`) cannot be shown; empty if it can."""
         if self.fixed is None:
-            return "The fixed volume is no longer in the scene."
+            return _("The fixed volume is no longer in the scene.")
         if view == "jacobian":
-            return "" if self.run.get("jacobian") is not None else "This result has no Jacobian volume."
+            return "" if self.run.get("jacobian") is not None else _("This result has no map of the volume change.")
         if view in TRANSFORM_VIEWS:
-            return "" if self.run.get("transform") is not None else "This result has no transform."
+            return "" if self.run.get("transform") is not None else _("This result has no transform.")
         if view in MAPS:
-            return "" if self.run.get(view) is not None else f"This result has no map: {MAPS[view].title}."
+            missing = _("This result has no map: {title}.").format(title=say(MAPS[view].title))
+            return "" if self.run.get(view) is not None else missing
         if self.warped is None:
-            return "This result has no warped volume."
+            return _("This result has no warped volume.")
         if view == "outlines" and None in self.outlined:
-            return "This result has no propagated segmentation."
+            return _("This result has no propagated segmentation.")
         if self.beneath is None:
-            return f"{self.other.name} has no warped volume." if self.other else "The fixed volume is gone."
+            if self.other is None:
+                return _("The fixed volume is no longer in the scene.")
+            return _("{run} has no warped volume.").format(run=self.other.name)
         if self.other is not None and not same_grid(self.beneath, self.warped):
-            return f"{self.other.name} has another grid than {self.run.name}."
+            return _("{other} has another grid than {run}.").format(other=self.other.name, run=self.run.name)
         return ""
 
     def show(self, view: str, opacity: float = 0.5) -> None:
@@ -157,11 +163,15 @@ class Comparison:
         elif view in TRANSFORM_VIEWS:
             show(self.warped or self.fixed if view == "grid" else self.fixed)
             self._show_transform(view)
+            propagated = self.outlined[1]
             if view != "grid":
+                if propagated is not None and propagated.GetDisplayNode() is not None:
+                    propagated.GetDisplayNode().SetVisibility3D(False)  # it would hide what lies within
                 center_3d_views()
         else:
             show(self.fixed, self.run.get(view), MAP_OPACITY)
             show_legend(self.run.get(view), True)
+            self._room.make(self.run.get(view), legend_of(self.run.get(view)))
 
     def before_after(self, after: bool) -> None:
         """Show the moving volume as it was, or as it is registered, over the fixed one."""
@@ -176,6 +186,7 @@ class Comparison:
         """Hide what other views show, and what lies where the moving volume lay as loaded: it would mislead."""
         for name in ("jacobian", *MAPS):
             show_legend(self.run.get(name), False)
+        self.leave()
         self._show_transform("")
         elsewhere = [
             self.run.get(role) for role in ("moving_segmentation", "moving_landmarks", "linear", "deformable")
@@ -185,6 +196,10 @@ class Comparison:
                 node.GetDisplayNode().SetVisibility(False)
         for segmentation, look in zip(self.outlined, LOOKS, strict=True):
             keep_surfaces(segmentation, *look)
+
+    def leave(self) -> None:
+        """Zoom out of what made room for a legend, before something else is shown."""
+        self._room.give_back()
 
     @staticmethod
     def _segmentations() -> list[Any]:
@@ -223,7 +238,7 @@ class Comparison:
         display.SetGlyphSpacingMm(extent / ARROWS_ALONG_A_SIDE)
         display.SetGlyphScalePercent(100.0)
         display.SetGlyphDisplayRangeMinMm(0.5)
-        display.SetGlyphDiameterMm(extent / 100)
+        display.SetGlyphDiameterMm(extent / 60)
         display.SetContourResolutionMm(extent / 40)
         display.SetContourOpacity(0.4)
         most = 100
@@ -239,7 +254,8 @@ class Comparison:
         array = checkerboard_array(first, second) if view == "checkerboard" else difference_array(first, second)
         derived = sitk.GetImageFromArray(array)
         derived.CopyInformation(image)
-        node = volume_from_image(derived, f"{self.warped.GetName()} {view}")
+        name = _("{volume} checkerboard") if view == "checkerboard" else _("{volume} difference")
+        node = volume_from_image(derived, name.format(volume=self.warped.GetName()))
         node.SetSaveWithScene(False)
         node.GetDisplayNode().SetSaveWithScene(False)
         if view == "checkerboard":

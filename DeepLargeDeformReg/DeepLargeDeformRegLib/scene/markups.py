@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from ..core.errors import BadInputError
 from ..core.measures import Fold
@@ -47,7 +48,7 @@ def landmark_pairs(fixed: Any, moving: Any) -> LandmarkPairs:
         points, names = points_lps(node)
         lists.append(Landmarks(points, tuple(names)))
     if not len(lists[0]) and not len(lists[1]):
-        raise SceneError("The landmark lists have no points. Place at least one landmark in each volume.")
+        raise SceneError(_("The landmark lists have no points. Place at least one landmark in each volume."))
     try:
         return pair_landmarks(*lists)
     except BadInputError as error:
@@ -112,10 +113,13 @@ def fold_points(folds: Iterable[Fold], name: str, node: Any = None) -> Any:
     """The folding list as locked points; volume, worst value and structure are each point's description."""
     folds = list(folds)
     points = np.array([fold.point_lps for fold in folds], dtype=float).reshape(-1, 3)
-    node = points_node(points, [f"fold {index}" for index in range(1, len(folds) + 1)], name, node)
+    node = points_node(
+        points, [_("fold {number}").format(number=index) for index in range(1, len(folds) + 1)], name, node
+    )
     for index, fold in enumerate(folds):
-        where = fold.structure or "outside the structures"
-        text = f"{where}: {fold.volume_mm3:.1f} mm3, smallest det J {fold.worst:.2f}"
+        where = fold.structure or _("outside the structures")
+        text = _("{where}: {volume:.1f} mm\u00b3, smallest volume change (det J) {worst:.2f}")
+        text = text.format(where=where, volume=fold.volume_mm3, worst=fold.worst)
         node.SetNthControlPointDescription(index, text)
     node.SetLocked(True)
     display = node.GetDisplayNode()

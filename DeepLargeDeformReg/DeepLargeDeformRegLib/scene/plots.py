@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from ..core.metrics import Metrics
 from .color_map import color_points
-from .tables import add_column
+from .tables import COLUMNS, add_column
 
 BEFORE_COLOR, AFTER_COLOR = (0.6, 0.6, 0.6), (0.0, 0.45, 0.7)
 FOLD_COLOR = (0.8, 0.0, 0.3)
@@ -71,14 +72,15 @@ def dice_chart(metrics: Metrics, name: str) -> Chart | None:
     dice = {name: one.dice for name, one in metrics.structures.items()}
     if not dice:
         return None
-    columns: dict[str, list[Any]] = {"Structure": list(dice)}
-    columns |= {title: [getattr(one, title.lower()) for one in dice.values()] for title in ("Before", "After")}
-    chart = _chart(name, "Dice before and after", "", "Dice")
+    structure, before, after = COLUMNS[1:4]
+    columns: dict[str, list[Any]] = {structure: list(dice)}
+    columns |= {before: [one.before for one in dice.values()], after: [one.after for one in dice.values()]}
+    chart = _chart(name, _("Dice before and after"), "", _("Dice"))
     chart.node.SetYAxisRangeAuto(False)
     chart.node.SetYAxisRange(0.0, 1.0)
-    chart.parts.append(_table(f"{name} Dice values", columns))
-    for title, color in (("Before", BEFORE_COLOR), ("After", AFTER_COLOR)):
-        _series(chart, chart.parts[0], title, color, "Structure", title, bars=True)
+    chart.parts.append(_table(_("{run} Dice values").format(run=name), columns))
+    for title, color in ((before, BEFORE_COLOR), (after, AFTER_COLOR)):
+        _series(chart, chart.parts[0], title, color, structure, title, bars=True)
     return chart
 
 
@@ -87,17 +89,22 @@ def tre_chart(metrics: Metrics, name: str) -> Chart | None:
     landmarks = metrics.landmarks.landmarks if metrics.landmarks else ()
     if not landmarks:
         return None
-    chart = _chart(name, "Cumulative TRE", "TRE (mm)", "Landmarks (%)")
+    errors_mm, percent = _("Landmark error (mm)"), _("Landmarks (%)")
+    chart = _chart(name, _("Cumulative landmark error"), errors_mm, percent)
     chart.node.SetYAxisRangeAuto(False)
     chart.node.SetYAxisRange(0.0, 100.0)
-    for title, color in (("Before", BEFORE_COLOR), ("After", AFTER_COLOR)):
-        errors = np.sort([getattr(landmark, title.lower()) for landmark in landmarks])
+    series = (
+        (COLUMNS[2], BEFORE_COLOR, [landmark.before for landmark in landmarks]),
+        (COLUMNS[3], AFTER_COLOR, [landmark.after for landmark in landmarks]),
+    )
+    for title, color, values in series:
+        errors = np.sort(values)
         share = 100.0 * np.arange(errors.size + 1) / errors.size
         # As a staircase: the share jumps at each error.
-        columns = {"TRE (mm)": np.repeat([0.0, *errors], 2)[1:], "Landmarks (%)": np.repeat(share, 2)[:-1]}
-        table = _table(f"{name} TRE {title.lower()}", columns)
+        columns = {errors_mm: np.repeat([0.0, *errors], 2)[1:], percent: np.repeat(share, 2)[:-1]}
+        table = _table(_("{run} landmark errors, {when}").format(run=name, when=title.lower()), columns)
         chart.parts.append(table)
-        _series(chart, table, title, color, "TRE (mm)", "Landmarks (%)")
+        _series(chart, table, title, color, errors_mm, percent)
     return chart
 
 
@@ -108,19 +115,23 @@ def jacobian_chart(jacobian: np.ndarray, name: str) -> Chart:
     counts, edges = np.histogram(np.clip(jacobian, least, most), BINS, (least, most))
     share = 100.0 * counts / max(jacobian.size, 1)
     centers = (edges[:-1] + edges[1:]) / 2
-    chart = _chart(name, "Histogram of det J", "det J (1: volume kept; 0 and less: folds)", "Voxels (%)")
+    change, percent = _("Volume change det J (1: volume kept; 0 and less: folds)"), _("Voxels (%)")
+    chart = _chart(name, _("Histogram of the volume change"), change, percent)
     chart.node.SetXAxisRangeAuto(False)
     chart.node.SetXAxisRange(least, most)
-    for title, inside, color in (("Folds", centers < 0, FOLD_COLOR), ("det J > 0", centers > 0, AFTER_COLOR)):
-        if title == "Folds" and not share[inside].any():
+    for title, inside, color in (
+        (_("Folds"), centers < 0, FOLD_COLOR),
+        (_("No folds"), centers > 0, AFTER_COLOR),
+    ):
+        if color is FOLD_COLOR and not share[inside].any():
             continue
         columns = {
-            "det J": np.repeat(edges[np.append(inside, False) | np.append(False, inside)], 2)[1:-1],
-            "Voxels (%)": np.repeat(share[inside], 2),
+            change: np.repeat(edges[np.append(inside, False) | np.append(False, inside)], 2)[1:-1],
+            percent: np.repeat(share[inside], 2),
         }
-        table = _table(f"{name} det J, {title}", columns)
+        table = _table(_("{run} volume change, {part}").format(run=name, part=title.lower()), columns)
         chart.parts.append(table)
-        _series(chart, table, title, color, "det J", "Voxels (%)")
+        _series(chart, table, title, color, change, percent)
     return chart
 
 

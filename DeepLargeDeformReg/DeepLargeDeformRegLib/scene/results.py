@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from ..core.display import MAPS
 from ..core.measures import Fold
@@ -158,7 +159,7 @@ def add_result(
         KeyError: for an unknown role.
     """
     number = next_number() if number is None else number
-    record = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", f"Run {number}")
+    record = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", _("Run {number}").format(number=number))
     record.SetAttribute(RECORD_ATTRIBUTE, str(number))
     record.SetHideFromEditors(True)
     record.SetParameter("metrics", json.dumps(metrics.to_json()))
@@ -170,7 +171,7 @@ def add_result(
 
 
 def _folder_title(name: str) -> str:
-    return f"Registration, {name.lower()}"
+    return _("Registration, {run}").format(run=name.lower())
 
 
 def into_folder(name: str, nodes: list[Any]) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from ..resources import SAMPLE_CASE
 from .lazy_sitk import sitk
 from .markups import BELONGS_TO_ROLE, points_node
 
-NAMES = {"fixed": "Lung at baseline (fixed)", "moving": "Lung at follow-up (moving)"}
+NAMES = {"fixed": _("Lung at baseline (fixed)"), "moving": _("Lung at follow-up (moving)")}
 COLORS = {"fixed": (0.2, 0.6, 0.9), "moving": (0.9, 0.3, 0.2)}
 RIGHT_LUNG = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
@@ -32,7 +33,7 @@ def load_sample_case() -> dict[str, Any]:
     for side, columns in (("fixed", slice(0, 3)), ("moving", slice(3, 6))):
         volume = slicer.util.loadVolume(str(SAMPLE_CASE / f"{side}.nii.gz"), {"name": NAMES[side]})
         names = [f"L{number}" for number in range(1, len(points) + 1)]
-        landmarks = points_node(points[:, columns], names, f"{NAMES[side]}, landmarks")
+        landmarks = points_node(points[:, columns], names, _("{scan}, landmarks").format(scan=NAMES[side]))
         landmarks.SetNodeReferenceID(BELONGS_TO_ROLE, volume.GetID())
         landmarks.GetDisplayNode().SetPointLabelsVisibility(False)
         nodes |= {f"{side}Volume": volume, f"{side}Segmentation": _outlines(side, volume)}
@@ -42,10 +43,12 @@ def load_sample_case() -> dict[str, Any]:
 
 def _outlines(side: str, volume: Any) -> Any:
     """The lung of a side as a segmentation that belongs to its volume."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{NAMES[side]}, outlines")
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLSegmentationNode", _("{scan}, outlines").format(scan=NAMES[side])
+    )
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    identifier = node.GetSegmentation().AddEmptySegment("", "Right lung", COLORS[side])
+    identifier = node.GetSegmentation().AddEmptySegment("", _("Right lung"), COLORS[side])
     tag = slicer.vtkSegment.GetTerminologyEntryTagName()
     node.GetSegmentation().GetSegment(identifier).SetTag(tag, RIGHT_LUNG)
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(SAMPLE_CASE / f"{side}_mask.nii.gz")))

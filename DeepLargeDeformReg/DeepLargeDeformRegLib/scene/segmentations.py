@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from ..core.text import pairs_of_same_name
 from .errors import SceneError
 from .lazy_sitk import sitk
 from .volumes import RAS_TO_LPS, array_to_matrix, remove_node, volume_from_image
-
-SURFACE_OPACITY = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ def _mask_of(node: Any, segment_id: str, grid: Any) -> np.ndarray:
     try:
         logic = slicer.modules.segmentations.logic()
         if not logic.ExportSegmentsToLabelmapNode(node, identifiers, export, grid):
-            raise SceneError(f"A segment of {node.GetName()} could not be read as voxels.")
+            raise SceneError(_("A segment of {name} could not be read as voxels.").format(name=node.GetName()))
         return slicer.util.arrayFromVolume(export) > 0
     finally:
         colors = export.GetDisplayNode().GetColorNode() if export.GetDisplayNode() else None
@@ -103,7 +102,7 @@ def label_map_of(
     names = segment_names(node)
     chosen = list(names) if segment_ids is None else segment_ids
     if not chosen:
-        raise SceneError(f"{node.GetName()} has no segments to use. Select another segmentation or none.")
+        raise SceneError(_("{name} has no segments to use. Select another one or none.").format(name=node.GetName()))
     source = _world_copy(node) if node.GetParentTransformNode() else node
     blank = sitk.Image(reference.GetSize(), sitk.sitkUInt8)
     blank.CopyInformation(reference)
@@ -116,7 +115,8 @@ def label_map_of(
             segment = source.GetSegmentation().GetSegment(identifier)
             inside = _mask_of(source, identifier, grid)
             if not inside.any():
-                warnings.append(f"The segment {segment.GetName()} of {node.GetName()} has no voxel in the volume.")
+                text = _("The segment {segment} of {name} has no voxel in the volume.")
+                warnings.append(text.format(segment=segment.GetName(), name=node.GetName()))
             overlap += int(np.count_nonzero(inside & (result > 0)))
             result[inside] = value
             tag = vtk.reference("")
@@ -135,9 +135,11 @@ def label_map_of(
         if source is not node:
             remove_node(source)
     if not result.any():
-        raise SceneError(f"No segment of {node.GetName()} has a voxel in the volume. Does it belong to this volume?")
+        text = _("No segment of {name} has a voxel in the volume. Does it belong to this volume?")
+        raise SceneError(text.format(name=node.GetName()))
     if overlap:
-        warnings.append(f"{overlap} voxels of {node.GetName()} belong to several segments; the later one is used.")
+        text = _("{count} voxels of {name} belong to several segments; the later one is used.")
+        warnings.append(text.format(count=overlap, name=node.GetName()))
     image = sitk.GetImageFromArray(result)
     image.CopyInformation(reference)
     return image, labels, warnings
@@ -248,11 +250,12 @@ def _override_colors(node: Any, color: tuple[float, float, float] | None) -> Non
 
 
 def show_outlines(
-    node: Any, color: tuple[float, float, float] | None = None, opacity: float = SURFACE_OPACITY, width: int = 2
+    node: Any, color: tuple[float, float, float] | None = None, from_within: bool = False, width: int = 2
 ) -> None:
-    """Show segments as outlines in slices and as surfaces of an opacity in 3D, all in one color if one is given.
+    """Show segments as outlines in slices and as surfaces in 3D, all in one color if one is given.
 
-    The segments keep their own colors.
+    The segments keep their own colors. A surface seen from within is drawn where it is turned away from the eye
+    alone: behind one that is drawn whole, it shows where it reaches beyond, and no two coincident surfaces mottle.
     """
     display = node.GetDisplayNode()
     display.SetVisibility(True)
@@ -263,11 +266,12 @@ def show_outlines(
     display.SetPreferredDisplayRepresentationName2D(converter.GetSegmentationBinaryLabelmapRepresentationName())
     node.CreateClosedSurfaceRepresentation()
     display.SetVisibility3D(True)
-    display.SetOpacity3D(opacity)
+    display.SetOpacity3D(1.0)
+    display.SetFrontfaceCulling(from_within)
     _override_colors(node, color)
 
 
-def keep_surfaces(node: Any, color: tuple[float, float, float], opacity: float = SURFACE_OPACITY) -> None:
+def keep_surfaces(node: Any, color: tuple[float, float, float], from_within: bool = False) -> None:
     """Show in 3D alone the surfaces that :func:`show_outlines` has made; others are not made, as that takes time."""
     surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
     if node is None or node.GetDisplayNode() is None or not node.GetSegmentation().ContainsRepresentation(surface):
@@ -277,5 +281,6 @@ def keep_surfaces(node: Any, color: tuple[float, float, float], opacity: float =
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(False)
     display.SetVisibility3D(True)
-    display.SetOpacity3D(opacity)
+    display.SetOpacity3D(1.0)
+    display.SetFrontfaceCulling(from_within)
     _override_colors(node, color)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from ..core.metrics import Metrics
 from ..core.rows import metric_rows
+from .words import say
 
-COLUMNS = ("Measure", "Structure", "Before", "After", "Unit")
+COLUMNS = (_("Measure"), _("Structure"), _("Before"), _("After"), _("Unit"))
 
 
 def add_column(table: Any, name: str, values: Iterable[Any], numeric: bool) -> None:
@@ -50,7 +52,7 @@ def _filled(node: Any, columns: Mapping[str, list[str]]) -> Any:
 
 def metrics_table(metrics: Metrics, name: str, node: Any = None) -> Any:
     """Table node of the metrics; ``node`` is overwritten, or a new one is made."""
-    cells = [row.cells for row in metric_rows(metrics)]
+    cells = [(say(row.measure.title), *row.cells[1:]) for row in metric_rows(metrics)]
     columns = {title: [row[index] for row in cells] for index, title in enumerate(COLUMNS)}
     return text_table(columns, name, node)
 
@@ -62,11 +64,11 @@ def comparison_table(runs: Mapping[str, Metrics], name: str, node: Any = None) -
     """
     rows = [metric_rows(metrics) for metrics in runs.values()]
     columns = {
-        "Measure": [row.measure.title for row in rows[0]],
-        "Structure": [row.structure for row in rows[0]],
+        COLUMNS[0]: [say(row.measure.title) for row in rows[0]],
+        COLUMNS[1]: [row.structure for row in rows[0]],
     }
     for title, found in zip(runs, rows, strict=True):
         after = {(row.key, row.structure): row.cells[3] for row in found}
         columns[title] = [after.get((row.key, row.structure), "") for row in rows[0]]
-    columns["Unit"] = [row.measure.unit for row in rows[0]]
+    columns[COLUMNS[-1]] = [row.measure.unit for row in rows[0]]
     return _filled(_emptied(node, name), columns)

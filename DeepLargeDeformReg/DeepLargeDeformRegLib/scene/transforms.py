@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from ..core.raw_nrrd import RawFile, open_raw_nrrd
@@ -90,7 +91,7 @@ def transform_from_field(
     else:
         is_field = field.GetDimension() == 3 and field.GetNumberOfComponentsPerPixel() == 3
     if not is_field:
-        raise SceneError("The displacement field must be a 3D image with three values per voxel.")
+        raise SceneError(_("The displacement field must be a 3D image with three values per voxel."))
     if node is None:
         node = new_grid_node(name)
     node.SetAndObserveTransformFromParent(_grid_transform(field))
@@ -110,7 +111,7 @@ def read_transform(path: str | Path, name: str, node: Any = None, **references: 
             parts = sitk.CompositeTransform(loaded)
             loaded = parts.GetNthTransform(0) if parts.GetNumberOfTransforms() == 1 else loaded
         if loaded.GetName() != "DisplacementFieldTransform":
-            raise SceneError(f"{path.name} does not hold one displacement field.")
+            raise SceneError(_("{name} does not hold one displacement field.").format(name=path.name))
         field = sitk.DisplacementFieldTransform(loaded).GetDisplacementField()
     else:
         field = open_raw_nrrd(path) or sitk.ReadImage(str(path))
@@ -151,8 +152,8 @@ def split_linear(field: sitk.Image, matrix_lps: np.ndarray) -> sitk.Image:
 
 def linear_and_grid(field: sitk.Image, matrix_lps: np.ndarray, name: str) -> tuple[Any, Any]:
     """Two nodes, (linear, grid): the linear one under the grid and the moving volume goes under the linear."""
-    grid = transform_from_field(split_linear(field, matrix_lps), f"{name} (deformable part)")
-    linear = linear_node(matrix_lps, f"{name} (linear part)")
+    grid = transform_from_field(split_linear(field, matrix_lps), _("{name} (deformable part)").format(name=name))
+    linear = linear_node(matrix_lps, _("{name} (linear part)").format(name=name))
     linear.SetAndObserveTransformNodeID(grid.GetID())
     return linear, grid
 
@@ -172,7 +173,8 @@ def inverse_grid(node: Any, reference: Any, name: str) -> Any:
     finally:
         remove_node(copy)
     if inverse is None:
-        raise SceneError(f"{node.GetName()} could not be inverted. Check the transform for folds.")
+        text = _("{name} could not be inverted. Check the transform for folds.")
+        raise SceneError(text.format(name=node.GetName()))
     inverse.SetName(name)
     keep_linear_interpolation(inverse)
     return inverse
@@ -186,7 +188,9 @@ def export_transform(node: Any, path: str | Path) -> None:
     Raises:
         SceneError: if it could not be written.
     """
-    problem = SceneError(f"{Path(path).name} could not be written. Check the folder and the free space.")
+    problem = SceneError(
+        _("{name} could not be written. Check the folder and the free space.").format(name=Path(path).name)
+    )
     try:
         written = slicer.util.exportNode(node, str(path), {})
     except (RuntimeError, ValueError) as error:

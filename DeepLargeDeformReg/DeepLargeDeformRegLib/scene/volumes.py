@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from ..core.raw_nrrd import RawImage, read_raw_nrrd, write_raw_nrrd
 from .errors import SceneError
@@ -31,19 +32,20 @@ def array_to_matrix(array: np.ndarray) -> Any:
 def reason_against(node: Any) -> str:
     """Why a node cannot be registered, in a sentence; empty if it can."""
     if node is None:
-        return "no volume is selected."
+        return _("no volume is selected.")
     name = node.GetName()
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        return f"{name} is a label map. Select the scan, and give the labels as a segmentation."
+        return _("{name} is a label map. Select the scan, and give the labels as a segmentation.").format(name=name)
     if node.IsA("vtkMRMLTensorVolumeNode") or not node.IsA("vtkMRMLScalarVolumeNode"):
-        return f"{name} is not a scalar volume. Select a CT or MR volume."
+        return _("{name} is not a scalar volume. Select a CT or MR volume.").format(name=name)
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
-        return f"{name} has no image data. Load it again."
+        return _("{name} has no image data. Load it again.").format(name=name)
     if image.GetNumberOfScalarComponents() != 1:
-        return f"{name} has {image.GetNumberOfScalarComponents()} values per voxel. Select a scalar volume."
+        text = _("{name} has {count} values per voxel. Select a scalar volume.")
+        return text.format(name=name, count=image.GetNumberOfScalarComponents())
     if min(image.GetDimensions()) < 2:
-        return f"{name} is a single slice. Registration needs a 3D volume."
+        return _("{name} is a single slice. Registration needs a 3D volume.").format(name=name)
     return ""
 
 
@@ -51,7 +53,7 @@ def require_scalar_volume(node: Any) -> None:
     """Raise SceneError where :func:`reason_against` has one."""
     reason = reason_against(node)
     if reason:
-        raise SceneError(f"This volume cannot be registered: {reason}")
+        raise SceneError(_("This volume cannot be registered: {reason}").format(reason=reason))
 
 
 def _image(array: np.ndarray, ijk_to_ras: np.ndarray) -> sitk.Image:

@@ -11,6 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from ..scene.words import say
+
 
 class Preset(enum.Enum):
     """Kind of scans: names of ``core/presets.py``."""
@@ -25,7 +27,7 @@ class Preset(enum.Enum):
         """Title for people."""
         from ..core.presets import PRESETS
 
-        return PRESETS[member.value].title
+        return say(PRESETS[member.value].title)
 
 
 class Quality(enum.Enum):
@@ -54,7 +56,7 @@ class Linear(enum.Enum):
     def label(member: Linear) -> str:
         """Title for people."""
         titles = {"auto": _("As the preset"), "none": _("As loaded"), "translation": _("Translation")}
-        return titles.get(member.value, member.value.capitalize())
+        return {**titles, "rigid": _("Rigid"), "affine": _("Affine")}[member.value]
 
 
 def joined(first: str, second: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..core.display import STAGES
+from ..scene.words import say
+from .theme import level_color
 
 MOST_LOG_LINES = 500
 
@@ -14,7 +16,7 @@ MOST_LOG_LINES = 500
 def stage_title(stage: str) -> str:
     """Name of a stage of the engine for people."""
     known = STAGES.get(stage)
-    return stage.capitalize() if known is None else _(known.doing)
+    return stage.capitalize() if known is None else say(known.doing)
 
 
 def time_left(seconds: float | None) -> str:
@@ -57,7 +59,9 @@ class ProgressPanel:
         """Show a sentence under the button."""
         self._ui.statusLabel.setText(sentence)
         self._ui.statusLabel.setVisible(bool(sentence))
-        self._ui.statusLabel.setStyleSheet("color: #b00020;" if error else "")
+        self._ui.statusLabel.setStyleSheet(
+            f"color: {level_color(self._ui.registerButton, 'reject')};" if error else ""
+        )
 
     def log(self, line: str) -> None:
         """Add a line to the log pane."""

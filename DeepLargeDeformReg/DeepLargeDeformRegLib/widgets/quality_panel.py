@@ -10,22 +10,33 @@ from slicer.i18n import tr as _
 
 from ..core.display import LEVELS
 from ..core.measures import Point
-from ..core.rows import MetricRow, metric_rows, place_text
+from ..core.metrics import WorstPlace
+from ..core.rows import MetricRow, metric_rows, place_title, place_value
 from ..scene import places, tables
 from ..scene.results import RunResult
 from ..scene.volumes import remove_node
+from ..scene.words import say
+from .theme import level_color, level_style
+
+MOST_PLACES_IN_SIGHT = 5
 
 
-def verdict_html(run: RunResult) -> str:
-    """The verdict of a run with its reasons; a sentence where it was not judged."""
+def verdict_html(run: RunResult, color: str) -> str:
+    """The verdict of a run with its reasons, its title in a color; a sentence where it was not judged."""
     verdict = run.verdict
     if verdict is None:
         return _("This run was not judged; look at the numbers.")
     level = LEVELS.get(verdict.level, LEVELS["look"])
     reasons = "".join(f"<li>{html.escape(reason.text)}</li>" for reason in verdict.reasons)
     items = f"<ul style='margin: 2px 0 0 -22px'>{reasons}</ul>" if reasons else ""
-    title = html.escape(verdict.title or level.title)
-    return f"<b style='color: {level.color}'>{level.mark} {title}</b>{items}"
+    title = html.escape(say(verdict.title or level.title))
+    return f"<b style='color: {color}'>{level.mark} {title}</b>{items}"
+
+
+def _place(place: WorstPlace) -> str:
+    """A worst place in words."""
+    where = f", {place.structure}" if place.structure else ""
+    return f"{say(place_title(place))}: {place_value(place)}{where}"
 
 
 class QualityPanel:
@@ -45,35 +56,43 @@ class QualityPanel:
         ui.metricsView.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         ui.metricsView.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.metricsView.verticalHeader().setVisible(False)
-        ui.metricsView.setWordWrap(False)
+        ui.metricsView.setWordWrap(True)
 
     def show(self, run: RunResult | None, other: RunResult | None = None) -> None:
         """Show a run, or that there is none."""
         self._run = run
         self._rows = metric_rows(run.metrics) if run is not None else []
-        self._ui.verdictLabel.setText(_("No result yet.") if run is None else verdict_html(run))
-        verdict = run.verdict if run is not None else None
-        level = LEVELS.get(verdict.level) if verdict is not None else None
-        color, background = (level.color, level.background) if level is not None else ("#888888", "transparent")
-        self._ui.verdictLabel.setStyleSheet(
-            f"background: {background}; border-left: 4px solid {color}; padding: 6px;"
-            + (" color: #202020;" if level else "")
-        )
+        self._show_verdict(run)
         self._show_table(run, other)
         self._show_places(run)
 
+    def _show_verdict(self, run: RunResult | None) -> None:
+        label = self._ui.verdictLabel
+        verdict = run.verdict if run is not None else None
+        if verdict is None:
+            label.setText(_("No result yet.") if run is None else verdict_html(run, ""))
+            label.setStyleSheet("border-left: 4px solid #888888; padding: 6px;")
+            return
+        level = verdict.level if verdict.level in LEVELS else "look"
+        label.setText(verdict_html(run, level_color(self._ui.qualityBox, level)))
+        label.setStyleSheet(level_style(self._ui.qualityBox, level))
+
     def _show_places(self, run: RunResult | None) -> None:
         """List where the run is at its worst, and where it folds; a click jumps there."""
-        entries = [(place_text(place), place.point_lps) for place in run.metrics.worst_places] if run else []
+        entries = [(_place(place), place.point_lps) for place in run.metrics.worst_places] if run else []
         for fold in run.folds if run is not None else ():
             where = fold.structure or _("outside the structures")
-            text = _("Fold, {where}: {volume:.1f} mm\u00b3, det J {worst:.2f}")
+            text = _("Fold, {where}: {volume:.1f} mm\u00b3, volume change (det J) {worst:.2f}")
             entries.append((text.format(where=where, volume=fold.volume_mm3, worst=fold.worst), fold.point_lps))
         self._places = [point for _text, point in entries]
         self._ui.foldList.clear()
         for text, _point in entries:
             self._ui.foldList.addItem(text)
         self._ui.foldList.setVisible(bool(entries))
+        rows = min(len(entries), MOST_PLACES_IN_SIGHT)
+        self._ui.foldList.setFixedHeight(
+            rows * self._ui.foldList.sizeHintForRow(0) + 2 * self._ui.foldList.frameWidth
+        )
 
     def forget(self) -> None:
         """Remove the table that was made to compare runs."""
@@ -101,6 +120,8 @@ class QualityPanel:
             header = view.horizontalHeader()
             header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
             header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+            header.setSectionResizeMode(1, qt.QHeaderView.Interactive)
+            header.resizeSection(1, round(1.3 * header.sectionSizeHint(1)))
 
     def _jump_to_row(self) -> None:
         row = self._ui.metricsView.currentIndex().row()

@@ -162,7 +162,7 @@ class Runner:
             self.client.kill()
             self.client = None
         for run in self.active:
-            run.end(error=RegistrationFailed("The registration was ended with the module.", "cancelled"))
+            run.end(error=RegistrationFailed(_("The registration was ended with the module."), "cancelled"))
         self.on_state = self.on_log = None
 
     def _ensure_client(self) -> WorkerClient:
@@ -209,7 +209,7 @@ class Runner:
             run.end(error=RegistrationFailed(str(error), "discarded"))
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             logger.exception("taking the result into the scene failed")
-            text = "The result could not be taken into the scene; the log says more."
+            text = _("The result could not be taken into the scene; the log says more.")
             run.end(error=RegistrationFailed(text, "output", str(error)))
         else:
             run.end(result)

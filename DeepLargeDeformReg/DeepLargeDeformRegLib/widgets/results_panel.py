@@ -9,44 +9,19 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..core.display import DIFFERENCE, FIXED_COLOR, MAPS, MOVING_COLOR
+from ..core.display import MAPS
 from ..core.errors import RegistrationError
 from ..scene import layouts, results
 from ..scene.results import RunResult
+from ..scene.words import heading
 from .export_panel import ExportPanel
+from .legends import view_legend
 from .quality_panel import QualityPanel
 
 FLICKER_MILLISECONDS = 500
-
-
-def view_legend(view: str, beneath: str = "") -> str:
-    """What the views show, in a line of HTML with the colors that they use; ``beneath`` names a run compared with."""
-    fixed, moving = (
-        "<span style='color: rgb({}, {}, {})'>\u25a0</span>".format(*(round(255 * part) for part in color))
-        for color in (FIXED_COLOR, MOVING_COLOR)
-    )
-    first = beneath or _("Fixed scan")
-    return {
-        "fade": _("{first}, and over it the registered one.").format(first=first),
-        "outlines": fixed
-        + (f" {beneath}, " if beneath else _(" fixed segments, "))
-        + moving
-        + _(" propagated ones."),
-        "checkerboard": _("{first} and registered scan in turns: edges must go on across the squares.").format(
-            first=first
-        ),
-        "difference": _(DIFFERENCE)
-        if not beneath
-        else _("Registered scan minus {first}: gray where they agree.").format(first=first),
-        "jacobian": _("Volume change det J: white is 1, 0 and less are folds; the moving scan is larger above 1."),
-        "grid": _("The registered scan, and how the transform bends a regular grid."),
-        "arrows": _("The fixed scan, and from each point an arrow to its place in the moving one."),
-        "contours": _("The fixed scan, and lines of equal displacement, one each {step} mm.").format(
-            step=layouts.CONTOUR_STEP_MM
-        ),
-        "before": _("Fixed scan, and over it the moving one as loaded."),
-        **{name: _(style.description) for name, style in MAPS.items()},
-    }[view]
+FADE_STEP = 0.1
+# With Ctrl+Shift, as Slicer keeps single keys and Ctrl for itself; none is taken by its toolbars.
+KEYS = {"flicker": "Ctrl+Shift+F", "less": "Ctrl+Shift+J", "more": "Ctrl+Shift+K", "next": "Ctrl+Shift+N"}
 
 
 class ResultsPanel:
@@ -84,6 +59,7 @@ class ResultsPanel:
         ui.beforeAfterButton.connect("toggled(bool)", self._before)
         ui.mapBox.connect("activated(int)", self._show_map)
         ui.plotBox.connect("activated(int)", self._show_chart)
+        self._shortcuts = self._make_shortcuts()
         self.refresh()
         self._on_selected = on_selected
 
@@ -130,7 +106,8 @@ class ResultsPanel:
         try:
             self._comparison.show(view, self._ui.fadeSlider.value)
             self._view = view
-            self._ui.viewLabel.setText(view_legend(view, self.other.name if self.other else ""))
+            volume = self._comparison.run.get(view) if view == "jacobian" or view in MAPS else None
+            self._ui.viewLabel.setText(view_legend(view, self.other.name if self.other else "", volume))
             if fit:
                 layouts.fit_views()
         except (RegistrationError, ValueError) as error:
@@ -175,7 +152,7 @@ class ResultsPanel:
         for widget in (self._ui.viewBox, self._ui.removeResultButton, self._ui.qualityBox):
             widget.setEnabled(run is not None)
         self._maps = [name for name in MAPS if run is not None and run.get(name) is not None]
-        self._fill(self._ui.mapBox, [_("Maps"), *(MAPS[name].heading for name in self._maps)], 0)
+        self._fill(self._ui.mapBox, [_("Maps"), *(heading(MAPS[name]) for name in self._maps)], 0)
         self._ui.mapBox.setEnabled(bool(self._maps))
         self._charts = run.get_all("charts") if run is not None else []
         self._fill(self._ui.plotBox, [_("Plots"), *(chart.GetTitle() for chart in self._charts)], 0)
@@ -206,6 +183,8 @@ class ResultsPanel:
     def _show_again(self, before: layouts.Comparison | None) -> None:
         """Show of the runs that are compared now what was shown of the ones before."""
         view, now = self._view, self._comparison
+        if before is not None:
+            before.leave()
         if view and (now is None or now.missing(view)):
             view = "fade" if now is not None and not now.missing("fade") else ""
         if view and view != "before":
@@ -224,6 +203,29 @@ class ResultsPanel:
             results.remove_result(run)
             self._removing = False
             self.refresh()
+
+    def _make_shortcuts(self) -> list[Any]:
+        """Keys for what a reader does again and again; they work while the panel is seen."""
+        actions = {
+            "flicker": self._ui.flickerButton.click,
+            "less": lambda: self._fade_by(-FADE_STEP),
+            "more": lambda: self._fade_by(FADE_STEP),
+            "next": self._next_run,
+        }
+        shortcuts = []
+        for name, action in actions.items():
+            shortcut = qt.QShortcut(qt.QKeySequence(KEYS[name]), self._ui.resultsSection)
+            shortcut.connect("activated()", action)
+            shortcuts.append(shortcut)
+        return shortcuts
+
+    def _fade_by(self, step: float) -> None:
+        slider = self._ui.fadeSlider
+        slider.value = min(max(slider.value + step, 0.0), 1.0)
+
+    def _next_run(self) -> None:
+        if self._runs:
+            self._ui.resultBox.currentIndex = (self._ui.resultBox.currentIndex + 1) % len(self._runs)
 
     def _set_flicker(self, on: bool) -> None:
         if on:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from ..worker.process import kill_left_behind, kill_process_tree
 
@@ -22,7 +23,7 @@ def python_executable() -> str:
     if found is None and "slicer" not in sys.executable.lower():
         found = sys.executable
     if found is None:
-        raise OSError("PythonSlicer was not found. Start Slicer through its launcher.")
+        raise OSError(_("PythonSlicer was not found. Start Slicer through its launcher."))
     return found
 
 
