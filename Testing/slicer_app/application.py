@@ -62,7 +62,6 @@ class SlicerApp(api.Signals):
     """``slicer.app``."""
 
     applicationName = "Slicer"
-    mainApplicationName = "Slicer"
     applicationVersion = "5.11.0"
     majorVersion, minorVersion = 5, 11
     revision = "stand-in"
@@ -97,9 +96,6 @@ class SlicerApp(api.Signals):
     def moduleManager(self) -> Any:
         return api.Face(self.owner.module_manager, "qSlicerModuleManager")
 
-    def moduleLogic(self, name: str) -> Any:
-        return self.owner.core.application_logic.GetModuleLogic(name)
-
     def extensionsManagerModel(self) -> Any:
         return self.extensions
 
@@ -109,13 +105,7 @@ class SlicerApp(api.Signals):
     def ioManager(self) -> Any:
         return api.Face(self.owner.io_manager, "qSlicerIOManager")
 
-    def userSettings(self) -> Any:
-        return self.owner.settings
-
     def settings(self) -> Any:
-        return self.owner.settings
-
-    def revisionUserSettings(self) -> Any:
         return self.owner.settings
 
     def moduleDocumentationUrl(self, name: str) -> str:

@@ -15,12 +15,12 @@ from .parameter_node import Choice, Decimals, Field, Maximum, Minimum, SingleSte
 
 # Exact classes, as Slicer asks for them: (kinds of value, classes of widget, property, signal)
 _PAIRS: tuple[tuple[tuple[type, ...], tuple[Any, ...], str, str], ...] = (
-    ((bool,), (qt.QCheckBox, ctk.ctkCheckBox), "checked", "stateChanged(int)"),
-    ((bool,), (qt.QPushButton, ctk.ctkCheckablePushButton), "checked", "toggled(bool)"),
+    ((bool,), (qt.QCheckBox,), "checked", "stateChanged(int)"),
+    ((bool,), (qt.QPushButton,), "checked", "toggled(bool)"),
     ((int,), (qt.QSlider, qt.QSpinBox), "value", "valueChanged(int)"),
     (
         (float, int),
-        (qt.QDoubleSpinBox, ctk.ctkSliderWidget, ctk.ctkDoubleSpinBox),
+        (qt.QDoubleSpinBox, ctk.ctkSliderWidget),
         "value",
         "valueChanged(double)",
     ),
@@ -58,7 +58,7 @@ def connector(widget: Any, field: Field) -> Connector:
     if field.is_node and type(widget) is slicer.qMRMLNodeComboBox:
         widget.nodeTypes = [node_class.__name__ for node_class in field.node_classes]
         return Connector(widget, widget.currentNode, widget.setCurrentNode, "currentNodeChanged(vtkMRMLNode*)")
-    if type(widget) in (qt.QComboBox, ctk.ctkComboBox):
+    if type(widget) is qt.QComboBox:
         return _choices(widget, field)
     for kinds, classes, name, signal in _PAIRS:
         if field.kind in kinds and type(widget) in classes:

@@ -131,64 +131,6 @@ class ctkCollapsibleGroupBox(base_for("ctkCollapsibleGroupBox")):  # type: ignor
     collapsedHeight = stored(int, "collapsedHeight", 14)
 
 
-@stands_for
-class ctkComboBox(base_for("ctkComboBox")):  # type: ignore[misc]
-    """A combo box with a text for no choice."""
-
-    STANDS_FOR = "ctkComboBox"
-
-    def _show_default(self) -> None:
-        self.setPlaceholderText(self.defaultText)
-
-    defaultText = stored(str, "defaultText", "", "_show_default")
-    forceDefault = stored(bool, "forceDefault", False)
-
-
-@stands_for
-class ctkCheckBox(base_for("ctkCheckBox")):  # type: ignore[misc]
-    STANDS_FOR = "ctkCheckBox"
-
-
-@stands_for
-class ctkMenuButton(base_for("ctkMenuButton")):  # type: ignore[misc]
-    STANDS_FOR = "ctkMenuButton"
-
-
-@stands_for
-class ctkCheckablePushButton(base_for("ctkCheckablePushButton")):  # type: ignore[misc]
-    STANDS_FOR = "ctkCheckablePushButton"
-
-
-@stands_for
-class ctkSearchBox(base_for("ctkSearchBox")):  # type: ignore[misc]
-    STANDS_FOR = "ctkSearchBox"
-
-
-@stands_for
-class ctkMessageBox(base_for("ctkMessageBox")):  # type: ignore[misc]
-    STANDS_FOR = "ctkMessageBox"
-    dontShowAgainVisible = stored(bool, "dontShowAgainVisible", False)
-    dontShowAgain = stored(bool, "dontShowAgain", False)
-    dontShowAgainSettingsKey = stored(str, "dontShowAgainSettingsKey", "")
-
-
-@stands_for
-class ctkFittedTextBrowser(base_for("ctkFittedTextBrowser")):  # type: ignore[misc]
-    """A text browser that folds."""
-
-    STANDS_FOR = "ctkFittedTextBrowser"
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._is_collapsed = True
-
-    def _collapse(self, collapsed: bool) -> None:
-        self._is_collapsed = collapsed
-        self.setMaximumHeight(40 if collapsed else 16777215)
-
-    collapsed = _Property(bool, lambda self: self._is_collapsed, _collapse)
-
-
 def _number(name: str, kind: Any = float) -> Any:
     def read(self: Any) -> Any:
         return getattr(self._spin, name)
@@ -199,22 +141,9 @@ def _number(name: str, kind: Any = float) -> Any:
     return _Property(kind, read, write)
 
 
-class _HoldsSpinBox:
-    """What ctkSliderWidget and ctkDoubleSpinBox share: the number lives in a QDoubleSpinBox."""
-
-    def _set(self, name: str, value: Any) -> None:
-        if name in ("minimum", "maximum") and value in (float("inf"), float("-inf")):
-            value = 1e12 if value > 0 else -1e12
-        setattr(self._spin, name, value)  # type: ignore[attr-defined]
-        self._sync()
-
-    def _sync(self) -> None:
-        pass
-
-
 @stands_for
-class ctkSliderWidget(_HoldsSpinBox, base_for("ctkSliderWidget")):  # type: ignore[misc]
-    """A slider beside a spin box."""
+class ctkSliderWidget(base_for("ctkSliderWidget")):  # type: ignore[misc]
+    """A slider beside a QDoubleSpinBox, which holds the number."""
 
     STANDS_FOR = "ctkSliderWidget"
     valueChanged = _Signal(float)
@@ -232,6 +161,12 @@ class ctkSliderWidget(_HoldsSpinBox, base_for("ctkSliderWidget")):  # type: igno
         layout.addWidget(self._spin)
         self._slider.valueChanged.connect(self._slid)
         self._spin.valueChanged.connect(self._changed)
+        self._sync()
+
+    def _set(self, name: str, value: Any) -> None:
+        if name in ("minimum", "maximum") and value in (float("inf"), float("-inf")):
+            value = 1e12 if value > 0 else -1e12
+        setattr(self._spin, name, value)
         self._sync()
 
     def _sync(self) -> None:
@@ -256,33 +191,6 @@ class ctkSliderWidget(_HoldsSpinBox, base_for("ctkSliderWidget")):  # type: igno
     pageStep = stored(float, "pageStep", 10.0)
     tickInterval = stored(float, "tickInterval", 0.0)
     tracking = stored(bool, "tracking", True)
-    spinBoxVisible = _Property(
-        bool, lambda self: not self._spin.isHidden(), lambda self, shown: self._spin.setVisible(shown)
-    )
-
-    def setValue(self, value: float) -> None:
-        self._set("value", value)
-
-
-@stands_for
-class ctkDoubleSpinBox(_HoldsSpinBox, base_for("ctkDoubleSpinBox")):  # type: ignore[misc]
-    """A spin box."""
-
-    STANDS_FOR = "ctkDoubleSpinBox"
-    valueChanged = _Signal(float)
-    SIGNALS = {"valueChanged(double)": "valueChanged"}  # noqa: RUF012
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._spin = QtWidgets.QDoubleSpinBox(self)
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._spin)
-        self._spin.valueChanged.connect(self.valueChanged.emit)
-
-    minimum, maximum, value = _number("minimum"), _number("maximum"), _number("value")
-    singleStep, decimals = _number("singleStep"), _number("decimals", int)
-    suffix, prefix = _number("suffix", str), _number("prefix", str)
 
     def setValue(self, value: float) -> None:
         self._set("value", value)
@@ -312,12 +220,6 @@ class ctkPathLineEdit(base_for("ctkPathLineEdit")):  # type: ignore[misc]
     settingKey = stored(str, "settingKey", "")
     label = stored(str, "label", "")
 
-    def setCurrentPath(self, path: str) -> None:
-        self._edit.setText(path)
-
-    def addCurrentPathToHistory(self) -> None:
-        """Slicer keeps it in the settings; nothing to see here."""
-
 
 @stands_for
 class ctkDirectoryButton(base_for("ctkDirectoryButton")):  # type: ignore[misc]
@@ -325,7 +227,6 @@ class ctkDirectoryButton(base_for("ctkDirectoryButton")):  # type: ignore[misc]
 
     STANDS_FOR = "ctkDirectoryButton"
     directoryChanged = _Signal(str)
-    directorySelected = _Signal(str)
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(next((a for a in arguments if isinstance(a, QtWidgets.QWidget)), None))
@@ -347,18 +248,10 @@ class ctkDirectoryButton(base_for("ctkDirectoryButton")):  # type: ignore[misc]
 
 
 CLASSES = [
-    ctkCheckBox,
-    ctkCheckablePushButton,
     ctkCollapsibleButton,
     ctkCollapsibleGroupBox,
-    ctkComboBox,
     ctkDirectoryButton,
-    ctkDoubleSpinBox,
-    ctkFittedTextBrowser,
-    ctkMenuButton,
-    ctkMessageBox,
     ctkPathLineEdit,
-    ctkSearchBox,
     ctkSliderWidget,
 ]
 

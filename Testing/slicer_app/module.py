@@ -75,10 +75,6 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
     def module(self) -> Any:
         return self._module
 
-    @property
-    def isEntered(self) -> bool:
-        return self._is_entered
-
     def enter(self) -> None:
         self._is_entered = True
         if hasattr(self._self, "enter"):

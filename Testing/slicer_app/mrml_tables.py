@@ -1,82 +1,14 @@
-"""Stand-ins for Slicer's MRML tables: the segments of a segmentation, and the cells of a table node."""
+"""Stand-in for Slicer's view of a table node."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import vtk
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore
 
 from .mrml_widgets import observe
 from .standing import base_for, stands_for, stored
-
-
-@stands_for
-class qMRMLSegmentsTableView(base_for("qMRMLSegmentsTableView")):  # type: ignore[misc]
-    """The segments of a segmentation: color and name."""
-
-    STANDS_FOR = "qMRMLSegmentsTableView"
-    selectionChanged = QtCore.Signal(object, object)
-    SIGNALS = {"selectionChanged(QItemSelection,QItemSelection)": "selectionChanged"}  # noqa: RUF012
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._scene = self._node = None
-        self._table = QtWidgets.QTableWidget(0, 1, self)
-        self._table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
-        self._table.setHorizontalHeaderLabels(["Name"])
-        self._table.horizontalHeader().setStretchLastSection(True)
-        self._table.verticalHeader().hide()
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._table)
-        self._table.itemSelectionChanged.connect(lambda: self.selectionChanged.emit(None, None))
-
-    headerVisible = stored(bool, "headerVisible", True)
-    visibilityColumnVisible = stored(bool, "visibilityColumnVisible", True)
-    colorColumnVisible = stored(bool, "colorColumnVisible", True)
-    opacityColumnVisible = stored(bool, "opacityColumnVisible", True)
-    statusColumnVisible = stored(bool, "statusColumnVisible", False)
-    layerColumnVisible = stored(bool, "layerColumnVisible", False)
-    readOnly = stored(bool, "readOnly", False)
-    filterBarVisible = stored(bool, "filterBarVisible", False)
-    selectionMode = stored(int, "selectionMode", 3, "_set_mode")
-
-    def _set_mode(self) -> None:
-        self._table.setSelectionMode(QtWidgets.QAbstractItemView.SelectionMode(self.selectionMode))
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-
-    def mrmlScene(self) -> Any:
-        return self._scene
-
-    def segmentationNode(self) -> Any:
-        return self._node
-
-    def setSegmentationNode(self, node: Any) -> None:
-        self._node = node
-        self._table.setRowCount(0)
-        segmentation = node.GetSegmentation() if node is not None else None
-        for index in range(segmentation.GetNumberOfSegments() if segmentation else 0):
-            self._table.insertRow(index)
-            self._table.setItem(index, 0, QtWidgets.QTableWidgetItem(segmentation.GetNthSegment(index).GetName()))
-
-    segmentCount = QtCore.Property(int, lambda self: self._table.rowCount)
-
-    def selectedSegmentIDs(self) -> list[str]:
-        rows = sorted({index.row() for index in self._table.selectedIndexes()})
-        return [self._node.GetSegmentation().GetNthSegmentID(row) for row in rows]
-
-    def setSelectedSegmentIDs(self, segment_ids: list[str]) -> None:
-        self._table.clearSelection()
-        segmentation = self._node.GetSegmentation()
-        for row in range(self._table.rowCount):
-            if segmentation.GetNthSegmentID(row) in segment_ids:
-                self._table.item(row, 0).setSelected(True)
-
-    def clearSelection(self) -> None:
-        self._table.clearSelection()
 
 
 @stands_for
@@ -150,4 +82,4 @@ class _Items(QtCore.QAbstractTableModel):
         return self.node.GetColumnName(section) if orientation == QtCore.Qt.Horizontal else str(section + 1)
 
 
-CLASSES = [qMRMLSegmentsTableView, qMRMLTableView]
+CLASSES = [qMRMLTableView]

@@ -77,8 +77,6 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
         super().__init__(parent)
         self._scene = None
         self._current: str | None = None
-        self._attributes: dict[tuple[str, str], Any] = {}
-        self._labels: dict[str, str] = {}
         self._nodes: list[Any] = []
         self._combo = QtWidgets.QComboBox(self)
         layout = QtWidgets.QHBoxLayout(self)
@@ -122,9 +120,6 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
     def currentNode(self) -> Any:
         return self._scene.GetNodeByID(self._current) if self._scene is not None and self._current else None
 
-    def currentNodeId(self) -> str:
-        return self._current or ""
-
     def setCurrentNode(self, node: Any) -> None:
         node_id = node if isinstance(node, str) else (node.GetID() if node is not None else None)
         if node_id is not None and node_id not in [n.GetID() for n in self._nodes]:
@@ -134,48 +129,9 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
     def setCurrentNodeID(self, node_id: str) -> None:
         self.setCurrentNode(node_id)
 
-    def setCurrentNodeIndex(self, index: int) -> None:
-        self.setCurrentNode(self._nodes[index])
-
-    def nodeCount(self) -> int:
-        return len(self._nodes)
-
-    def nodeFromIndex(self, index: int) -> Any:
-        return self._nodes[index] if 0 <= index < len(self._nodes) else None
-
-    def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
-        self._attributes[(node_type, name)] = value
-        self._refresh()
-
-    def removeAttribute(self, node_type: str, name: str) -> None:
-        self._attributes.pop((node_type, name), None)
-        self._refresh()
-
-    def setNodeTypeLabel(self, label: str, node_type: str) -> None:
-        self._labels[node_type] = label
-
     def nodeTypeLabel(self, node_type: str) -> str:
-        if node_type in self._labels:
-            return self._labels[node_type]
         node_class = getattr(slicer, node_type, None)
         return node_class().GetNodeTagName() if node_class is not None else "node"
-
-    def addNode(self, node_type: str | None = None) -> Any:
-        """What choosing "Create new ..." does."""
-        node_type = node_type or self.nodeTypes[0]
-        name = self.baseName or node_type.removeprefix("vtkMRML").removesuffix("Node")
-        node = self._scene.AddNewNodeByClass(node_type, self._scene.GenerateUniqueName(name))
-        for (known_type, attribute), value in self._attributes.items():
-            if known_type == node_type and value is not None:
-                node.SetAttribute(attribute, str(value))
-        if self.selectNodeUponCreation:
-            self.setCurrentNode(node)
-        self.nodeAddedByUser.emit(node)
-        return node
-
-    def removeCurrentNode(self) -> None:
-        if self.currentNode() is not None:
-            self._scene.RemoveNode(self.currentNode())
 
     def _shows(self, node: Any) -> bool:
         if node.GetHideFromEditors() and not self.showHidden:
@@ -183,10 +139,7 @@ class qMRMLNodeComboBox(base_for("qMRMLNodeComboBox")):  # type: ignore[misc]
         for node_type in self.nodeTypes or ["vtkMRMLNode"]:
             exact = node.GetClassName() == node_type
             hidden = any(node.IsA(child) for child in self.hideChildNodeTypes)
-            if not exact and not (self.showChildNodeTypes and node.IsA(node_type) and not hidden):
-                continue
-            wanted = [(name, value) for (kind, name), value in self._attributes.items() if kind == node_type]
-            if all(node.GetAttribute(n) is not None and v in (None, node.GetAttribute(n)) for n, v in wanted):
+            if exact or (self.showChildNodeTypes and node.IsA(node_type) and not hidden):
                 return True
         return False
 
@@ -264,12 +217,6 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
     def uncheckedNodes(self) -> list[Any]:
         return [node for node in self._nodes if node.GetID() not in self._checked]
 
-    def allChecked(self) -> bool:
-        return not self.uncheckedNodes()
-
-    def noneChecked(self) -> bool:
-        return not self.checkedNodes()
-
     def checkState(self, node: Any) -> Any:
         return QtCore.Qt.Checked if node in self.checkedNodes() else QtCore.Qt.Unchecked
 
@@ -282,9 +229,6 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
 
     def check(self, node: Any) -> None:
         self.setCheckState(node, QtCore.Qt.Checked)
-
-    def uncheck(self, node: Any) -> None:
-        self.setCheckState(node, QtCore.Qt.Unchecked)
 
     def _show(self) -> None:
         """The names of the checked nodes, as the closed box of ctkCheckableComboBox shows them."""

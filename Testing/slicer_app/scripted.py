@@ -68,10 +68,6 @@ class ScriptedLoadableModule:
     def resourcePath(self, filename: str) -> str:
         return str(Path(self.parent.path).parent / "Resources" / filename)
 
-    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
-        url = slicer.app.moduleDocumentationUrl(self.moduleName)
-        return f'<p>For more information, see the <a href="{url}">online documentation</a>.</p>'
-
     def runTest(self, msec: int = 100, **keywords: Any) -> None:
         test_class = getattr(inspect.getmodule(type(self)), self.moduleName + "Test")
         test = test_class()
@@ -228,10 +224,6 @@ class SampleDataLogic:
 
     categories: dict[str, str] = {}  # noqa: RUF012
     sources: list[dict[str, Any]] = []  # noqa: RUF012
-
-    @staticmethod
-    def registerCustomSampleDataCategory(category: str, title: str) -> None:
-        SampleDataLogic.categories[category] = title
 
     @staticmethod
     def registerCustomSampleDataSource(

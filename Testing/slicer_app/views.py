@@ -135,9 +135,6 @@ class SliceView(View):
     def mrmlSliceNode(self) -> Any:
         return self.node
 
-    def mrmlSliceCompositeNode(self) -> Any:
-        return self.logic.GetSliceCompositeNode()
-
     def fitSliceToBackground(self) -> None:
         self.logic.FitSliceToBackground()
 
@@ -163,9 +160,6 @@ class ThreeDView(View):
 
     def mrmlViewNode(self) -> Any:
         return self.node
-
-    def viewLogic(self) -> Any:
-        return self.logic
 
     def threeDView(self) -> ThreeDView:
         return self
@@ -222,9 +216,6 @@ class LayoutManager:
     def setLayout(self, arrangement: int) -> None:
         self._layout_node().SetViewArrangement(arrangement)
         self._current()
-
-    def layoutLogic(self) -> Any:
-        return self.logic
 
     def mrmlSliceLogics(self) -> Any:
         return self.application_logic.GetSliceLogics()
