@@ -6,28 +6,37 @@ BIN := $(VENV)/bin
 LIBRARY_STAMP := $(VENV)/.installed-library
 STAMP := $(VENV)/.installed
 STAND_IN_TESTS := slicer_app scene widgets end_to_end
+PYTEST := $(BIN)/python -m pytest --durations=10
 
-.PHONY: demo test test-library test-training test-slicer screenshots lint report-screenshots clean
+.PHONY: demo test types test-slicer test-engine test-training test-worker test-rest screenshots report-screenshots clean
 
 demo: $(LIBRARY_STAMP)
 	@echo "== Registering the sample case (two CT scans of one lung, 35 mm apart as loaded)"
 	$(BIN)/deeplargedeformreg demo --output demo-output
 
 test: $(STAMP)
-	@echo "== Style and types"
 	$(BIN)/ruff check .
+	@echo "== Types and tests, two processes at a time, the longest first: a process holds only one stand-in application"
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --output-sync=target -j2 \
+		test-engine test-slicer test-training test-rest test-worker types
+
+types: $(STAMP)
 	$(BIN)/mypy
-	@echo "== Tests, two processes at a time: a process holds only one stand-in application"
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --output-sync=target -j2 test-library test-training test-slicer
-
-test-library: $(STAMP)
-	$(BIN)/python -m pytest --durations=15 $(addprefix --ignore Testing/,training $(STAND_IN_TESTS))
-
-test-training: $(STAMP)
-	$(BIN)/python -m pytest --durations=10 Testing/training
 
 test-slicer: $(STAMP)
-	$(BIN)/python -m pytest --durations=10 $(addprefix Testing/,$(STAND_IN_TESTS))
+	$(PYTEST) $(addprefix Testing/,$(STAND_IN_TESTS))
+
+test-engine: $(STAMP)
+	$(PYTEST) Testing/engine Testing/report
+
+test-training: $(STAMP)
+	$(PYTEST) Testing/training
+
+test-worker: $(STAMP)
+	$(PYTEST) Testing/worker
+
+test-rest: $(STAMP)
+	$(PYTEST) $(addprefix --ignore Testing/,engine report training worker $(STAND_IN_TESTS))
 
 screenshots: $(STAMP)
 	@echo "== Pictures of the panel, from a run on the sample case"

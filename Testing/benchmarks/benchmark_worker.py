@@ -2,6 +2,7 @@
 
     python -m Testing.benchmarks.benchmark_worker             the worker
     python -m Testing.benchmarks.benchmark_worker --exchange  file formats alone
+    python -m Testing.benchmarks.benchmark_worker --files     all files of a job, by core/raw_nrrd.py and by SimpleITK
 
 Medians of ``--repeats`` runs, and in brackets the least, which other programs disturb least. Scans are int16 as CT
 comes from Slicer, 192x160x192 unless told otherwise.
@@ -16,10 +17,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from DeepLargeDeformRegLib.core.display import MAPS
 from DeepLargeDeformRegLib.core.raw_nrrd import open_raw_nrrd, write_raw_nrrd
 from DeepLargeDeformRegLib.worker import process, protocol
 from DeepLargeDeformRegLib.worker.client import Callbacks, JobRequest, WorkerClient, WorkerError
@@ -82,11 +85,11 @@ class Session:
         self._ended.set()
 
 
-def seconds_of(action: Callable[[], object]) -> float:
-    """Wall seconds of one call."""
-    started = time.perf_counter()
+def seconds_of(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one call, by the wall's clock or another."""
+    started = clock()
     action()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def make_pair(size: tuple[int, int, int]) -> list[sitk.Image]:
@@ -194,6 +197,63 @@ def exchange_formats(pair: list[sitk.Image], repeats: int) -> None:
             )
 
 
+class _Raw:
+    """The files of a job by ``core/raw_nrrd.py``, as the scene and the engine write and read them."""
+
+    def write(self, array: np.ndarray, path: Path) -> None:
+        write_raw_nrrd(array, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3).ravel().tolist(), path)
+
+    write_field = write
+
+    def read(self, path: Path, dtype: type) -> np.ndarray:
+        file = open_raw_nrrd(path)
+        assert file is not None
+        return file.read(dtype)
+
+    def read_field(self, path: Path) -> np.ndarray:
+        return read_field(path)
+
+
+class _Itk:
+    """The same by SimpleITK."""
+
+    def write(self, array: np.ndarray, path: Path) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+
+    def write_field(self, array: np.ndarray, path: Path) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(array), isVector=True), str(path))
+
+    def read(self, path: Path, dtype: type) -> np.ndarray:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(dtype, copy=False)
+
+    def read_field(self, path: Path) -> np.ndarray:
+        return sitk.GetArrayViewFromImage(sitk.ReadImage(str(path))) * np.float32((-1, -1, 1))
+
+
+def job_files(size: tuple[int, int, int], way: _Raw | _Itk) -> Rows:
+    """Files of a job from the panel: two scans in; a field, the warped scan and all maps out.
+
+    Seconds of the processor, on which other programs and a slow disk have no influence.
+    """
+    shape = size[::-1]
+    scan = np.random.default_rng(0).integers(-1000, 1000, shape, dtype=np.int16)
+    result = scan.astype(np.float32)
+    field = np.moveaxis(np.stack([result] * 3), 0, -1)  # as torch has it: component by component
+    rows: Rows = {}
+    spent = partial(seconds_of, clock=time.process_time)
+    with JobFolder() as folder:
+        paths = [folder / f"{number}.nrrd" for number in range(2 + len(MAPS))]
+        rows["write two scans"] = spent(lambda: [way.write(scan, path) for path in paths[:2]])
+        rows["read them"] = spent(lambda: [way.read(path, np.float32) for path in paths[:2]])
+        rows["write warped scan, det J, maps"] = spent(lambda: [way.write(result, path) for path in paths])
+        rows["read them again"] = spent(lambda: [way.read(path, np.float32) for path in paths])
+        transform = folder / "transform.nrrd"
+        rows["write the field"] = spent(lambda: way.write_field(field, transform))
+        rows["read the field"] = spent(lambda: way.read_field(transform))
+    rows["all of it"] = sum(rows.values())
+    return rows
+
+
 def print_rows(title: str, runs: list[Rows]) -> None:
     """Medians and, where there are several runs, the least, in milliseconds."""
     lines = [title]
@@ -209,12 +269,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=3, default=(192, 160, 192))
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--exchange", action="store_true")
+    parser.add_argument("--files", action="store_true")
     options = parser.parse_args()
     pair = make_pair(tuple(options.size))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     sys.stdout.write(f"{os.cpu_count()} cores, load {load:.1f}\n")
     if options.exchange:
         exchange_formats(pair, options.repeats)
+        return
+    if options.files:
+        for name, way in (("core/raw_nrrd.py", _Raw()), ("SimpleITK", _Itk())):
+            print_rows(name, [job_files(tuple(options.size), way) for _ in range(options.repeats)])
         return
     session = Session()
     cold = seconds_of(lambda: session.do("nothing", {}))

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import typer
+from DeepLargeDeformRegLib.cli import register
 from DeepLargeDeformRegLib.cli.app import app
 from DeepLargeDeformRegLib.core.presets import PRESETS
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from typer.testing import CliRunner
 
 COMMANDS = ("register", "warp", "evaluate", "models", "networks", "demo")
 
 
-def command(*arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "DeepLargeDeformRegLib.cli", *map(str, arguments)]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=300)
+def command(*arguments: str | Path) -> Any:
+    """The command line in this process, as a new one imports torch for seconds; ``test_main_job`` starts one."""
+    return CliRunner().invoke(app, [*map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,15 @@ def test_every_option_has_help() -> None:
             assert getattr(parameter, "help", None), f"{name} {parameter.name}"
 
 
+def test_a_cohort_takes_every_setting_of_a_registration() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    defaults = {name: {one.name: one.default for one in commands[name].params} for name in ("register", "batch")}
+    settings = {field.name for field in dataclasses.fields(RegistrationSettings)} | set(register._SETTINGS)
+    wanted = {name: value for name, value in defaults["register"].items() if name in settings}
+    assert len(wanted) > 12
+    assert {name: defaults["batch"].get(name, "missing") for name in wanted} == wanted
+
+
 def test_help_names_every_preset() -> None:
     text = " ".join(command("register", "--help").stdout.replace("-\n", "-").split()).replace("- ", "-")
     assert all(name in text for name in PRESETS)
@@ -75,21 +89,24 @@ def test_version_and_short_help() -> None:
     assert "--install-completion" in command("-h").stdout
 
 
-def test_nothing_to_write_is_refused_before_the_scans_are_read(tmp_path: Path) -> None:
-    done = command("register", "not-there.nrrd", "not-there-either.nrrd", folder=tmp_path)
-    assert done.returncode == 2
+def test_nothing_to_write_is_refused_before_the_scans_are_read() -> None:
+    done = command("register", "not-there.nrrd", "not-there-either.nrrd")
+    assert done.exit_code == 2
     assert done.stderr.startswith("Error: Name at least one output")
 
 
-def test_structures_are_matched_as_the_user_says(scans: Path, tmp_path: Path) -> None:
+def test_structures_are_matched_as_the_user_says(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scans)
     files = ("fixed.nrrd", "moving.nrrd", "--fixed-segmentation", "fixed_labels.nrrd")
     files += ("--moving-segmentation", "moving_labels.nrrd", "--preset", "any", "--steps", "5", "--no-uncertainty")
-    wrong = command("register", *files, "--metrics", tmp_path / "wrong.json", "--no-guide", folder=scans)
-    assert wrong.returncode == 0, wrong.stderr
+    wrong = command("register", *files, "--metrics", tmp_path / "wrong.json", "--no-guide")
+    assert wrong.exit_code == 0, wrong.stderr
     assert "Note: Structures were matched by value alone: 1, 5" in " ".join(wrong.stderr.split())
     match = ("--match", "1=5", "--match", "5=1")
-    right = command("register", *files, *match, "--metrics", tmp_path / "right.json", "--quiet", folder=scans)
-    assert right.returncode == 0, right.stderr
+    right = command("register", *files, *match, "--metrics", tmp_path / "right.json", "--quiet")
+    assert right.exit_code == 0, right.stderr
     assert right.stdout == right.stderr == ""
     by_value, by_user = (
         json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))["dice"] for name in ("wrong", "right")
@@ -98,19 +115,20 @@ def test_structures_are_matched_as_the_user_says(scans: Path, tmp_path: Path) ->
     assert all(values["after"] > 0.7 for values in by_user.values())
 
 
-def test_the_log_has_the_stages_and_the_error(scans: Path, tmp_path: Path) -> None:
+def test_the_log_has_the_stages_and_the_error(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(scans)
     log = tmp_path / "log.txt"
     outputs = ("--metrics", tmp_path / "m.json", "--log-file", log, "--quiet")
     options = ("--steps", "2", "--grid-spacing", "2", "--smoothness", "3", "--memory-limit", "2000")
-    done = command("register", "fixed.nrrd", "moving.nrrd", *outputs, *options, folder=scans)
-    assert done.returncode == 0, done.stderr
+    done = command("register", "fixed.nrrd", "moving.nrrd", *outputs, *options)
+    assert done.exit_code == 0, done.stderr
     text = log.read_text(encoding="utf-8")
     assert "Reading the scans" in text
     assert "done after" in text
     chosen = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["provenance"]["settings"]
     expected = {"iterations": 2, "output_spacing_mm": 2.0, "regularity": 3.0, "memory_limit_mb": 2000.0}
     assert {name: chosen[name] for name in expected} == expected
-    done = command("register", "fixed.nrrd", "none.nrrd", *outputs, folder=scans)
-    assert done.returncode == 2
+    done = command("register", "fixed.nrrd", "none.nrrd", *outputs)
+    assert done.exit_code == 2
     assert log.read_text(encoding="utf-8").startswith(text)
     assert "ERROR" in log.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 COMMANDS = {
-    "register": ("fixed.nrrd", "moving.nrrd", "--steps", "2", "--no-uncertainty", "--output-volume", "warped.nrrd"),
+    "register": ("fixed.nrrd", "moving.nrrd", "--steps", "2", "--prealign", "none", "--output-volume", "warped.nrrd"),
     "evaluate": ("shift.tfm", "fixed.nrrd", "--moving", "moving.nrrd", "--report", "report.html"),
 }
 
@@ -35,8 +35,11 @@ def scans(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("stream", ["full output", "full output and error", "closed pipes", "ASCII"])
-@pytest.mark.parametrize("name", COMMANDS)
+# Commands show what they show by one class: each kind of stream by the quick command, a registration by the worst.
+CASES = [("evaluate", stream) for stream in ("full output", "full output and error", "closed pipes", "ASCII")]
+
+
+@pytest.mark.parametrize(("name", "stream"), [*CASES, ("register", "closed pipes")])
 def test_streams_cost_no_results(scans: Path, name: str, stream: str) -> None:
     outlines = ("--fixed-segmentation", "fixed.seg.nrrd", "--moving-segmentation", "moving.seg.nrrd")
     line = [

@@ -11,21 +11,25 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 
 from training.config import ROOT, load_config, smaller
 from training.loop.checkpoint import load_checkpoint
+from training.loop.objective import Objective
+from training.loop.trainer import Trainer
+from training.pairs.phantom import PhantomPairs
 from training.train import _prepare, make_fabric
 from training.train import main as train
 
 from .conftest import CONFIGS
 
-# An ablation takes a way through the code that others take, too; that it loads is tested for all of them.
-ABLATIONS = ("-no-mask", "-no-volume-change", "-no-keypoints", "-one-level", "-two-levels", "-b", "-c", "-near")
-TRAINED = [path for path in CONFIGS if not path.stem.endswith(ABLATIONS)]
+# One configuration a network goes through all its phases; what is its own in the others shows in one step.
+WHOLE = ("hippocampus-mr-lapirn", "lung-ct-virnet", "lung-ct-mlvirnet-2019", "liver-ct-semantic", "brain-mr-ldgnet")
 
 
-@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
-def test_shipped_configurations_train(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", WHOLE)
+def test_each_network_trains_to_the_end(name: str, tmp_path: Path) -> None:
+    path = ROOT / "training" / "configs" / f"{name}.yaml"
     train(path, output=tmp_path, max_minutes=2, smoke=True, accelerator="cpu")
     config = smaller(load_config(path))
     folder = tmp_path / config.name
@@ -36,6 +40,23 @@ def test_shipped_configurations_train(path: Path, tmp_path: Path) -> None:
     assert len(entries) == 2 * len(config.training.phases)
     finest = config.make_network(meta=True).levels - 1
     assert {loss.name for loss in config.losses if loss.weight_at(finest)} <= set(entries[-1])
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem not in WHOLE], ids=lambda path: path.stem)
+def test_every_configuration_takes_a_step(path: Path, tmp_path: Path) -> None:
+    config = smaller(load_config(path))
+    trainer = Trainer(config, PhantomPairs(config), [], tmp_path, make_fabric("cpu"))
+    phase = config.training.phases[-1]
+    level = trainer._open_phase(phase)
+    model, optimizer = trainer._set_up(phase)
+    losses = config.losses_in(phase)
+    before = [parameter.clone() for parameter in trainer.network.parameters()]
+    values = trainer._step(model, optimizer, Objective(losses, level, trainer.grid), phase.learning_rate)
+    assert {loss.name for loss in losses if loss.weight_at(level)} <= set(values)
+    assert bool(torch.isfinite(values["total"]))
+    after = list(trainer.network.parameters())
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in after)
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def test_the_command_trains_and_continues(tmp_path: Path) -> None:
@@ -53,30 +74,25 @@ def test_the_command_trains_and_continues(tmp_path: Path) -> None:
     assert list((folder / "tensorboard").glob("events*"))
 
 
-def test_a_run_is_not_continued_with_another_configuration_but_with_further_phases(tmp_path: Path) -> None:
+def test_a_run_is_not_continued_with_another_configuration_but_with_further_phases(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     changed = tmp_path / "changed.yaml"
     text = (ROOT / "training" / "configs" / "hippocampus-mr-ldgnet.yaml").read_text(encoding="utf-8")
     text = text.replace("bases/", f"{ROOT / 'training' / 'configs' / 'bases'}/")
-    outputs = []
     more = text.replace("card:", "    - {steps: 500, learning_rate: 1.0e-5}\ncard:")
-    for configuration in (text, text.replace("5.0e-4", "7.0e-4"), more):
+
+    def run(configuration: str) -> int:
         changed.write_text(configuration, encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "training.train",
-            str(changed),
-            "--smoke",
-            "--output",
-            str(tmp_path / "runs"),
-        ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=900)
-        outputs.append((done.returncode, " ".join(done.stderr.split())))
-    assert outputs[0][0] == 0
-    assert outputs[1][0] == 2
-    assert "was started with another configuration" in outputs[1][1]
-    assert outputs[2][0] == 0
-    assert "Finished after 4 steps" in outputs[2][1]
+        train(changed, output=tmp_path / "runs", smoke=True, accelerator="cpu")
+        return load_checkpoint(tmp_path / "runs" / "hippocampus-mr-ldgnet-smoke").progress.step
+
+    assert run(text) == 2
+    with pytest.raises(typer.Exit) as refused:
+        run(text.replace("5.0e-4", "7.0e-4"))
+    assert refused.value.exit_code == 2
+    assert "was started with another configuration" in " ".join(capsys.readouterr().err.split())
+    assert run(more) == 4
 
 
 def test_a_run_that_its_time_limit_stopped_gets_further_phases(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 import pytest
+from DeepLargeDeformRegLib.core.files import memory
 from DeepLargeDeformRegLib.engine import device
 from DeepLargeDeformRegLib.worker import process, server, windows
 
@@ -114,13 +115,13 @@ class Memory:
     class kernel32:  # noqa: N801
         @staticmethod
         def GlobalMemoryStatusEx(pointer: Any) -> int:  # noqa: N802
-            status = ctypes.cast(pointer, ctypes.POINTER(device._MemoryStatus)).contents
+            status = ctypes.cast(pointer, ctypes.POINTER(memory._MemoryStatus)).contents
             assert status.length == ctypes.sizeof(status) == 64  # sysinfoapi.h
             status.bytes[0], status.bytes[1] = 16 * 2**30, 3 * 2**30
             return 1
 
 
 def test_free_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device.sys, "platform", "win32")
+    monkeypatch.setattr(memory.sys, "platform", "win32")
     monkeypatch.setattr(ctypes, "windll", Memory, raising=False)
     assert device.free_bytes(device.torch.device("cpu")) == 3 * 2**30

@@ -31,6 +31,7 @@ def batch(
     prealign: o.Prealign = "auto",
     guide: o.Guide = True,
     guide_with_landmarks: o.GuideWithLandmarks = False,
+    organs: o.Organs = "auto",
     smoothness: o.Smoothness = 1.0,
     steps: o.Steps = None,
     grid_spacing: o.GridSpacing = None,

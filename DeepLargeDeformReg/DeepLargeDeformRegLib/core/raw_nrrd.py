@@ -4,6 +4,9 @@ Both Slicer and the engine read and write such files; numpy alone is needed. Sim
 the way to a file and once on the way back. Here voxels are converted slab by slab while they pass through a
 processor's cache, so that a file costs what its bytes cost. Whatever is not plainly such a file is left to SimpleITK:
 :func:`open_raw_nrrd` then returns None.
+
+Is it worth its lines? The files of a job with all maps, of scans of 512x512x300 voxels, take 4.5 s of processor time
+this way and 14.2 s by SimpleITK: ``python -m Testing.benchmarks.benchmark_worker --files --size 512 512 300``.
 """
 
 from __future__ import annotations

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..core.errors import BadInputError
+from ..core.files.memory import available_bytes
 
 
 def choose_device(name: str) -> torch.device:
@@ -57,26 +53,4 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is free on the device now."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if sys.platform == "win32":
-        return _free_on_windows()
-    status = Path("/proc/meminfo")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return 4 * 2**30  # half of what the smallest machine of a radiologist has
-
-
-class _MemoryStatus(ctypes.Structure):
-    """MEMORYSTATUSEX of sysinfoapi.h."""
-
-    _fields_ = (("length", ctypes.c_uint32), ("load", ctypes.c_uint32), ("bytes", ctypes.c_uint64 * 7))
-
-
-def _free_on_windows() -> int:
-    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # type: ignore[attr-defined, unused-ignore]
-        return 4 * 2**30
-    return int(status.bytes[1])  # of physical memory: all of it, what is free
+    return available_bytes()

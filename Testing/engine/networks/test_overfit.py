@@ -1,6 +1,7 @@
 """Each of the five methods can learn: it overfits one real pair of hippocampi, from the identity, on the CPU.
 
-The pair has Dice below 0.75 as it lies, and a network that does not learn stays there. How far a few steps take one
+On voxels of 2 mm, where a step costs an eighth of one on the pair's own. The pair has Dice below 0.75 as it lies, and
+a network that does not learn stays there. How far a few steps take one
 that does depends on how a processor rounds (LapIRN after 70 steps: 0.939 on one, above 0.95 on another), so less than
 that is asked for.
 """
@@ -13,6 +14,7 @@ from DeepLargeDeformRegLib.engine.fields import warp_voxels
 from DeepLargeDeformRegLib.engine.losses import dice
 from DeepLargeDeformRegLib.engine.networks import build
 from torch import Tensor
+from torch.nn.functional import avg_pool3d
 
 ASKED = 0.88
 
@@ -38,7 +40,8 @@ def hard_dice(fixed: Tensor, warped: Tensor) -> float:
     ],
 )
 def test_overfits_one_pair(hippocampus_pair, name, steps, rate):
-    (fixed, fixed_labels), (moving, moving_labels) = hippocampus_pair
+    halved = [[avg_pool3d(values, 2) for values in scan] for scan in hippocampus_pair]
+    (fixed, fixed_labels), (moving, moving_labels) = halved
     assert hard_dice(fixed_labels, moving_labels) < 0.75
     torch.manual_seed(0)
     network = build(name)

@@ -359,19 +359,19 @@ def test_the_time_left_is_shared_anew_before_each_phase(
     assert trainer.progress.steps == [10, 30]  # 15 of 30 seconds are left, at half a second a step
 
 
-def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
-    logs = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command += ["-m", "Testing.training.loop.distributed_run", str(folder)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        search = [str(ROOT), str(ROOT / "DeepLargeDeformReg"), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert f"world {processes}" in done.stdout
-        logs.append([json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()])
+def test_two_processes_have_the_losses_of_one(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    assert make_trainer("1").run()
+    folder = tmp_path / "2"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "Testing.training.loop.distributed_run", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    search = [str(ROOT), str(ROOT / "DeepLargeDeformReg"), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "world 2" in done.stdout
+    texts = [(tmp_path / name / "log.jsonl").read_text(encoding="utf-8") for name in ("1", "2")]
+    logs = [[json.loads(line) for line in text.splitlines()] for text in texts]
     assert len(logs[0]) == len(logs[1]) == 8
     # Sums are added up in another order, so last digits differ. Adam divides a small gradient by its
     # own size and so carries this on: to 4e-4 of a term in 8 steps on one processor.
