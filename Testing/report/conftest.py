@@ -52,7 +52,7 @@ def lung(sample_case: Path, tmp_path_factory: pytest.TempPathFactory) -> Written
         fixed_segmentation=str(sample_case / "fixed_mask.nii.gz"),
         moving_segmentation=str(sample_case / "moving_mask.nii.gz"),
         landmarks=str(sample_case / "landmarks_lps.csv"),
-        settings=RegistrationSettings(preset="lung-ct", iterations=3),
+        settings=RegistrationSettings(preset="lung-ct", iterations=3, memory_limit_mb=40),
     )
 
 
@@ -69,7 +69,7 @@ def abdomen(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Writ
         moving=str(cases / "totalsegmentator-example" / "image.nii.gz"),
         fixed_segmentation=str(cases / "chaos-01" / "labels.nii.gz"),
         moving_segmentation=str(folder / "liver.nii.gz"),
-        settings=RegistrationSettings(preset="liver-ct", iterations=3),
+        settings=RegistrationSettings(preset="liver-ct", iterations=3, memory_limit_mb=40),
     )
 
 

@@ -51,7 +51,12 @@ def test_every_configuration_takes_a_step(path: Path, tmp_path: Path) -> None:
     model, optimizer = trainer._set_up(phase)
     losses = config.losses_in(phase)
     before = [parameter.clone() for parameter in trainer.network.parameters()]
-    values = trainer._step(model, optimizer, Objective(losses, level, trainer.grid), phase.learning_rate)
+    objective = Objective(losses, level, trainer.grid)
+    for _ in range(4):  # ha2020 has no usable gradient now and then on so few voxels, and then takes no step
+        values = trainer._step(model, optimizer, objective, phase.learning_rate)
+        trainer.progress.step += 1
+        if int(trainer._unusable) == 0:
+            break
     assert {loss.name for loss in losses if loss.weight_at(level)} <= set(values)
     assert bool(torch.isfinite(values["total"]))
     after = list(trainer.network.parameters())
