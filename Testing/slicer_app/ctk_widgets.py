@@ -131,6 +131,16 @@ class ctkCollapsibleGroupBox(base_for("ctkCollapsibleGroupBox")):  # type: ignor
     collapsedHeight = stored(int, "collapsedHeight", 14)
 
 
+@stands_for
+class ctkMessageBox(base_for("ctkMessageBox")):  # type: ignore[misc]
+    """What ``slicer.util`` asks with."""
+
+    STANDS_FOR = "ctkMessageBox"
+    dontShowAgainVisible = stored(bool, "dontShowAgainVisible", False)
+    dontShowAgain = stored(bool, "dontShowAgain", False)
+    dontShowAgainSettingsKey = stored(str, "dontShowAgainSettingsKey", "")
+
+
 def _number(name: str, kind: Any = float) -> Any:
     def read(self: Any) -> Any:
         return getattr(self._spin, name)
@@ -251,6 +261,7 @@ CLASSES = [
     ctkCollapsibleButton,
     ctkCollapsibleGroupBox,
     ctkDirectoryButton,
+    ctkMessageBox,
     ctkPathLineEdit,
     ctkSliderWidget,
 ]
