@@ -23,6 +23,7 @@ from .transport import QProcessTransport, python_executable
 OUTPUTS = "transform,volume,segmentation,jacobian,report"
 TABLE, FOLDERS = range(2)
 _MOST_LOG_LINES = 50
+_VERDICT_COLUMN = 1
 
 
 class BatchPanel:
@@ -61,6 +62,7 @@ class BatchPanel:
         ui.batchView.connect("activated(QModelIndex)", self._open_row)
         ui.batchView.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         ui.batchView.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        ui.batchView.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.batchView.verticalHeader().setVisible(False)
         ui.batchView.setWordWrap(False)
         self._choose_source(TABLE)
@@ -255,5 +257,8 @@ class BatchPanel:
         view = self._ui.batchView
         view.setMRMLTableNode(self._table if self._cases else None)
         view.setVisible(bool(self._cases))
+        if self._cases:  # all columns as wide as they need, but for reasons, which are sentences
+            view.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+            view.horizontalHeader().setSectionResizeMode(_VERDICT_COLUMN, qt.QHeaderView.Interactive)
         self._ui.batchHintLabel.setVisible(bool(self._cases))
         self._ui.batchPageButton.setEnabled(bool(self._cases))

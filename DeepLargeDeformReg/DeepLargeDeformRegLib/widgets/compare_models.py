@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from ..core.cases import case_values
-from ..core.comparison import NO_NETWORK, SECONDS, ModelResult, comparison_rows, seconds_of
+from ..core.comparison import NO_NETWORK, SECONDS, ModelResult, narrow_rows, seconds_of
 from ..scene.tables import text_table
 from ..scene.volumes import remove_node
 from .model_cards import CardSummary, cards_of
@@ -35,6 +36,7 @@ class ModelComparison:
         self._current: tuple[str, Any] | None = None
         self._table: Any = None
         ui.compareButton.connect("clicked(bool)", self._compare)
+        ui.compareView.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.compareView.verticalHeader().setVisible(False)
         ui.compareView.setVisible(False)
 
@@ -83,10 +85,11 @@ class ModelComparison:
         return ModelResult(model=name, title=title, values=values, figures=figures)
 
     def _show(self) -> None:
-        heading, *rows = comparison_rows(self._results)
+        heading, *rows = narrow_rows(self._results)
         columns = {title: [row[column] for row in rows] for column, title in enumerate(heading)}
         if self._table is not None and self._table.GetScene() is None:
             self._table = None
         self._table = text_table(columns, _("Comparison of models"), self._table)
         self._ui.compareView.setMRMLTableNode(self._table)
+        self._ui.compareView.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         self._ui.compareView.setVisible(True)
