@@ -11,7 +11,7 @@ import ctk
 import qt
 import slicer
 
-from .parameter_node import Choice, Decimals, Field, Maximum, Minimum, SingleStep, WithinRange
+from .parameter_fields import Choice, Decimals, Field, Maximum, Minimum, SingleStep, WithinRange
 
 # Exact classes, as Slicer asks for them: (kinds of value, classes of widget, property, signal)
 _PAIRS: tuple[tuple[tuple[type, ...], tuple[Any, ...], str, str], ...] = (
