@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +64,13 @@ def test_each_rule_finds_what_breaks_it(tmp_path: Path) -> None:
         "wrong.py: the 5 fields of Long are not keyword-only",
         "wrong.py: much has 62 lines",
     ]
+
+
+def test_the_files_that_a_change_touches_are_where_contributing_says() -> None:
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page[page.index("## Four changes") : page.index("## House rules")]
+    named = re.findall(r"`([\w./]+\.(?:py|md))`", table)
+    library = REPOSITORY / "DeepLargeDeformReg" / "DeepLargeDeformRegLib"
+    places = (REPOSITORY, library, library / "core" / "files")
+    assert len(named) > 12
+    assert [name for name in named if not any((place / name).is_file() for place in places)] == []
