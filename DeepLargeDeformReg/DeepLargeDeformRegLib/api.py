@@ -123,6 +123,8 @@ def register(
     moving_labels: Image | None = None,
     match: Sequence[str] = (),
     landmarks: Points | None = None,
+    fixed_mask: Image | None = None,
+    moving_mask: Image | None = None,
     initial_transform: Transform | None = None,
     region: Image | None = None,
     progress: Progress | None = None,
@@ -139,6 +141,9 @@ def register(
         moving_labels: structures of the moving scan.
         match: ``"FIXED=MOVING"`` each: which structures belong together, by name or value.
         landmarks: corresponding points of the fixed and the moving scan, (n, 3) each, LPS mm.
+        fixed_mask: what to leave out of the fixed scan: what is not 0 has no counterpart in the moving scan, such as
+            a stent, a tumor or a cavity, and does not count in the similarity. elastix and ANTs mark the opposite.
+        moving_mask: likewise of the moving scan.
         initial_transform: from fixed to moving points, instead of a pre-alignment.
         region: mask of the part of the fixed scan that matters.
         progress: called with each :class:`~.core.progress.ProgressEvent`.
@@ -150,7 +155,10 @@ def register(
     """
     chosen = RegistrationSettings.from_json(settings)
     pair, notices = _pair(
-        fixed, moving, (fixed_spacing, moving_spacing), (fixed_labels, moving_labels), match, landmarks
+        _scan("fixed", fixed, fixed_spacing, fixed_labels, fixed_mask),
+        _scan("moving", moving, moving_spacing, moving_labels, moving_mask),
+        match,
+        landmarks,
     )
     from .engine import fields
     from .engine.registration import pipeline
@@ -219,6 +227,8 @@ def evaluate(
     moving_labels: Image | None = None,
     match: Sequence[str] = (),
     landmarks: Points | None = None,
+    fixed_mask: Image | None = None,
+    moving_mask: Image | None = None,
     progress: Progress | None = None,
 ) -> Registration:
     """Apply a transform from anywhere to the moving scan, and measure and judge it.
@@ -231,7 +241,10 @@ def evaluate(
         BadInputError: if one of them cannot be used.
     """
     pair, notices = _pair(
-        fixed, moving, (fixed_spacing, moving_spacing), (fixed_labels, moving_labels), match, landmarks
+        _scan("fixed", fixed, fixed_spacing, fixed_labels, fixed_mask),
+        _scan("moving", moving, moving_spacing, moving_labels, moving_mask),
+        match,
+        landmarks,
     )
     from .engine import evaluation, fields
 
@@ -247,26 +260,32 @@ def models() -> list[ModelCard]:
     return list_models()
 
 
+def _scan(
+    name: str, image: Image, spacing: Spacing | None, labels: Image | None, mask: Image | None
+) -> tuple[Scan, list[str]]:
+    """A scan with what is known of it, and what the user should know of its mask."""
+    from .engine.left_out import leave_out
+
+    volume = _volume(image, spacing, f"{name} scan")
+    found = None if labels is None else _labels(labels, volume, f"{name} labels")
+    if mask is None:
+        return Scan(volume, found), []
+    marked = files.read_label_map(mask) if isinstance(mask, str | os.PathLike) else None
+    volume, notices = leave_out(volume, marked or _labels(mask, volume, f"{name} mask"), name)
+    return Scan(volume, found), notices
+
+
 def _pair(
-    fixed: Image,
-    moving: Image,
-    spacings: tuple[Spacing | None, Spacing | None],
-    labels: tuple[Image | None, Image | None],
-    match: Sequence[str],
-    landmarks: Points | None,
+    fixed: tuple[Scan, list[str]], moving: tuple[Scan, list[str]], match: Sequence[str], landmarks: Points | None
 ) -> tuple[Pair, list[str]]:
-    """Both scans with what is known of them, and what the user should know of how structures were matched."""
-    scans = []
-    for name, image, spacing, structures in zip(("fixed", "moving"), (fixed, moving), spacings, labels, strict=True):
-        volume = _volume(image, spacing, f"{name} scan")
-        found = None if structures is None else _labels(structures, volume, f"{name} labels")
-        scans.append(Scan(volume, found))
-    notices: list[str] = []
+    """Both scans, and what the user should know of masks and of how structures were matched."""
+    scans, notices = [fixed[0], moving[0]], [*fixed[1], *moving[1]]
     ours, theirs = scans[0].labels, scans[1].labels
     if ours is not None and theirs is not None:
         if match:
-            scans[1] = Scan(scans[1].volume, with_matches(ours, theirs, match))
-        notices = [notice for notice in (notice_of_values(ours, scans[1].labels or theirs),) if notice]
+            scans[1] = replace(scans[1], labels=with_matches(ours, theirs, match))
+        notice = notice_of_values(ours, scans[1].labels or theirs)
+        notices += [notice] if notice else []
     elif match:
         raise BadInputError("Structures are matched between two segmentations; give both, or leave the match out.")
     points = None if landmarks is None else LandmarkPairs(np.asarray(landmarks[0]), np.asarray(landmarks[1]))

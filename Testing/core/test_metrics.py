@@ -40,6 +40,7 @@ FULL = Metrics(
     similarity=measures.SimilarityMetrics(local_ncc=Change(before=0.1, after=0.8), in_place_percent=90.0),
     uncertainty_mm=Spread(mean=1.0, p95=2.0, max=3.0),
     worst_places=(WorstPlace(measure="hd_mm", value=9.0, point_lps=(1.0, 2.0, 3.0)),),
+    left_out_percent={"moving": 3.5},
     verdict=Verdict(level="look", title="Look", reasons=(Reason(text="Why.", severity="look"),), limits="ours"),
     warnings=("Careful.",),
     seconds={"read": 0.1},

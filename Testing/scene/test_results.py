@@ -251,3 +251,21 @@ def test_undo_takes_a_result_back_as_a_whole(nodes: Any, field: sitk.Image, tmp_
         scene.RemoveAllDefaultNodes()
         scene.ClearUndoStack()
         scene.SetUndoOff()
+
+
+def test_what_is_left_out_goes_into_the_job(
+    nodes: Any, moving_image: sitk.Image, segmentation: Any, tmp_path: Path
+) -> None:
+    from DeepLargeDeformRegLib.scene import exchange
+
+    fixed, moving = nodes
+    inputs = exchange.Inputs(fixed=fixed, moving=moving, moving_segmentation=segmentation, moving_mask=segmentation)
+    assert "segmentation of its own" in inputs.problem()
+    inputs = exchange.Inputs(fixed=fixed, moving=moving, moving_mask=segmentation)
+    assert not inputs.problem()
+    payload = exchange.prepare(inputs, exchange.Targets(), {}, tmp_path).payload
+    assert not {"fixed_mask", "moving_segmentation"} & set(payload)
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(payload["moving_mask"]))
+    expected = np.zeros(moving_image.GetSize()[::-1], dtype=bool)
+    expected[10:24, 12:30, 12:30] = True
+    np.testing.assert_array_equal(mask > 0, expected)

@@ -200,6 +200,22 @@ def test_options_reach_the_engine_and_the_outputs(application: Any) -> None:
                                   "report", "parts"}  # fmt: skip
 
 
+def test_what_is_left_out_is_chosen_and_swapped(application: Any) -> None:
+    fixed, moving = add_volumes("first", "second")
+    stent, tumor = add_segmentation("stent", fixed, "stent"), add_segmentation("tumor", moving, "tumor")
+    widget = application.open_module(MODULE)
+    assert widget.ui.fixedMaskSelector.currentNode() is None
+    widget.ui.fixedMaskSelector.setCurrentNode(stent)
+    widget.ui.movingMaskSelector.setCurrentNode(tumor)
+    inputs = widget.logic.inputs(widget.logic.getParameterNode())
+    assert (inputs.fixed_mask, inputs.moving_mask) == (stent, tumor)
+    widget.ui.swapButton.click()
+    assert (widget.ui.fixedMaskSelector.currentNode(), widget.ui.movingMaskSelector.currentNode()) == (tumor, stent)
+    widget.ui.fixedSegmentationSelector.setCurrentNode(tumor)
+    assert not widget.ui.registerButton.enabled
+    assert "segmentation of its own" in widget.ui.registerButton.toolTip
+
+
 def test_method_says_what_it_is_for_and_what_was_measured(application: Any) -> None:
     widget = application.open_module(MODULE)
     boxes = widget.ui

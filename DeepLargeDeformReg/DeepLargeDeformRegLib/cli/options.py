@@ -51,6 +51,15 @@ OutputUncertainty = Annotated[str | None, option("Write the error to expect, mm,
 OutputFixedOrgans = Annotated[str | None, option("Write the organs found automatically in the fixed scan here.")]
 OutputMovingOrgans = Annotated[str | None, option("Write the organs found automatically in the moving scan here.")]
 OutputWarpedOrgans = Annotated[str | None, option("Write the moving scan's automatic organs on the fixed grid here.")]
+FixedMask = Annotated[
+    str | None,
+    option(
+        "Mask of what to leave out of the fixed scan: what it marks (non-zero), such as a stent, a tumor or a cavity "
+        "that the moving scan does not show, does not count in the similarity. Masks for elastix or ANTs mark the "
+        f"opposite. {LABELS}."
+    ),
+]
+MovingMask = Annotated[str | None, option("Likewise, what to leave out of the moving scan.")]
 InitialTransform = Annotated[
     str | None, option("Start from this transform (fixed to moving points) instead of pre-aligning.")
 ]
@@ -113,8 +122,9 @@ Pairs = Annotated[
     Path,
     typer.Argument(
         help="CSV or TSV with the columns fixed and moving, and any of name, fixed_segmentation, "
-        "moving_segmentation, landmarks, fixed_landmarks, moving_landmarks, initial_transform, region, match, "
-        "preset, model; or the dataset.json of a Learn2Reg task; or, with --moving-folder, a folder of fixed scans."
+        "moving_segmentation, landmarks, fixed_landmarks, moving_landmarks, fixed_mask, moving_mask, "
+        "initial_transform, region, match, preset, model; or the dataset.json of a Learn2Reg task; or, with "
+        "--moving-folder, a folder of fixed scans."
     ),
 ]
 MovingFolder = Annotated[

@@ -45,6 +45,8 @@ def register(
     landmarks: o.Landmarks = None,
     fixed_landmarks: o.FixedLandmarks = None,
     moving_landmarks: o.MovingLandmarks = None,
+    fixed_mask: o.FixedMask = None,
+    moving_mask: o.MovingMask = None,
     initial_transform: o.InitialTransform = None,
     region: o.Region = None,
     preset: o.Preset = "any",

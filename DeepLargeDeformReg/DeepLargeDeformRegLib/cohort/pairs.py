@@ -23,6 +23,8 @@ FILES = (
     "landmarks",
     "fixed_landmarks",
     "moving_landmarks",
+    "fixed_mask",
+    "moving_mask",
     "initial_transform",
     "region",
 )

@@ -20,13 +20,17 @@ class Volume:
     Args:
         array: intensities ``(D, H, W)``, float32.
         grid: where the voxels are.
+        counted: voxels that count in the similarity, ``(D, H, W)``; None where all do. See ``engine/left_out.py``.
     """
 
     array: npt.NDArray[np.float32]
     grid: ImageGrid
+    counted: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         _check_shape(self.array, self.grid)
+        if self.counted is not None:
+            _check_shape(self.counted, self.grid)
         object.__setattr__(self, "array", np.ascontiguousarray(self.array, dtype=np.float32))
 
     @classmethod

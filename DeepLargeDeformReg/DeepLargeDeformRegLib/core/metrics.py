@@ -107,6 +107,7 @@ class Metrics:
         worst_places: where the measures are at their worst.
         found_organs: Dice after registration of the structures that were found automatically in both scans, by name.
             Nobody reviewed them: they can raise a doubt, and prove nothing.
+        left_out_percent: share of a scan that a mask leaves out of the similarity, by ``"fixed"`` and ``"moving"``.
         verdict: None where the result was not judged.
         warnings: what the user should know, in sentences.
         seconds: time of each stage.
@@ -148,6 +149,7 @@ class Metrics:
     ] = None
     worst_places: tuple[WorstPlace, ...] = ()
     found_organs: Mapping[str, float] = field(default_factory=dict)
+    left_out_percent: Mapping[str, float] = field(default_factory=dict)
     verdict: Verdict | None = None
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -174,7 +176,7 @@ class Metrics:
         if similarity:
             pairs = {key: similarity.pop(key) for key in ("local_ncc", "mutual_information")}
             entries |= {"similarity": pairs, **similarity}
-        for name in ("landmarks", "uncertainty_mm", "worst_places", "found_organs", "verdict"):
+        for name in ("landmarks", "uncertainty_mm", "worst_places", "found_organs", "left_out_percent", "verdict"):
             key = "tre_mm" if name == "landmarks" else name
             if getattr(self, name):
                 entries[key] = to_plain(getattr(self, name))

@@ -58,6 +58,11 @@ def metric_rows(metrics: Metrics) -> list[MetricRow]:
     return [row for row in rows if row.before is not None or row.after is not None]
 
 
+def left_out_text(metrics: Metrics) -> str:
+    """How much masks leave out of the similarity, in words; empty without masks."""
+    return ", ".join(f"{share:.1f} % of the {name} scan" for name, share in metrics.left_out_percent.items())
+
+
 def place_text(place: WorstPlace) -> str:
     """A worst place in words: what is worst there, how much, and in which structure."""
     where = f", {place.structure}" if place.structure else ""

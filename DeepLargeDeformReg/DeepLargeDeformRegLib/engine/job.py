@@ -26,8 +26,9 @@ from .anatomy.find import FoundAnatomy, not_reviewed
 from .evaluation import Evaluation, evaluate
 from .fields import DisplacementField, warp_labels, warp_volume
 from .job_files import check_job_files, map_paths, report_problem
+from .left_out import leave_out
 from .metrics import load_limits
-from .metrics.maps import all_maps
+from .metrics.maps import all_maps, on_grid
 from .registration.pipeline import RegistrationRequest, RegistrationResult, register
 
 JobT = TypeVar("JobT", "RegistrationJob", "WarpJob", "EvaluateJob")
@@ -64,6 +65,8 @@ class RegistrationJob:
     moving_landmarks: str | None = None
     initial_transform: str | None = None
     region: str | None = None
+    fixed_mask: str | None = None  # what it marks is left out of the similarity
+    moving_mask: str | None = None
     output_transform: str | None = None
     output_inverse: str | None = None
     output_volume: str | None = None
@@ -120,6 +123,8 @@ class EvaluateJob:
     landmarks: str | None = None
     fixed_landmarks: str | None = None
     moving_landmarks: str | None = None
+    fixed_mask: str | None = None
+    moving_mask: str | None = None
     metrics: str | None = None
     report: str | None = None
     report_title: str | None = None
@@ -267,14 +272,20 @@ def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> Regist
 def _read_pair(
     job: RegistrationJob | EvaluateJob, warn: Callable[[str], None], notify: Callable[[str], None], monitor: Monitor
 ) -> Pair:
-    """Both scans with what the job names; ``warn`` gets what is wrong with a file, ``notify`` how labels matched."""
+    """Both scans with what the job names; ``warn`` hears of faults of files, ``notify`` of what was made of them."""
     scans = []
-    for name, path, segmentation in (
-        ("fixed", job.fixed, job.fixed_segmentation),
-        ("moving", job.moving, job.moving_segmentation),
+    for name, path, segmentation, mask in (
+        ("fixed", job.fixed, job.fixed_segmentation, job.fixed_mask),
+        ("moving", job.moving, job.moving_segmentation, job.moving_mask),
     ):
         with reading("scan", path, name):
             volume = files.read_volume(path)
+        if mask is not None:
+            with reading("mask", mask, name):
+                marked = files.read_label_map(mask, warn=warn, what=f"{name} mask", of=f"{name} scan")
+            volume, warnings = leave_out(volume, marked, name)
+            for warning in warnings:
+                notify(warning)
         monitor.check()
         labels = None
         if segmentation is not None:
@@ -344,7 +355,7 @@ def _write(
         files.write_volume(result.jacobian, job.output_jacobian, compress)
         monitor.check()
     if job.output_uncertainty and result.uncertainty is not None:
-        files.write_volume(result.uncertainty, job.output_uncertainty, compress)
+        files.write_volume(on_grid(result.uncertainty, result.uncertainty.grid), job.output_uncertainty, compress)
         monitor.check()
     if job.output_maps:
         paths = map_paths(job.output_maps)

@@ -20,7 +20,7 @@ REPORT_ENDINGS = (".html",)
 _INPUTS = (
     *("fixed", "moving", "transform", "reference", "volume", "segmentation", "fixed_segmentation", "region"),
     *("moving_segmentation", "landmarks", "fixed_landmarks", "moving_landmarks", "initial_transform"),
-    "backward_transform",
+    *("backward_transform", "fixed_mask", "moving_mask"),
 )
 _ENDINGS = {
     "output_transform": fields.TRANSFORM_ENDINGS,

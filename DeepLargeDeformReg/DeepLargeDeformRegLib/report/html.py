@@ -19,7 +19,7 @@ from ..core.images import LabelMap, Scan
 from ..core.metrics import Metrics, Verdict, catalog
 from ..core.presets import Preset
 from ..core.progress import Monitor
-from ..core.rows import place_title, place_value, position_text
+from ..core.rows import left_out_text, place_title, place_value, position_text
 from ..engine import metrics as measures
 from ..engine.evaluation import Evaluation
 from . import charts, numbers
@@ -250,6 +250,7 @@ def _provenance(metrics: Metrics) -> list[tuple[str, str]]:
         ("Python", known.python),
         ("Device", metrics.device or ""),
         ("Initial field", known.initial_field),
+        ("Left out by masks", left_out_text(metrics)),
         ("Refinement steps", ", ".join(str(steps) for steps in known.refinement_steps) or "none"),
         ("Settings", "; ".join(f"{name}: {value}" for name, value in settings.items() if value)),
     ]

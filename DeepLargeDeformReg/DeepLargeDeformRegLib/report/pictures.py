@@ -128,7 +128,8 @@ class PlanePictures:
             pictures.append(self._picture(MAPS["local_similarity"].title, what, self._alike, self._fixed_outline))
         uncertainty, most = self._case.uncertainty, self._scale.uncertainty_mm
         if uncertainty is not None and most is not None:
-            colors = map_colors(np.nan_to_num(sample(uncertainty, self._points)) / most)
+            values = sample(uncertainty, self._points)
+            colors = _striped(map_colors(np.nan_to_num(values) / most), np.isnan(values))
             what = "the error to expect, as estimated from the scans, bright where it is large"
             pictures.append(self._picture(MAPS["uncertainty_mm"].title, what, colors, self._fixed_outline))
         return pictures
@@ -182,11 +183,7 @@ class PlanePictures:
         assert similarity is not None
         values = sample(similarity, self._points, nearest=True)
         values = np.where(similarity.grid.contains(self._points), values, np.nan)
-        colors = map_colors(1 - np.nan_to_num(values))
-        colors[np.isnan(values)] = 255
-        rows, columns = np.indices(values.shape)
-        colors[np.isnan(values) & ((rows + columns) % 8 == 0)] = 150
-        return colors
+        return _striped(map_colors(1 - np.nan_to_num(values)), np.isnan(values))
 
     @property
     def _lengths(self) -> Bytes:
@@ -266,6 +263,14 @@ def _unit(plane: ViewPlane) -> float:
     """Height of a letter in pixels, the same on the page for each shape of picture."""
     width, height = plane.size
     return max(width, height / 1.5) / 15
+
+
+def _striped(colors: Bytes, where: npt.NDArray[np.bool_]) -> Bytes:
+    """The colors with white and gray stripes where nothing is known."""
+    rows, columns = np.indices(where.shape)
+    colors[where] = 255
+    colors[where & ((rows + columns) % 8 == 0)] = 150
+    return colors
 
 
 def _windowed(values: Plane2D, window: tuple[float, float]) -> Plane2D:

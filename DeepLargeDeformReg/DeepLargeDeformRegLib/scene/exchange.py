@@ -35,6 +35,7 @@ class Inputs:
         fixed_landmarks, moving_landmarks: corresponding points; moving ones alone are carried over.
         initial_transform: transform with which registration begins: the moving volume under it is nearly right.
         region: box to which the registration is limited.
+        fixed_mask, moving_mask: segmentations of what is left out, as one scan alone shows it.
     """
 
     fixed: Any
@@ -46,6 +47,8 @@ class Inputs:
     moving_landmarks: Any = None
     initial_transform: Any = None
     region: Any = None
+    fixed_mask: Any = None
+    moving_mask: Any = None
     unused_fixed: Collection[str] = ()
     unused_moving: Collection[str] = ()
 
@@ -62,6 +65,15 @@ class Inputs:
             return _("Select the moving landmarks too, or no fixed ones: each fixed landmark needs its moving one.")
         if self.fixed_landmarks is not None and self.fixed_landmarks is self.moving_landmarks:
             return _("Fixed and moving landmarks are the same list. Select two different ones.")
+        for mask, segmentation in (
+            (self.fixed_mask, self.fixed_segmentation),
+            (self.moving_mask, self.moving_segmentation),
+        ):
+            if mask is not None and mask is segmentation:
+                return _(
+                    "The segmentation of the structures is also selected to be left out. Mark what shall be left out "
+                    "in a segmentation of its own."
+                )
         return ""
 
     def gone(self) -> str:
@@ -129,6 +141,7 @@ def prepare(inputs: Inputs, targets: Targets, settings: Mapping[str, Any], folde
         images[name] = volumes.write_volume(getattr(inputs, name), path)
         payload[name] = str(path)
     labels, warnings = _write_segmentations(inputs, images, folder, payload)
+    warnings += _write_masks(inputs, images, folder, payload)
     _write_landmarks(inputs, folder, payload)
     if inputs.initial_transform is not None:
         path = folder / "initial.h5"
@@ -186,6 +199,19 @@ def _write_segmentations(
         if side == "moving":
             labels = found
     return labels, warnings
+
+
+def _write_masks(
+    inputs: Inputs, images: Mapping[str, sitk.Image], folder: Path, payload: dict[str, Any]
+) -> list[str]:
+    """Write what is left out of each scan; returns what the user should know."""
+    warnings: list[str] = []
+    for side, node in (("fixed", inputs.fixed_mask), ("moving", inputs.moving_mask)):
+        if node is not None:
+            path = folder / f"{side}-mask.seg.nrrd"
+            warnings += segmentations.write_label_map(node, images[side], path)[1]
+            payload[f"{side}_mask"] = str(path)
+    return warnings
 
 
 def _write_landmarks(inputs: Inputs, folder: Path, payload: dict[str, Any]) -> None:

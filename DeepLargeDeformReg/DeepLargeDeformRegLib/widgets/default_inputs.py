@@ -44,7 +44,7 @@ def swap_sides(node: Any, logic: Any) -> None:
     """
     with slicer.util.NodeModify(node.parameterNode):
         pairs, unused = logic.matches(node) or [], logic.unused(node)
-        for kind in ("Volume", "Segmentation", "Landmarks"):
+        for kind in ("Volume", "Segmentation", "Landmarks", "Mask"):
             fixed, moving = getattr(node, f"fixed{kind}"), getattr(node, f"moving{kind}")
             setattr(node, f"fixed{kind}", moving)
             setattr(node, f"moving{kind}", fixed)

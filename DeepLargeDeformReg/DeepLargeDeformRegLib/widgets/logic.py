@@ -72,6 +72,8 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             moving_landmarks=node.movingLandmarks,
             initial_transform=node.initialTransform,
             region=node.region,
+            fixed_mask=node.fixedMask,
+            moving_mask=node.movingMask,
             unused_fixed=[identifier for side, identifier in self.unused(node) if side == "fixed"],
             unused_moving=[identifier for side, identifier in self.unused(node) if side == "moving"],
         )
@@ -118,6 +120,8 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
         moving_landmarks: Any = None,
         initial_transform: Any = None,
         region: Any = None,
+        fixed_mask: Any = None,
+        moving_mask: Any = None,
         settings: dict[str, Any] | None = None,
         outputs: dict[str, Any] | None = None,
         wanted: Collection[str] | None = None,
@@ -135,6 +139,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
                 over.
             initial_transform: transform node under which the moving volume is nearly right.
             region: ROI node in the fixed volume.
+            fixed_mask, moving_mask: segmentation nodes of what to leave out: what one scan alone shows.
             settings: settings of ``core/settings.py``, such as ``{"preset": "lung-ct", "symmetric": True}``.
             outputs: nodes to overwrite by role: transform, warped, segmentation, jacobian, table, landmarks.
             wanted: what is made beside the transform, of ``scene.exchange.OUTPUTS``; None makes all but ``"parts"``,
@@ -162,6 +167,8 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             moving_landmarks=moving_landmarks,
             initial_transform=initial_transform,
             region=region,
+            fixed_mask=fixed_mask,
+            moving_mask=moving_mask,
             unused_fixed=[i for side, i in unused_segments if side == "fixed"],
             unused_moving=[i for side, i in unused_segments if side == "moving"],
         )

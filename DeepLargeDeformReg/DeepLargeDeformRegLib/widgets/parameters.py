@@ -96,6 +96,8 @@ class DeepLargeDeformRegParameterNode:
     movingLandmarks: slicer.vtkMRMLMarkupsFiducialNode | None  # noqa: N815
     initialTransform: slicer.vtkMRMLTransformNode | None  # noqa: N815
     region: slicer.vtkMRMLMarkupsROINode | None
+    fixedMask: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
+    movingMask: slicer.vtkMRMLSegmentationNode | None  # noqa: N815
     segmentMatches: list[str]  # noqa: N815
     matchesEdited: bool = False  # noqa: N815
     unusedSegments: list[str]  # noqa: N815

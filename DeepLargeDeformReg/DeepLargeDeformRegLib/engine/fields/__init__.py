@@ -33,7 +33,7 @@ from .transform_files import (
     to_sitk,
     write_transform,
 )
-from .warping import as_tensor, warp_labels, warp_scan, warp_volume
+from .warping import as_tensor, counted_voxels, warp_labels, warp_scan, warp_volume
 
 __all__ = [
     "TRANSFORM_ENDINGS",
@@ -43,6 +43,7 @@ __all__ = [
     "compose",
     "compose_affine",
     "compose_voxels",
+    "counted_voxels",
     "determinant",
     "exponentiate",
     "exponentiate_voxels",

@@ -16,6 +16,13 @@ def as_tensor(volume: Volume, device: torch.device | str | None = None) -> torch
     return torch.from_numpy(volume.array)[None, None].to(device)
 
 
+def counted_voxels(volume: Volume, device: torch.device | str | None = None) -> torch.Tensor:
+    """1 where a scan has data that count in the similarity, 0 where a mask leaves them out, ``(1, 1, D, H, W)``."""
+    if volume.counted is None:
+        return torch.ones((1, 1, *volume.grid.shape), device=device)
+    return torch.from_numpy(volume.counted)[None, None].to(device, torch.float32)
+
+
 def warp_volume(moving: Volume, field: DisplacementField, grid: ImageGrid) -> Volume:
     """Moving scan on a grid through a field, trilinear; outside of the scan its smallest intensity."""
     on_grid = resample(field, grid)

@@ -98,6 +98,7 @@ def measure(inputs: MeasureInput, monitor: Monitor | None = None) -> Measured:
         uncertainty_mm=uncertainty,
         worst_places=tuple(place for place in worst if place is not None),
         found_organs=inputs.found_organs or {},
+        left_out_percent=_left_out(inputs.pair),
     )
     verdict = judge(metrics, inputs.guided_by_labels, inputs.guided_by_landmarks)
     return Measured(replace(metrics, verdict=verdict), jacobian, maps)
@@ -129,6 +130,12 @@ def _overlap(inputs: MeasureInput, monitor: Monitor) -> tuple[dict[str, Structur
     as_loaded = warp_labels(moving, fields.identity(inputs.pair.fixed.grid), inputs.pair.fixed.grid)
     monitor.check()
     return label_overlap(fixed, as_loaded, warped, moving, shared)
+
+
+def _left_out(pair: Pair) -> dict[str, float]:
+    """Share of each scan that a mask leaves out, %; nothing of those without one."""
+    sides = {"fixed": pair.fixed.volume.counted, "moving": pair.moving.volume.counted}
+    return {name: 100.0 * float(1 - counted.mean()) for name, counted in sides.items() if counted is not None}
 
 
 def summarize_spread(values: npt.NDArray[np.floating], where: npt.NDArray[np.bool_] | None = None) -> Spread:

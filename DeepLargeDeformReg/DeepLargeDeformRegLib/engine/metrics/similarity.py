@@ -14,7 +14,7 @@ from ...core.geometry import ImageGrid
 from ...core.images import Volume
 from ...core.measures import Change, SimilarityMetrics
 from .. import fields
-from ..fields import DisplacementField, as_tensor
+from ..fields import DisplacementField, as_tensor, counted_voxels
 from ..losses.stencils import box_sum
 
 SPACING_MM = 2.5  # finer voxels are averaged to about this: fine enough for organs' edges, and measured in a second
@@ -23,6 +23,7 @@ WINDOW_MM = 17.5
 SHIFTS_MM = (5.0, 10.0)  # beyond the tolerance of TG-132, within reach of a window
 BINS = 32
 FLAT = 0.01  # of the variance of the whole scan: a window with less holds noise, nothing to compare
+ALL_COUNTED = 0.99  # of the voxels that a value is made of: it holds nothing that a mask leaves out
 FILLED = 0.5  # share of a window that both scans must cover
 
 
@@ -34,7 +35,8 @@ class Similarity:
         local_ncc: mean of :attr:`local`, 0..1; None if no window counts.
         mutual_information: nats; None without overlap.
         overlap_percent: share of the fixed scan's voxels that the moving scan has data for.
-        local: squared local correlation of each window, 0..1, NaN where neither scan has an edge or one has no data.
+        local: squared local correlation of each window, 0..1, NaN where neither scan has an edge, or one has no data
+            or is left out.
     """
 
     local_ncc: float | None
@@ -66,7 +68,7 @@ def scan_similarity(fixed: Volume, moving: Volume, field: DisplacementField) -> 
     Local NCC is the square of the correlation coefficient within a cube of about 17.5 mm (Avants et al., MedIA 2008):
     it knows no gain, no offset and no sign of contrast, so that it serves scans of two modalities too. Mutual
     information is that of the joint histogram of 32 x 32 bins (Maes et al., TMI 1997). Both are taken where both
-    scans have data, on voxels averaged to about 2.5 mm.
+    scans have data that no mask leaves out, on voxels averaged to about 2.5 mm.
     """
     inputs = _prepare(fixed, moving)
     return _compare(*inputs, fields.resample(field, inputs[0].grid))
@@ -104,14 +106,18 @@ def _averaged(volume: Volume, spacing: float) -> Volume:
         for own, size in zip(volume.grid.spacing, volume.grid.size, strict=True)
     ]
     pooled = F.avg_pool3d(clipped, factors[::-1])
-    return Volume(pooled[0, 0].numpy(), volume.grid.coarser(factors))
+    counted = None
+    if volume.counted is not None:
+        counted = (F.avg_pool3d(counted_voxels(volume), factors[::-1])[0, 0] > ALL_COUNTED).numpy()
+    return Volume(pooled[0, 0].numpy(), volume.grid.coarser(factors), counted)
 
 
 def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:
-    warped, covered = _warped(moving, field)
-    local = _local_correlation(as_tensor(fixed), warped, covered, _window(fixed.grid))
+    warped, covered, counts = _warped(moving, field)
+    counts &= _counted(fixed)
+    local = _local_correlation(as_tensor(fixed), warped, counts, _window(fixed.grid))
     counted = local[torch.isfinite(local)]
-    first, second = fixed.array[covered[0, 0].numpy()], warped[covered].numpy()
+    first, second = fixed.array[counts[0, 0].numpy()], warped[counts].numpy()
     return Similarity(
         local_ncc=float(counted.mean()) if counted.numel() else None,
         mutual_information=_mutual_information(first, second) if first.size else None,
@@ -121,9 +127,9 @@ def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similar
 
 
 def _in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) -> float | None:
-    warped, covered = _warped(moving, field)
-    target, window = as_tensor(fixed), _window(fixed.grid)
-    here = _local_correlation(target, warped, covered, window)
+    warped, _, counts = _warped(moving, field)
+    target, target_counts, window = as_tensor(fixed), _counted(fixed), _window(fixed.grid)
+    here = _local_correlation(target, warped, counts & target_counts, window)
     counted = torch.isfinite(here)
     in_place = torch.ones_like(counted)
     for dimension, spacing in zip((4, 3, 2), fixed.grid.spacing, strict=True):
@@ -131,7 +137,8 @@ def _in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) -
         for step in sorted(steps | {-step for step in steps}):
             if abs(step) < warped.shape[dimension]:
                 moved = _shifted(warped, step, dimension)
-                there = _local_correlation(target, moved, _shifted(covered, step, dimension), window)
+                both = _shifted(counts, step, dimension) & target_counts
+                there = _local_correlation(target, moved, both, window)
                 counted &= torch.isfinite(there)
                 in_place &= here >= there
     return 100.0 * float((in_place & counted).sum()) / float(counted.sum()) if bool(counted.any()) else None
@@ -146,10 +153,16 @@ def _shifted(image: Tensor, step: int, dimension: int) -> Tensor:
     return result
 
 
-def _warped(moving: Volume, field: DisplacementField) -> tuple[Tensor, Tensor]:
-    """The moving scan through a map, 0 where it has no data, and where it has."""
+def _warped(moving: Volume, field: DisplacementField) -> tuple[Tensor, Tensor, Tensor]:
+    """The moving scan through a map, 0 where it has no data; where it has data, and where they count."""
     warped = fields.warp(as_tensor(moving), moving.grid, field, fill=float("nan"))
-    return warped.nan_to_num(0.0), torch.isfinite(warped)
+    covered = torch.isfinite(warped)
+    counts = covered & (fields.warp(counted_voxels(moving), moving.grid, field) > ALL_COUNTED)
+    return warped.nan_to_num(0.0), covered, counts
+
+
+def _counted(volume: Volume) -> Tensor:
+    return counted_voxels(volume) > ALL_COUNTED
 
 
 def _window(grid: ImageGrid) -> int:

@@ -15,7 +15,7 @@ from ...core.images import LabelMap, Pair, Volume
 from ...core.labels import Matches
 from .. import fields
 from ..anatomy.structures import Structures
-from ..fields import DisplacementField, as_tensor
+from ..fields import DisplacementField, as_tensor, counted_voxels
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -24,10 +24,11 @@ class AlignedScan:
 
     Args:
         image: intensities.
-        covered: where the scan has data, 0..1.
+        covered: where the scan has data that count, 0..1.
         masks: one channel a structure, 0..1; or None.
         landmarks: LPS mm (n, 3), those of the moving scan mapped back through the linear alignment; or None.
         organs: soft masks of what was found automatically, times the square root of their weights; or None.
+        left_out: where the scan has data that a mask leaves out, 0 or 1; None without a mask.
     """
 
     image: Tensor
@@ -35,6 +36,7 @@ class AlignedScan:
     masks: Tensor | None = None
     landmarks: Tensor | None = None
     organs: Tensor | None = None
+    left_out: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,15 @@ class AlignedPair:
         """What slides along its surroundings, 0..1, ``(1, 1, D, H, W)``; None if nothing does."""
         masks = self.fixed.masks
         return masks.amax(dim=1, keepdim=True) if self.sliding and masks is not None else None
+
+    @property
+    def counted(self) -> tuple[Tensor, Tensor] | None:
+        """Where no mask leaves the fixed and the moving scan out, 0 or 1; None without masks."""
+        sides = (self.fixed, self.moving)
+        if all(side.left_out is None for side in sides):
+            return None
+        first, second = (torch.ones_like(s.covered) if s.left_out is None else 1 - s.left_out for s in sides)
+        return first, second
 
     def swapped(self) -> AlignedPair:
         """The pair in the other direction, on the same grid."""
@@ -94,20 +105,28 @@ def align(
     values: tuple[list[int], list[int]] = ([one for one, _ in guide], [other for _, other in guide])
     sides = []
     for side, (scan, map_) in enumerate(((pair.fixed, identity), (pair.moving, aligned))):
-        image, covered = _resampled(scan.volume, map_)
+        image, covered, left_out = _resampled(scan.volume, map_)
         masks = _masks(scan.labels, values[side], map_) if guide and scan.labels is not None else None
         position = points[side]
         marks = None if position is None else torch.as_tensor(position, dtype=torch.float32, device=device)
         organs = None if structures is None else structures[side].through(map_)
-        sides.append(AlignedScan(image=image, covered=covered, masks=masks, landmarks=marks, organs=organs))
+        sides.append(
+            AlignedScan(
+                image=image, covered=covered, masks=masks, landmarks=marks, organs=organs, left_out=left_out
+            )
+        )
     return AlignedPair(grid, sides[0], sides[1], sliding)
 
 
-def _resampled(volume: Volume, map_: DisplacementField) -> tuple[Tensor, Tensor]:
-    """A scan through a map, and where it has data."""
+def _resampled(volume: Volume, map_: DisplacementField) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A scan through a map, where it has data that count, and where it has data that are left out."""
     source = as_tensor(volume, map_.displacement.device)
+    image = fields.warp(source, volume.grid, map_, padding="border")
     covered = (fields.warp(torch.ones_like(source), volume.grid, map_) > 0.99).float()
-    return fields.warp(source, volume.grid, map_, padding="border"), covered
+    if volume.counted is None:
+        return image, covered, None
+    counts = (fields.warp(counted_voxels(volume, source.device), volume.grid, map_) > 0.99).float()
+    return image, counts, covered - counts
 
 
 def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) -> Tensor:

@@ -157,7 +157,10 @@ def deform(
 
 def _evidence(pair: AlignedPair, field: DisplacementField, solutions: list[DisplacementField]) -> Evidence:
     warped = fields.warp(pair.moving.image, pair.grid, field, padding="border")
-    return Evidence.of(pair.fixed.image, warped, field, solutions).to("cpu")
+    left_out, counted = None, pair.counted
+    if counted is not None:
+        left_out = 1 - counted[0] * fields.warp(counted[1], pair.grid, field, padding="border")
+    return Evidence.of(pair.fixed.image, warped, field, solutions, left_out).to("cpu")
 
 
 def _forward(

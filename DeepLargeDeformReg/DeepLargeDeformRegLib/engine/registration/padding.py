@@ -34,7 +34,8 @@ def without_padding(volume: Volume) -> Volume:
         return volume
     kept = tuple(slice(*ends) for ends in zip(start, stop, strict=True))
     size = [last - first for first, last in zip(start, stop, strict=True)]
-    return Volume(volume.array[kept], volume.grid.cropped(start[::-1], size[::-1]))
+    counted = None if volume.counted is None else volume.counted[kept]
+    return Volume(volume.array[kept], volume.grid.cropped(start[::-1], size[::-1]), counted)
 
 
 def _ends(occupied: npt.NDArray[np.bool_]) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from ..device import choose_device, describe_device, free_bytes
 from ..evaluation import Evaluation
 from ..fields import DisplacementField, linear_matrix, to_field, warp_scan
 from ..fields.folding import repair_folds
+from ..left_out import filled
 from ..models import RegistrationModel
 from ..models.warm import warm_model
 from .deform import Deformed, DeformInput, deform, voxels_that_fit, wanted_spacing, working_spacing
@@ -209,7 +210,7 @@ def _with_volumes(pair: Pair, volumes: Sequence[Volume]) -> Pair:
 
 def _intensities(raw: Pair, preset: Preset) -> tuple[list[Volume], tuple[Window, ...]]:
     """Scans for similarity: clipped to the preset's windows, or scaled by their own percentiles to 0..1."""
-    volumes = (raw.fixed.volume, raw.moving.volume)
+    volumes = (filled(raw.fixed.volume), filled(raw.moving.volume))
     if preset.windows:
         low = min(window[0] for window in preset.windows)
         high = max(window[1] for window in preset.windows)

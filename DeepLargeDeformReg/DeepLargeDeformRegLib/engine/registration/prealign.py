@@ -26,7 +26,7 @@ from ...core.images import Volume
 from ...core.progress import Monitor
 from .. import fields
 from ..anatomy.structures import Structures
-from ..fields import as_tensor
+from ..fields import as_tensor, counted_voxels
 from ..losses.mind import mind_ssc
 
 Window = tuple[float, float]
@@ -234,6 +234,8 @@ def _points_of(features: _Features, count: int) -> tuple[Tensor, Tensor, Tensor 
     """A fixed random set of valid points (n, 3), their features (C, n) and mask values (K, n)."""
     valid = features.values[0, -1].reshape(-1)
     candidates = torch.nonzero(valid > 0.5)[:, 0]
+    if not len(candidates):
+        raise BadInputError("The mask leaves too little of the fixed scan to align; leave out less, or no mask.")
     chosen = candidates[torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:count]]
     positions = fields.points(features.grid, dtype=torch.float64)[0].reshape(3, -1)[:, chosen].T
     values = features.values[0, :-1].reshape(features.values.shape[1] - 1, -1)[:, chosen]
@@ -291,19 +293,19 @@ def _features(volume: Volume, window: Window, structures: Structures | None, sca
 
 
 def _on_grid(volume: Volume, grid: ImageGrid, window: Window) -> tuple[Tensor, Tensor]:
-    """The windowed scan on a coarser grid, low-pass filtered before, and where it is defined, ``(1, 1, D, H, W)``."""
+    """The windowed scan on a coarser grid, low-pass filtered before, and where it counts, ``(1, 1, D, H, W)``."""
     low, high = window
-    image = as_tensor(volume).clamp(low, high)
+    image, counted = as_tensor(volume).clamp(low, high), counted_voxels(volume)
     factors = [
         min(n, max(1, round(g / s)))
         for g, s, n in zip(grid.spacing, volume.grid.spacing, volume.grid.size, strict=True)
     ]
     source = volume.grid
     if max(factors) > 1:
-        image = torch.nn.functional.avg_pool3d(image, tuple(factors[::-1]))
+        image, counted = (torch.nn.functional.avg_pool3d(one, tuple(factors[::-1])) for one in (image, counted))
         source = source.coarser(factors)
     identity = fields.identity(grid)
-    inside = (fields.warp(torch.ones_like(image), source, identity) > 0.5).to(image.dtype)
+    inside = (fields.warp(counted, source, identity) > 0.5).to(image.dtype)
     return fields.warp(image, source, identity, padding="border"), inside
 
 

@@ -23,7 +23,11 @@ from ..fields import DisplacementField
 
 TIE = 1e-4  # times a typical cost, for the farthest candidate
 TINY = 1e-6  # a typical cost of scans that are the same everywhere
+LEAST_TRUST = 1e-3  # in what does not count, so that deep within it there is something to take a mean of
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # times a typical cost, per squared voxel
+
+Counted = tuple[Tensor, Tensor]
+"""Where fixed and moving features count, 0..1, ``(1, 1, D, H, W)`` each."""
 
 
 def global_search(
@@ -32,6 +36,7 @@ def global_search(
     grid: ImageGrid,
     levels: Sequence[SearchLevel],
     monitor: Monitor | None = None,
+    counted: Counted | None = None,
 ) -> DisplacementField:
     """Displacement field by coupled-convex searches, coarse to fine, each on the moving features warped so far.
 
@@ -41,6 +46,7 @@ def global_search(
         grid: working grid.
         levels: coarse to fine.
         monitor: progress and cancellation.
+        counted: where the fixed and the moving features count; None where all do.
 
     Returns:
         Field in mm on the cells of the last level.
@@ -49,18 +55,28 @@ def global_search(
     found: DisplacementField | None = None
     for number, level in enumerate(levels):
         factor = min(level.factor, *grid.size)
-        warped = moving
+        warped, counts = moving, counted
         if found is not None:
-            warped = fields.warp(moving, grid, fields.resample(found, grid), padding="border")
+            so_far = fields.resample(found, grid)
+            warped = fields.warp(moving, grid, so_far, padding="border")
+            if counted is not None:
+                counts = counted[0], fields.warp(counted[1], grid, so_far, padding="border")
         pooled = F.avg_pool3d(fixed, factor), F.avg_pool3d(warped, factor)
+        if counts is not None:
+            counts = F.avg_pool3d(counts[0], factor), F.avg_pool3d(counts[1], factor)
         span = monitor.span(number / len(levels), (number + 1) / len(levels))
-        step = coupled_convex(*pooled, grid.coarser(factor), level.radius, span)
+        step = coupled_convex(*pooled, grid.coarser(factor), level.radius, span, counts)
         found = step if found is None else fields.compose(found, step)
     return found if found is not None else fields.identity(grid, device=fixed.device)
 
 
 def coupled_convex(
-    fixed: Tensor, moving: Tensor, grid: ImageGrid, radius: int, monitor: Monitor | None = None
+    fixed: Tensor,
+    moving: Tensor,
+    grid: ImageGrid,
+    radius: int,
+    monitor: Monitor | None = None,
+    counted: Counted | None = None,
 ) -> DisplacementField:
     """Displacement field by exhaustive search and coupled-convex smoothing.
 
@@ -70,6 +86,8 @@ def coupled_convex(
         grid: coarse grid; one of its voxels is the step of the search.
         radius: search radius in voxels; ``(2 radius + 1)^3`` candidates a voxel.
         monitor: progress and cancellation.
+        counted: where the fixed and the moving features count; None where all do. What does not count has no vote,
+            and its displacement follows from around it.
 
     Returns:
         Field in mm on ``grid``.
@@ -77,17 +95,21 @@ def coupled_convex(
     monitor = monitor or Monitor()
     candidates = _candidates(radius, fixed)
     cost = _costs(fixed, moving, radius, monitor)
+    trust = None
+    if counted is not None:
+        _leave_out(cost, counted, radius)
+        trust = counted[0].clamp(min=LEAST_TRUST)
     typical = cost.mean()
     # Where all candidates fit alike, as in constant background, the smallest wins and not the first, the farthest.
     far = candidates.square().sum(dim=1)
     cost += (TIE * typical.clamp(min=TINY) * far / far.max().clamp(min=1.0))[:, None, None]
-    field = _smooth(_best(cost, candidates))
+    field = _smooth(_best(cost, candidates), trust)
     for number, coupling in enumerate(COUPLING):
         monitor.report("search", 0.6 + 0.4 * number / len(COUPLING), "Searching for large displacements")
         near = torch.stack(
             [_near(cost[z], candidates, field[0, :, z], coupling * typical) for z in range(cost.shape[0])]
         )
-        field = _smooth(near.permute(3, 0, 1, 2)[None])
+        field = _smooth(near.permute(3, 0, 1, 2)[None], trust)
     return fields.from_voxels(field, grid)
 
 
@@ -115,6 +137,17 @@ def _costs(fixed: Tensor, moving: Tensor, radius: int, monitor: Monitor) -> Tens
     return cost
 
 
+def _leave_out(cost: Tensor, counted: Counted, radius: int) -> None:
+    """Take the vote from what does not count: such a candidate costs what the others cost on average."""
+    side = 2 * radius + 1
+    fixed, moving = counted[0][0, 0], F.pad(counted[1], (radius,) * 6, mode="replicate")[0, 0]
+    for z in range(cost.shape[0]):
+        windows = moving[z : z + side].unfold(1, side, 1).unfold(2, side, 1)
+        counts = windows.permute(0, 3, 4, 1, 2).reshape(cost[z].shape)
+        average = (cost[z] * counts).sum(dim=0) / counts.sum(dim=0).clamp(min=TINY)
+        cost[z] = fixed[z] * torch.lerp(average.expand_as(counts), cost[z], counts)
+
+
 def _best(cost: Tensor, candidates: Tensor) -> Tensor:
     return candidates[cost.argmin(dim=1)].permute(3, 0, 1, 2)[None]
 
@@ -126,7 +159,9 @@ def _near(cost: Tensor, candidates: Tensor, field: Tensor, coupling: Tensor) -> 
     return candidates[(cost + coupling * distance).argmin(dim=0)]
 
 
-def _smooth(field: Tensor) -> Tensor:
-    """Two box filters of 3 voxels: about a Gaussian of 1.2 voxels."""
+def _smooth(field: Tensor, trust: Tensor | None = None) -> Tensor:
+    """Two box filters of 3 voxels, about a Gaussian of 1.2 voxels; weighted by trust (Knutsson and Westin 1993)."""
+    if trust is not None:
+        return _smooth(field * trust) / _smooth(trust)
     padded = F.pad(field, (2,) * 6, mode="replicate")
     return F.avg_pool3d(F.avg_pool3d(padded, 3, 1), 3, 1)

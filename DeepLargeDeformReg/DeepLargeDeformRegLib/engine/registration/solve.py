@@ -84,12 +84,15 @@ def _searched(
     """The candidate, or what a search finds from it if the scans match better there."""
     if best.origin == LINEAR and plan.search:
         # Without a network that fits these scans the search finds what refinement alone would not reach.
-        found = global_search(features[0], features[1], pair.grid, plan.search, monitor)
+        found = global_search(features[0], features[1], pair.grid, plan.search, monitor, pair.counted)
         best = _best(features, pair, [best, Candidate(SEARCH, found)])
     elif best.origin not in (LINEAR, INITIAL) and plan.network_search:
         field = fields.resample(best.field, pair.grid)
         warped = fields.warp(features[1], pair.grid, field, padding="border")
-        step = global_search(features[0], warped, pair.grid, plan.network_search, monitor)
+        counted = pair.counted
+        if counted is not None:
+            counted = counted[0], fields.warp(counted[1], pair.grid, field, padding="border")
+        step = global_search(features[0], warped, pair.grid, plan.network_search, monitor, counted)
         together = fields.compose(field, fields.resample(step, pair.grid))
         best = _best(features, pair, [best, Candidate(best.origin, together)])
     monitor.check()

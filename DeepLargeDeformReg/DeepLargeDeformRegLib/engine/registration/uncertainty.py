@@ -42,7 +42,8 @@ class Evidence:
 
     Args:
         grid: of all of them.
-        mismatch: mean squared difference of the self-similarities (MIND-SSC) of the fixed and the warped scan.
+        mismatch: mean squared difference of the self-similarities (MIND-SSC) of the fixed and the warped scan; NaN
+            where a mask leaves one of them out, as nothing is known there.
         strain: Frobenius norm of the displacement's gradient, the linear alignment left out; dimensionless.
         spread: root mean square distance of several solutions from their mean, mm; None where there is one solution.
     """
@@ -54,7 +55,12 @@ class Evidence:
 
     @classmethod
     def of(
-        cls, fixed: Tensor, warped: Tensor, field: DisplacementField, solutions: Sequence[DisplacementField] = ()
+        cls,
+        fixed: Tensor,
+        warped: Tensor,
+        field: DisplacementField,
+        solutions: Sequence[DisplacementField] = (),
+        left_out: Tensor | None = None,
     ) -> Evidence:
         """Evidence on a map.
 
@@ -64,15 +70,18 @@ class Evidence:
             field: the map, mm.
             solutions: independent ones on the same grid, such as a run and the inverse of the one in the other
                 direction, if there are several.
+            left_out: above 0.5 where a mask leaves out either scan, ``(1, 1, D, H, W)``; None without masks.
         """
         first, second = (mind_ssc(image, 1, 2) for image in (fixed, warped))
-        mismatch = (first - second).square().mean(dim=1, keepdim=True)
+        mismatch = _around((first - second).square().mean(dim=1, keepdim=True), 3)
+        if left_out is not None:
+            mismatch = mismatch.masked_fill(left_out > 0.5, float("nan"))
         squares = [
             derivative(field.displacement, axis).square().sum(dim=1, keepdim=True)
             for axis in spatial_axes(field.grid.spacing)
         ]
         strain = _around(torch.stack(squares).sum(dim=0), 5).sqrt()
-        return cls(field.grid, _around(mismatch, 3), strain, disagreement(solutions) if solutions else None)
+        return cls(field.grid, mismatch, strain, disagreement(solutions) if solutions else None)
 
     def to(self, device: torch.device | str) -> Evidence:
         """The same on another device."""
@@ -84,7 +93,7 @@ class Evidence:
 
         A power law of mismatch and strain, fitted to the errors of landmarks under good maps and bad ones: errors are
         large where the warped scan does not look like the fixed one, and where the map had to bend most. Where
-        several solutions disagree, their distance is added in square.
+        several solutions disagree, their distance is added in square. NaN where a mask leaves a scan out.
         """
         mismatch = self.mismatch.clamp(min=SMALLEST_MISMATCH).pow(MISMATCH_EXPONENT)
         error = ERROR_SCALE_MM * mismatch * self.strain.clamp(min=SMALLEST_STRAIN).pow(STRAIN_EXPONENT)
