@@ -112,6 +112,25 @@ class Registration:
             with written_whole(metrics) as path:
                 path.write_text(json.dumps(self.metrics.to_json(), indent=2) + "\n", encoding="utf-8")
 
+    def save_dicom(self, folder: PathLike, *, fixed: PathLike, moving: PathLike) -> None:
+        """Write the transform and the propagated structures as DICOM objects, for radiotherapy; all or nothing.
+
+        ``registration.dcm`` is a Deformable Spatial Registration, ``segmentation.dcm`` a Segmentation with the moving
+        structures on the fixed scan, if there are any; both belong to the study of the fixed scan.
+
+        Args:
+            folder: made if it is not there.
+            fixed: DICOM folder that the fixed scan was read from (``folder#2`` for its second series).
+            moving: likewise.
+
+        Raises:
+            BadInputError: if a scan is not from DICOM, or does not lie where its DICOM files say.
+            OutputError: if a file cannot be written.
+        """
+        from .engine.dicom_output import dicom_series, write_dicom_objects
+
+        write_dicom_objects(folder, self.evaluation, dicom_series(folder, fixed, moving))
+
 
 def register(
     fixed: Image,
@@ -141,9 +160,8 @@ def register(
         moving_labels: structures of the moving scan.
         match: ``"FIXED=MOVING"`` each: which structures belong together, by name or value.
         landmarks: corresponding points of the fixed and the moving scan, (n, 3) each, LPS mm.
-        fixed_mask: what to leave out of the fixed scan: what is not 0 has no counterpart in the moving scan, such as
-            a stent, a tumor or a cavity, and does not count in the similarity. elastix and ANTs mark the opposite.
-        moving_mask: likewise of the moving scan.
+        fixed_mask: what is not 0, as a stent that one scan alone shows, does not count (elastix: the opposite).
+        moving_mask: likewise for the moving scan.
         initial_transform: from fixed to moving points, instead of a pre-alignment.
         region: mask of the part of the fixed scan that matters.
         progress: called with each :class:`~.core.progress.ProgressEvent`.
@@ -154,12 +172,9 @@ def register(
         MemoryExhaustedError: if the scans do not fit into memory even at a coarse resolution.
     """
     chosen = RegistrationSettings.from_json(settings)
-    pair, notices = _pair(
-        _scan("fixed", fixed, fixed_spacing, fixed_labels, fixed_mask),
-        _scan("moving", moving, moving_spacing, moving_labels, moving_mask),
-        match,
-        landmarks,
-    )
+    ours = _scan("fixed", fixed, fixed_spacing, fixed_labels, fixed_mask)
+    theirs = _scan("moving", moving, moving_spacing, moving_labels, moving_mask)
+    pair, notices = _pair(ours, theirs, match, landmarks)
     from .engine import fields
     from .engine.registration import pipeline
 

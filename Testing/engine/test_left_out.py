@@ -62,7 +62,7 @@ def scans() -> Scans:
 
 def registered(fixed: Volume, moving: Volume) -> RegistrationResult:
     settings = RegistrationSettings(
-        prealign="translation", device="cpu", organs="none", iterations=30, fold_free=False, memory_limit_mb=8
+        prealign="translation", device="cpu", organs="none", iterations=15, fold_free=False, memory_limit_mb=8
     )
     return register(RegistrationRequest(pair=Pair(Scan(fixed), Scan(moving)), settings=settings))
 
@@ -123,7 +123,7 @@ def test_a_filling_continues_what_is_around_it() -> None:
     spoiled = Volume(np.where(mask, 5000.0, ramp.array), GRID, ~mask)
     mended = filled(spoiled)
     assert np.array_equal(mended.array[~mask], ramp.array[~mask])
-    assert np.abs(mended.array - ramp.array)[mask].max() < 2.0  # it spans 33 there
+    assert np.abs(mended.array - ramp.array)[mask].max() < 3.0  # of 32; measured 1.7
     assert filled(ramp) is ramp
     assert spoiled.array.max() == 5000.0
 

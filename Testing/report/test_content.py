@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.engine.job import EvaluateJob, run_evaluate
-from DeepLargeDeformRegLib.report import charts, write_report
+from DeepLargeDeformRegLib.report import charts, pictures, write_report
 
 from Testing.report.conftest import Phantom, Written
 
@@ -164,3 +164,16 @@ def test_is_written_fast(phantom: Phantom, tmp_path: Path) -> None:
     clock = time.process_time()
     written(phantom, tmp_path, METRICS)
     assert time.process_time() - clock < 5
+
+
+def test_what_masks_leave_out_is_told_and_striped(phantom: Phantom, tmp_path: Path) -> None:
+    plain, masked = tmp_path / "plain", tmp_path / "masked"
+    plain.mkdir()
+    masked.mkdir()
+    entries = METRICS | {"provenance": {"version": "1"}}
+    assert "Left out by masks" not in text_of(written(phantom, plain, entries))
+    page = text_of(written(phantom, masked, entries | {"left_out_percent": {"moving": 3.46}}))
+    assert "Left out by masks 3.5 % of the moving scan" in page
+    known = pictures._striped(np.zeros((16, 16, 3), np.uint8), np.arange(256).reshape(16, 16) < 128)
+    assert set(np.unique(known[:8])) == {150, 255}
+    assert not known[8:].any()

@@ -58,6 +58,16 @@ class ExtensionsManagerModel:
         return self.online
 
 
+class DicomDatabase:
+    """``slicer.dicomDatabase`` (``ctkDICOMDatabase``), as far as it is asked where the file of an instance is."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+
+    def fileForInstance(self, instance: str) -> str:
+        return self.files.get(instance, "")
+
+
 class SlicerApp(api.Signals):
     """``slicer.app``."""
 
@@ -191,6 +201,7 @@ class Application:
         self.module_manager = ModuleManager()
         self.io_manager = io_manager.IOManager(self.core)
         slicer.mrmlScene = self.scene
+        slicer.dicomDatabase = DicomDatabase()
         slicer.modules = types.SimpleNamespace()
         for name, logic in self.core.logics.items():
             shown_module = types.SimpleNamespace(logic=lambda logic=logic: logic, name=name)
@@ -307,6 +318,7 @@ class Application:
         self.layout.setLayout(self.layout.four_up)
         self.testing = True
         self.slicer_app.extensions = ExtensionsManagerModel()
+        sys.modules["slicer"].dicomDatabase = DicomDatabase()
         self.dialogs.answers.clear()
         self.dialogs.shown.clear()
         self.errors.clear()

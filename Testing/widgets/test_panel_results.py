@@ -116,6 +116,24 @@ def test_one_output_is_saved_to_a_file_of_choice(application: Any, tmp_path: Pat
     assert "could not be written" in widget.ui.exportLabel.text
 
 
+def test_dicom_objects_are_offered_and_refused_without_dicom(application: Any, tmp_path: Path) -> None:
+    import slicer
+
+    fixed, moving = add_volumes("first", "second")
+    widget = application.open_module(MODULE)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "transform")
+    add_result(fixed, moving, {}, transform=transform)
+    widget.results.refresh(newest=True)
+    box = widget.ui.exportWhatBox
+    titles = [box.itemText(index) for index in range(box.count)]
+    assert titles[-1] == "DICOM (radiotherapy)"
+    box.currentIndex = len(titles) - 1
+    widget.ui.exportDirectory.directory = str(tmp_path)
+    widget.ui.exportOneButton.click()
+    assert "first was not loaded from DICOM" in widget.ui.exportLabel.text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_transform_is_applied_to_many_nodes(application: Any) -> None:
     import slicer
     import vtk

@@ -48,6 +48,13 @@ OutputSegmentation = Annotated[str | None, option("Write the moving structures o
 OutputJacobian = Annotated[str | None, option("Write det J, the local volume change, here.")]
 OutputMaps = Annotated[str | None, option("Folder for maps: displacement, similarity ...")]
 OutputUncertainty = Annotated[str | None, option("Write the error to expect, mm, here.")]
+OutputDicom = Annotated[
+    str | None,
+    option(
+        "Folder for DICOM objects: registration.dcm, a Deformable Spatial Registration, and segmentation.dcm, the "
+        "moving structures on the fixed scan. Both scans must be DICOM folders."
+    ),
+]
 OutputFixedOrgans = Annotated[str | None, option("Write the organs found automatically in the fixed scan here.")]
 OutputMovingOrgans = Annotated[str | None, option("Write the organs found automatically in the moving scan here.")]
 OutputWarpedOrgans = Annotated[str | None, option("Write the moving scan's automatic organs on the fixed grid here.")]
@@ -136,7 +143,7 @@ Outputs = Annotated[
     str,
     typer.Option(
         help="What to write for each pair, of transform, inverse, volume, segmentation, jacobian, uncertainty, "
-        "maps, report; joined with commas. Metrics are always written."
+        "maps, dicom, report; joined with commas. Metrics are always written."
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Pairs at a time; planned by default.")]

@@ -36,6 +36,7 @@ def register(
     output_fixed_organs: o.OutputFixedOrgans = None,
     output_moving_organs: o.OutputMovingOrgans = None,
     output_warped_organs: o.OutputWarpedOrgans = None,
+    output_dicom: o.OutputDicom = None,
     metrics: o.Metrics = None,
     report: o.Report = None,
     report_title: o.ReportTitle = None,

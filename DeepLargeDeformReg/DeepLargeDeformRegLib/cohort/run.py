@@ -32,6 +32,7 @@ OUTPUTS = {
     "jacobian": ("output_jacobian", "jacobian.nii.gz"),
     "uncertainty": ("output_uncertainty", "uncertainty.nii.gz"),
     "maps": ("output_maps", "maps"),
+    "dicom": ("output_dicom", "dicom"),
     "report": ("report", REPORT),
 }
 """What can be written for each pair: entry of the job, file in the pair's folder."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from ..core import files
 from ..core.errors import BadInputError, reading
 from ..core.files.common import write_text
+from ..core.files.dicom_reference import notice_of_patients
 from ..core.geometry import ImageGrid
 from ..core.images import LabelMap, LandmarkPairs, Pair, Scan
 from ..core.labels import notice_of_values, with_matches
@@ -23,6 +24,7 @@ from ..core.progress import Monitor
 from ..core.settings import RegistrationSettings
 from . import fields
 from .anatomy.find import FoundAnatomy, not_reviewed
+from .dicom_output import dicom_series, write_dicom_objects
 from .evaluation import Evaluation, evaluate
 from .fields import DisplacementField, warp_labels, warp_volume
 from .job_files import check_job_files, map_paths, report_problem
@@ -77,6 +79,7 @@ class RegistrationJob:
     output_fixed_organs: str | None = None  # what was found automatically in both scans, if anything was
     output_moving_organs: str | None = None
     output_warped_organs: str | None = None
+    output_dicom: str | None = None  # folder for the transform and the propagated structures as DICOM objects
     match: tuple[str, ...] = ()  # FIXED=MOVING each: structures that belong together, by name or value
     metrics: str | None = None
     report: str | None = None
@@ -161,6 +164,7 @@ def run_job(
     monitor.report("read", 0.0, "Reading the scans")
     clock = time.perf_counter()
     warnings: list[str] = []
+    series = dicom_series(job.output_dicom, job.fixed, job.moving) if job.output_dicom else None
     request = _read(job, warnings, monitor)
     if job.output_uncertainty and not request.plan.estimates_error:
         raise BadInputError("The error to expect is estimated after a refinement only; refine, or leave its map out.")
@@ -169,6 +173,10 @@ def run_job(
     monitor.report("write", 0.95, "Writing the results")
     clock = time.perf_counter()
     _write(job, request, result, compress, monitor)
+    if job.output_dicom and series is not None:
+        write_dicom_objects(job.output_dicom, result, series)
+        warnings += [notice for notice in (notice_of_patients(*series),) if notice]
+        monitor.check()
     found = result.metrics
     seconds = {"read": reading, **found.seconds, "write": time.perf_counter() - clock}
     result = replace(result, metrics=replace(found, warnings=(*warnings, *found.warnings), seconds=seconds))

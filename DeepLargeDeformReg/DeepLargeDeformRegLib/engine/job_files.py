@@ -10,6 +10,7 @@ from typing import Any
 from ..core import files
 from ..core.display import MAPS
 from ..core.errors import CancelledError, RegistrationError
+from ..core.files.dicom_objects import REGISTRATION, SEGMENTATION
 from . import fields
 
 _logger = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ def check_job_files(job: Any) -> None:
     if folder:
         maps = [(path, files.VOLUME_ENDINGS) for path in map_paths(folder).values()]
         outputs += maps if Path(folder).is_dir() else []  # a folder that is yet to be made holds no input
+    objects = getattr(job, "output_dicom", None)
+    if objects and files.folder_to_make(objects, "DICOM objects").is_dir():
+        outputs += [(str(Path(objects) / name), (".dcm",)) for name in (REGISTRATION, SEGMENTATION)]
     files.check_outputs(outputs, [path for key in _INPUTS if (path := getattr(job, key, None))])
 
 

@@ -26,7 +26,7 @@ from . import fields
 from .fields import as_tensor, counted_voxels, warp_labels
 
 LEAST_LEFT = 0.01  # share of a scan; less is no evidence
-RELAXATIONS = 4
+RELAXATIONS = 8  # a ramp across 8 voxels is then met to a twentieth
 SURROUNDINGS = 8  # voxels around what is left out, which its filling continues
 SUSPICIOUS = 0.5  # share of a scan; whoever marks more may have marked what shall count
 

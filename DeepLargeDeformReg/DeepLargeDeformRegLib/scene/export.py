@@ -120,6 +120,11 @@ def file_name(run: RunResult, name: str, ending: str = "", number: int = 1) -> s
     return f"{base}-{name}{ending or EXPORTS[name].endings[0]}"
 
 
+def dicom_folder(run: RunResult, number: int = 1) -> str:
+    """Usual name of the folder for DICOM objects."""
+    return run.name.lower().replace(" ", "-") + "-dicom" + (f"-{number}" if number > 1 else "")
+
+
 def save(run: RunResult, name: str, path: Path) -> Path:
     """Write one output; return its file, whose ending is added where the path has none that fits.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -16,6 +16,9 @@ from ..core.text import pairs_of_same_name
 from .errors import SceneError
 from .lazy_sitk import sitk
 from .volumes import RAS_TO_LPS, array_to_matrix, remove_node, volume_from_image
+
+if TYPE_CHECKING:
+    from ..core.images import LabelMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,23 +163,39 @@ def write_label_map(
         SceneError: as :func:`label_map_of`.
         OutputError: if the file could not be written.
     """
-    from ..core import images  # these load SimpleITK, which the opening of the panel must not wait for
-    from ..core.files import label_maps
-    from ..core.geometry import ImageGrid
+    from ..core.files import label_maps  # it loads SimpleITK, which the opening of the panel must not wait for
 
     image, labels, warnings = label_map_of(node, reference, segment_ids)
+    label_maps.write_label_map(_label_map(image, labels, names or {}), path)
+    return labels, warnings
+
+
+def read_labels(node: Any, reference: sitk.Image) -> LabelMap:
+    """All segments as :func:`label_map_of` has them, with names, colors and terminology.
+
+    Raises:
+        SceneError: as :func:`label_map_of`.
+    """
+    image, labels, _warnings = label_map_of(node, reference)
+    return _label_map(image, labels, {})
+
+
+def _label_map(image: sitk.Image, labels: list[SegmentLabel], names: dict[str, str]) -> LabelMap:
+    """Label map of an image and its labels, some of them renamed by their segment id."""
+    from ..core import images
+    from ..core.geometry import ImageGrid
+
     named = tuple(
         images.Label(
             value=label.value,
-            name=(names or {}).get(label.segment_id, label.name),
+            name=names.get(label.segment_id, label.name),
             color=label.color,
             terminology=label.terminology or None,
         )
         for label in labels
     )
     array = sitk.GetArrayFromImage(image).astype(np.int32)
-    label_maps.write_label_map(images.LabelMap(array, ImageGrid.from_image(image), named), path)
-    return labels, warnings
+    return images.LabelMap(array, ImageGrid.from_image(image), named)
 
 
 def _oriented_image(mask: np.ndarray, reference: sitk.Image) -> Any:

@@ -11,7 +11,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene import apply, export, results
+from ..scene import apply, dicom, export, results
 from ..scene.errors import SceneError
 from ..scene.results import RunResult
 
@@ -36,6 +36,7 @@ class ExportPanel:
         self._names = export.available(run) if run is not None else []
         chosen = self._ui.exportWhatBox.currentText
         titles = [export.EXPORTS[name].title for name in self._names]
+        titles += [_("DICOM (radiotherapy)")] if run is not None and run.get("transform") is not None else []
         self._ui.exportWhatBox.clear()
         for title in titles:
             self._ui.exportWhatBox.addItem(title)
@@ -66,6 +67,9 @@ class ExportPanel:
 
     def _export_one(self) -> None:
         index = self._ui.exportWhatBox.currentIndex
+        if self._run is not None and index == len(self._names):
+            self._export_dicom(self._run)
+            return
         if self._run is None or not 0 <= index < len(self._names):
             return
         name = self._names[index]
@@ -82,6 +86,18 @@ class ExportPanel:
         try:
             path = export.save(self._run, name, Path(chosen))
             self._say(_("{name} written.").format(name=path.name))
+        except SceneError as error:
+            self._say(str(error))
+
+    def _export_dicom(self, run: RunResult) -> None:
+        """Into a new folder within the chosen one: DICOM objects keep their names."""
+        folder, number = Path(str(self._ui.exportDirectory.directory)), 1
+        while (folder / export.dicom_folder(run, number)).exists():
+            number += 1
+        try:
+            files = dicom.save_dicom(run, folder / export.dicom_folder(run, number))
+            names = ", ".join(path.name for path in files)
+            self._say(_("{names} written to {folder}.").format(names=names, folder=files[0].parent.name))
         except SceneError as error:
             self._say(str(error))
 

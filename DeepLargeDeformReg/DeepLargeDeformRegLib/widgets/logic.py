@@ -132,22 +132,18 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
         """Register two volumes with all powers of the panel; docs/scripting.md has examples.
 
         Args:
-            fixed, moving: scalar volume nodes.
-            fixed_segmentation, moving_segmentation: segmentation nodes.
+            fixed, moving, fixed_segmentation, moving_segmentation: scalar volume nodes, segmentation nodes.
             matches: pairs of segment ids (fixed, moving); None matches by name.
-            fixed_landmarks, moving_landmarks: markups nodes with corresponding points; moving ones alone are carried
-                over.
+            fixed_landmarks, moving_landmarks: markups nodes of corresponding points; moving ones alone are carried.
             initial_transform: transform node under which the moving volume is nearly right.
             region: ROI node in the fixed volume.
             fixed_mask, moving_mask: segmentation nodes of what to leave out: what one scan alone shows.
             settings: settings of ``core/settings.py``, such as ``{"preset": "lung-ct", "symmetric": True}``.
             outputs: nodes to overwrite by role: transform, warped, segmentation, jacobian, table, landmarks.
-            wanted: what is made beside the transform, of ``scene.exchange.OUTPUTS``; None makes all but ``"parts"``,
-                the linear and the deformable part as two further nodes.
+            wanted: what is made beside the transform, of ``scene.exchange.OUTPUTS``; None makes all but ``"parts"``.
             unused_segments: segments to leave out, as pairs ``("fixed" or "moving", segment id)``.
             progress: called with (stage, fraction, message, seconds to go or None).
-            wait: let events pass until it is done; with False the run is returned at once, and its ``on_finished``
-                is called with it.
+            wait: let events pass until it is done; else the run is returned at once, and calls its ``on_finished``.
 
         Returns:
             ``scene.results.RunResult`` (``.get("transform")``, ``.metrics``, ...), or the run with ``wait=False``.
@@ -169,8 +165,7 @@ class DeepLargeDeformRegLogic(ScriptedLoadableModuleLogic):
             region=region,
             fixed_mask=fixed_mask,
             moving_mask=moving_mask,
-            unused_fixed=[i for side, i in unused_segments if side == "fixed"],
-            unused_moving=[i for side, i in unused_segments if side == "moving"],
+            **{f"unused_{name}": [i for side, i in unused_segments if side == name] for name in SIDES},
         )
         return self._started(inputs, _targets(outputs or {}, wanted), settings or {}, progress, wait)
 

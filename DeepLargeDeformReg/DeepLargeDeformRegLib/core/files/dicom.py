@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from ..errors import BadInputError
+from ..geometry import ImageGrid
 from .dicom_frames import DicomImage, Frame, check_kind, is_scan, read_image_header, regular_files, stored_values
 from .itk import heard_itk, itk_paths
 from .memory import check_memory
@@ -66,15 +68,9 @@ def read_series(path: Path, series: int | str | None, pixel_type: int) -> sitk.I
         MemoryExhaustedError: if it does not fit into this machine's memory.
     """
     name = path.name
-    chosen = _choose(name, list_series(path) if path.is_dir() else _series_of([path]), series)
+    chosen, frames = series_frames(name, path, series)
     images = list(chosen.images)
-    check_kind(name, images)
-    if chosen.slices == 1:
-        raise BadInputError(
-            f"{name} is a single 2D slice; 3D volumes are registered (give the folder of the series)."
-        )
-    frames = _ordered(name, [frame for image in images for frame in image.frames])
-    columns, rows = images[0].size
+    columns, rows = chosen.size
     check_memory(name, columns * rows * len(frames) * 4)
     try:
         if any(image.is_enhanced for image in images):
@@ -91,6 +87,46 @@ def read_series(path: Path, series: int | str | None, pixel_type: int) -> sitk.I
         raise BadInputError(f"{name}: a file of the DICOM series is damaged; export the series again.")
     _place(image, frames)
     return image
+
+
+def series_frames(
+    name: str, path: Path | Sequence[Path], series: int | str | None = None
+) -> tuple[Series, list[Frame]]:
+    """One series, with its slices in order.
+
+    Args:
+        name: of the series in messages.
+        path: a folder, a file, or files.
+        series: its number or UID, where there are several.
+
+    Raises:
+        BadInputError: as :func:`read_series`.
+    """
+    if isinstance(path, Path):
+        found = list_series(path) if path.is_dir() else _series_of([path])
+    else:
+        found = _series_of(list(path))
+    chosen = _choose(name, found, series)
+    check_kind(name, list(chosen.images))
+    if chosen.slices == 1:
+        raise BadInputError(
+            f"{name} is a single 2D slice; 3D volumes are registered (give the folder of the series)."
+        )
+    return chosen, _ordered(name, [frame for image in chosen.images for frame in image.frames])
+
+
+def grid_of(frames: list[Frame], size: tuple[int, int]) -> ImageGrid:
+    """Grid of slices in order, of so many columns and rows."""
+    positions, rows, normal = _geometry(frames)
+    distance = float((positions[-1] - positions[0]) @ normal) / (len(frames) - 1)
+    direction = np.stack([rows, np.cross(normal, rows), normal], axis=1)
+    spacing = frames[0].spacing or (1.0, 1.0)
+    return ImageGrid(
+        (*size, len(frames)),
+        (spacing[0], spacing[1], distance),
+        tuple(positions[0].tolist()),
+        tuple(direction.ravel().tolist()),
+    )
 
 
 def _series_of(files: list[Path]) -> list[Series]:
@@ -171,13 +207,8 @@ def _enhanced_voxels(images: list[DicomImage], frames: list[Frame], pixel_type: 
 
 
 def _place(image: sitk.Image, frames: list[Frame]) -> None:
-    positions, rows, normal = _geometry(frames)
-    spacing = frames[0].spacing or (1.0, 1.0)
-    distance = float((positions[-1] - positions[0]) @ normal) / (len(frames) - 1)
-    column = np.cross(normal, rows)
-    image.SetSpacing((*spacing, distance))
-    image.SetOrigin(positions[0].tolist())
-    image.SetDirection(np.stack([rows, column, normal], axis=1).ravel().tolist())
+    width, height, _ = image.GetSize()
+    grid_of(frames, (width, height)).apply_to(image)
 
 
 def _geometry(

@@ -41,8 +41,12 @@ def check_outputs(outputs: Iterable[tuple[PathLike, Sequence[str]]], inputs: Ite
         written.update(_keys(Path(path), path))
 
 
-def folder_to_make(path: PathLike) -> Path:
+def folder_to_make(path: PathLike, what: str = "maps") -> Path:
     """The folder for several outputs, checked; it is made when they are moved into it.
+
+    Args:
+        path: the folder.
+        what: the outputs, in messages.
 
     Raises:
         OutputError: if it cannot be made.
@@ -55,7 +59,7 @@ def folder_to_make(path: PathLike) -> Path:
         if not os.path.lexists(folder) and parent.is_dir() and os.access(parent, os.W_OK):
             return folder
     raise OutputError(
-        f"The folder {folder.name[:40]} for the maps cannot be made; create it first, or choose another one."
+        f"The folder {folder.name[:40]} for the {what} cannot be made; create it first, or choose another one."
     )
 
 

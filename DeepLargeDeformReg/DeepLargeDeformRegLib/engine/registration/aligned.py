@@ -111,9 +111,7 @@ def align(
         marks = None if position is None else torch.as_tensor(position, dtype=torch.float32, device=device)
         organs = None if structures is None else structures[side].through(map_)
         sides.append(
-            AlignedScan(
-                image=image, covered=covered, masks=masks, landmarks=marks, organs=organs, left_out=left_out
-            )
+            AlignedScan(image=image, covered=covered, masks=masks, landmarks=marks, organs=organs, left_out=left_out)
         )
     return AlignedPair(grid, sides[0], sides[1], sliding)
 
