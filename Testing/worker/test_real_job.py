@@ -32,7 +32,7 @@ def test_worker_registers_the_sample_case(sample_case: Path, tmp_path: Path) -> 
         "fixed": str(sample_case / "fixed.nii.gz"),
         "moving": str(sample_case / "moving.nii.gz"),
         "landmarks": str(sample_case / "landmarks_lps.csv"),
-        "settings": {"preset": "lung-ct", "iterations": 15},
+        "settings": {"preset": "lung-ct", "iterations": 15, "memory_limit_mb": 40},
         "output_transform": str(tmp_path / "transform.nrrd"),
     }
     try:
