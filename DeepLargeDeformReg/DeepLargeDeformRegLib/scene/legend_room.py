@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-LEGEND_SHARE = 0.2
+LEGEND_SHARE = 0.24
 """Right part of a slice view that the legend takes with its numbers and its title."""
 MARGIN = 0.02
 """Share of the image that may lie outside the view before the view counts as zoomed in by the user."""

@@ -68,12 +68,11 @@ class QualityPanel:
 
     def _show_verdict(self, run: RunResult | None) -> None:
         label = self._ui.verdictLabel
-        verdict = run.verdict if run is not None else None
-        if verdict is None:
+        if run is None or run.verdict is None:
             label.setText(_("No result yet.") if run is None else verdict_html(run, ""))
             label.setStyleSheet("border-left: 4px solid #888888; padding: 6px;")
             return
-        level = verdict.level if verdict.level in LEVELS else "look"
+        level = run.verdict.level if run.verdict.level in LEVELS else "look"
         label.setText(verdict_html(run, level_color(self._ui.qualityBox, level)))
         label.setStyleSheet(level_style(self._ui.qualityBox, level))
 
