@@ -69,7 +69,7 @@ GLOBAL_SEARCH = (SearchLevel(4, 4), SearchLevel(3, 3), SearchLevel(2, 2))
 LARGE_DEFORMATION = RefinementPlan(
     levels=(RefinementLevel(4, 30, 1.0), RefinementLevel(2, 60, 1.0)),
     diffusion=0.03,
-    volume_change=0.01,
+    volume_change=0.02,
     mind_dilation=2,
 )
 

@@ -16,6 +16,7 @@ from ...core.progress import Monitor
 from .. import fields
 from ..anatomy.structures import Structures
 from ..fields import DisplacementField
+from ..fields.bspline import resample_smoothly
 from ..models import RegistrationModel
 from .aligned import AlignedPair, align
 from .plan import RegistrationPlan
@@ -125,14 +126,14 @@ def deform(
     seconds = {"network": time.perf_counter() - clock}
     solved = solve(pair, candidates, deformation, first.span(0.2, 1.0))
     seconds.update(solved.seconds)
-    field, round_trip, backward = fields.resample(solved.field, grid), None, None
+    field, round_trip, backward = resample_smoothly(solved.field, grid), None, None
     solutions: list[DisplacementField] = []
     if plan.symmetric:
         clock = time.perf_counter()
         second = monitor.span(0.5, 1.0)
         candidates = _backward(data, grid, model, device, second.span(0.0, 0.2))
         opposite = solve(pair.swapped(), candidates, deformation, second.span(0.2, 1.0))
-        backward = fields.resample(opposite.field, grid)
+        backward = resample_smoothly(opposite.field, grid)
         round_trip = float(fields.compose(backward, field).displacement.norm(dim=1).mean())
         mean = symmetrized(field, backward, monitor)
         solutions = [field, DisplacementField(2 * mean.displacement - field.displacement, grid)]

@@ -29,6 +29,7 @@ from ..anatomy.structures import Structures
 from ..device import choose_device, describe_device, free_bytes
 from ..evaluation import Evaluation
 from ..fields import DisplacementField, linear_matrix, to_field, warp_scan
+from ..fields.bspline import compose_smoothly, resample_smoothly
 from ..fields.folding import repair_folds
 from ..left_out import filled
 from ..models import RegistrationModel
@@ -308,7 +309,7 @@ def _output_field(
 ) -> DisplacementField:
     """The whole map on the output grid, without folds if that is wanted."""
     grid, spacing = request.pair.fixed.grid, request.settings.output_spacing_mm
-    field = fields.resample(deformed.field, grid if spacing is None else grid.with_spacing(spacing))
+    field = resample_smoothly(deformed.field, grid if spacing is None else grid.with_spacing(spacing))
     monitor.check()
     field = fields.compose_affine(linear, field)
     return repair_folds(field, monitor=monitor).field if request.settings.fold_free else field
@@ -366,7 +367,7 @@ def _backward(
         grid = moving_grid.around(corners).with_spacing(float(np.mean(worked.spacing)))
     except BadInputError:  # the region lies outside of the moving scan: nothing to go back from
         return None
-    return fields.compose(deformed.backward, fields.from_affine(np.linalg.inv(linear), grid))
+    return compose_smoothly(deformed.backward, fields.from_affine(np.linalg.inv(linear), grid))
 
 
 def _uncertainty(deformed: Deformed, grid: ImageGrid) -> Volume | None:

@@ -5,8 +5,8 @@ scans where they overlap, for every shift at once by FFT (Padfield, IEEE TIP 201
 since soft tissue finds the liver in a larger field of view where air and skin would match any slice of a trunk. The
 best shifts, and the best one at each height of the body, where slices of two trunks resemble each other most, are
 then refined to a rigid or affine map on MIND self-similarity, again counted in the overlap alone: all of them
-briefly, the few best to the end, and the one that explains most of both scans wins. Masks, where there are any, add
-their own candidate and a term.
+briefly, the few best further, the best one to the end (successive halving). Candidates of a round are refined
+together, each on its own parameters. Masks, where there are any, add their own candidate and a term.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .. import fields
 from ..anatomy.structures import Structures
 from ..fields import as_tensor, counted_voxels
 from ..losses.mind import mind_ssc
+from .adam import Adam
 
 Window = tuple[float, float]
 
@@ -35,16 +36,26 @@ SEARCH_VOXELS = 56  # the longer scan axis in the translation search: an FFT of 
 MINIMAL_SEARCH_SPACING = 4.0  # mm; finer adds time, not capture range
 MINIMAL_OVERLAP = 0.25  # of the smaller scan; less is not evidence enough
 REFINEMENT_SPACING = 5.0  # mm
-REFINEMENT_POINTS, REFINEMENT_STEPS = 20_000, 50
 HEIGHT_STEP = 24.0  # mm between candidates along the body; a brief refinement moves them by half of it
 DISTINCT_MM = 12.0  # candidates that lie closer are one: refinement reaches as far
-BRIEF_POINTS, BRIEF_STEPS = 4_000, 15
 SMALL_MM = 40.0  # scans whose longest edge is shorter are searched with all lengths shortened alike
-FINALISTS = 4  # candidates that are refined to the end
 AFFINE_STIFFNESS = 0.05  # against log-scales and shears: a scale of 1.2 costs about as much as a MIND change of 0.002
 OVERLAP_WEIGHT = 0.1  # MIND difference that a candidate pays for losing all overlap
 MASK_WEIGHT = 0.5
 PREFERENCE = 3  # power of the structures' weights: no linear map suits many organs, so the chief one decides
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """How candidates of a round are refined: at most how many, at how many points, in how many steps of what size."""
+
+    candidates: int
+    points: int
+    steps: int
+    rate: float
+
+
+ROUNDS = (_Effort(64, 3_000, 15, 0.02), _Effort(4, 8_000, 20, 0.02), _Effort(1, 20_000, 30, 0.01))
 
 
 @dataclass(frozen=True)
@@ -92,27 +103,17 @@ def prealign(
     scale = _scale(fixed, moving)
     fixed_features = _features(fixed, windows[0], fixed_structures, scale)
     moving_features = _features(moving, windows[0], moving_structures, scale)
-    monitor.report("prealign", 0.4, "Aligning position and size")
-
-    def refined(
-        candidates: list[npt.NDArray], brief: bool, span: Monitor
-    ) -> list[tuple[float, int, npt.NDArray[np.float64]]]:
-        """Cost, number and map of each candidate, best first."""
-        ranked = []
-        for number, shift in enumerate(candidates):
-            span.report("prealign", number / len(candidates), "Aligning position and size")
-            effort = (BRIEF_POINTS, BRIEF_STEPS) if brief else (REFINEMENT_POINTS, REFINEMENT_STEPS)
-            found, cost = _refine(fixed_features, moving_features, shift, kind, monitor, *effort)
-            ranked.append((cost, number, found))
-        return sorted(ranked, key=lambda one: one[:2])
-
-    candidates = _distinct(shifts, DISTINCT_MM * scale)
-    if len(candidates) > FINALISTS:
-        ranked = refined(candidates, brief=True, span=monitor.span(0.4, 0.7))
-        candidates = [candidates[number] for _, number, _ in ranked[:FINALISTS]]
-    best = refined(candidates, brief=False, span=monitor.span(0.7, 1.0))[0][2]
+    candidates = np.array(_distinct(shifts, DISTINCT_MM * scale))
+    parameters = torch.zeros((len(candidates), 12), dtype=torch.float64)
+    refinement = _Refinement(fixed_features, moving_features, kind)
+    for number, effort in enumerate(ROUNDS):
+        span = monitor.span(0.4 + 0.6 * number / len(ROUNDS), 0.4 + 0.6 * (number + 1) / len(ROUNDS))
+        candidates, parameters = candidates[: effort.candidates], parameters[: effort.candidates]
+        parameters, cost = refinement.refined(candidates, parameters, effort, span)
+        best = cost.argsort(stable=True)
+        candidates, parameters = candidates[best.numpy()], parameters[best]
     monitor.report("prealign", 1.0, "Position found")
-    return best
+    return refinement.matrix(candidates[0], parameters[0])
 
 
 def translation_candidates(
@@ -192,86 +193,98 @@ def _masked_correlation(
     return correlation, count / max(smaller, 1.0)
 
 
-def _refine(
-    fixed: _Features, moving: _Features, shift: npt.NDArray, kind: str, monitor: Monitor, points: int, steps: int
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Refine one shift to a linear map by Adam; returns it with its cost (lower is better)."""
-    selected, fixed_values, fixed_inside = _points_of(fixed, points)
-    monitor.check()
-    center = selected.mean(dim=0)
-    radius = float((selected - center).norm(dim=1).mean())
-    parameters = torch.zeros(12, dtype=torch.float64, requires_grad=True)
-    free = {"translation": 3, "rigid": 6, "affine": 12}[kind]
-    active = torch.zeros(12, dtype=torch.float64)
-    active[:free] = 1.0
-    optimizer = torch.optim.Adam([parameters], lr=0.02)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
-    initial = torch.as_tensor(shift)
-    smaller = min(1.0, _volume(moving) / _volume(fixed))
-    for _ in range(steps + 1):
-        monitor.check()
-        linear, translation = _linear_map(parameters * active, radius)
-        mapped = (selected - center) @ linear.T + center + initial + translation
-        loss, overlap, mask_loss = _compare(moving, mapped, fixed_values, fixed_inside)
-        overlap = (overlap / smaller).clamp(max=1.0)
-        stiffness = AFFINE_STIFFNESS * (parameters[6:] ** 2).sum()
-        cost = loss + OVERLAP_WEIGHT * (1.0 - overlap) ** 2 + MASK_WEIGHT * mask_loss + stiffness
-        optimizer.zero_grad()
-        cost.backward()
-        optimizer.step()
-        schedule.step()
-    matrix = np.eye(4)
-    matrix[:3, :3] = linear.detach().numpy()
-    matrix[:3, 3] = (center + initial + translation - linear @ center).detach().numpy()
-    return matrix, cost.item()
+class _Refinement:
+    """Refines shifts to linear maps. Parameters of a map: translation, rotation, log-scales, shears."""
+
+    def __init__(self, fixed: _Features, moving: _Features, kind: str) -> None:
+        self._fixed, self._moving = fixed, moving
+        self._free = {"translation": 3, "rigid": 6, "affine": 12}[kind]
+        self._smaller = min(1.0, _volume(moving) / _volume(fixed))
+        positions = fields.points(fixed.grid, dtype=torch.float64)[0].flatten(1).T
+        self._valid = torch.nonzero(fixed.values[0, -1].reshape(-1) > 0.5)[:, 0]
+        if not len(self._valid):
+            raise BadInputError("The mask leaves too little of the fixed scan to align; leave out less, or no mask.")
+        self._center = positions[self._valid].mean(dim=0)
+        self._radius = float((positions[self._valid] - self._center).norm(dim=1).mean())
+        self._positions = positions
+
+    def refined(
+        self, shifts: npt.NDArray, parameters: Tensor, effort: _Effort, monitor: Monitor
+    ) -> tuple[Tensor, Tensor]:
+        """Parameters (B, 12) and costs (B,), lower is better, of the maps to which shifts (B, 3) were refined."""
+        random = torch.Generator().manual_seed(0)
+        chosen = self._valid[torch.randperm(len(self._valid), generator=random)[: effort.points]]
+        selected = self._positions[chosen]
+        fixed_values = self._fixed.values[0, :-1].flatten(1)[:, chosen]
+        inside = None if self._fixed.masks is None else self._fixed.masks[0].flatten(1)[:, chosen]
+        active = torch.zeros(12, dtype=torch.float64)
+        active[: self._free] = 1.0
+        parameters = parameters.detach().clone().requires_grad_(True)
+        optimizer = Adam(parameters, effort.rate, effort.steps, 0.05)
+        initial = torch.as_tensor(shifts)[:, None]
+        for step in range(effort.steps + 1):
+            monitor.report("prealign", step / (effort.steps + 1), "Aligning position and size")
+            linear, translation = _linear_map(parameters * active, self._radius)
+            mapped = (selected - self._center) @ linear.mT + self._center + initial + translation[:, None]
+            loss, overlap, mask_loss = _compare(self._moving, mapped, fixed_values, inside)
+            lost = 1.0 - (overlap / self._smaller).clamp(max=1.0)
+            stiffness = AFFINE_STIFFNESS * (parameters[:, 6:] ** 2).sum(dim=1)
+            cost = loss + OVERLAP_WEIGHT * lost**2 + MASK_WEIGHT * mask_loss + stiffness
+            if step < effort.steps:
+                cost.sum().backward()
+                optimizer.step()
+        return parameters.detach() * active, cost.detach()
+
+    def matrix(self, shift: npt.NDArray, parameters: Tensor) -> npt.NDArray[np.float64]:
+        """Homogeneous matrix (4, 4), LPS mm, of one map."""
+        linear, translation = _linear_map(parameters[None], self._radius)
+        matrix = np.eye(4)
+        matrix[:3, :3] = linear[0].numpy()
+        matrix[:3, 3] = (self._center + torch.as_tensor(shift) + translation[0] - linear[0] @ self._center).numpy()
+        return matrix
 
 
 def _volume(features: _Features) -> float:
     return float(features.values[:, -1].sum()) * features.grid.voxel_volume
 
 
-def _points_of(features: _Features, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A fixed random set of valid points (n, 3), their features (C, n) and mask values (K, n)."""
-    valid = features.values[0, -1].reshape(-1)
-    candidates = torch.nonzero(valid > 0.5)[:, 0]
-    if not len(candidates):
-        raise BadInputError("The mask leaves too little of the fixed scan to align; leave out less, or no mask.")
-    chosen = candidates[torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:count]]
-    positions = fields.points(features.grid, dtype=torch.float64)[0].reshape(3, -1)[:, chosen].T
-    values = features.values[0, :-1].reshape(features.values.shape[1] - 1, -1)[:, chosen]
-    inside = None if features.masks is None else features.masks[0].flatten(1)[:, chosen]
-    return positions, values, inside
-
-
 def _compare(
     moving: _Features, mapped: Tensor, fixed_values: Tensor, fixed_inside: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """MIND difference in the overlap, overlap fraction, and soft Dice loss of the masks at mapped points (n, 3).
+    """MIND difference in the overlap, overlap fraction, and soft Dice loss of the masks, (B,) each.
 
     What the field of view of the moving scan cuts off takes no part: a liver without its dome does not pull.
+
+    Args:
+        moving: features of the moving scan.
+        mapped: points (B, n, 3), LPS mm.
+        fixed_values: features of the fixed scan at them (C, n).
+        fixed_inside: its masks there (K, n); or None.
     """
     to_index = torch.as_tensor(moving.grid.physical_to_index)
-    index = (mapped @ to_index[:3, :3].T + to_index[:3, 3]).T.reshape(1, 3, 1, 1, -1).float()
-    sampled = fields.sample(moving.values, index)[0, :, 0, 0]
+    index = (mapped @ to_index[:3, :3].T + to_index[:3, 3]).flatten(0, 1).T.reshape(1, 3, 1, 1, -1).float()
+    sampled = fields.sample(moving.values, index).reshape(-1, *mapped.shape[:2])
     weight = sampled[-1]
-    difference = ((sampled[:-1] - fixed_values * weight) ** 2).mean(dim=0)
-    loss = difference.sum() / weight.sum().clamp(min=1.0)
-    mask_loss = torch.zeros((), dtype=loss.dtype)
+    difference = (sampled[:-1] - fixed_values[:, None] * weight).square().mean(dim=0)
+    loss = difference.sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+    mask_loss = torch.zeros_like(loss)
     if fixed_inside is not None and moving.masks is not None and moving.weights is not None:
-        moved_inside = fields.sample(moving.masks, index)[0, :, 0, 0]
-        both, either = (fixed_inside * moved_inside).sum(dim=1), (fixed_inside * weight + moved_inside).sum(dim=1)
-        mask_loss = (moving.weights * (1.0 - 2.0 * both / either.clamp(min=1.0))).sum()
-    return loss, weight.mean(), mask_loss
+        moved_inside = fields.sample(moving.masks, index).reshape(-1, *mapped.shape[:2])
+        fixed_inside = fixed_inside[:, None]
+        both = (fixed_inside * moved_inside).sum(dim=2)
+        either = (fixed_inside * weight + moved_inside).sum(dim=2)
+        mask_loss = (moving.weights[:, None] * (1.0 - 2.0 * both / either.clamp(min=1.0))).sum(dim=0)
+    return loss, weight.mean(dim=1), mask_loss
 
 
 def _linear_map(parameters: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """Linear part (3, 3) and translation (3,) of translation, rotation vector, log-scales and shears."""
-    shift, rotation, scale, shear = parameters[:3], parameters[3:6], parameters[6:9], parameters[9:]
-    zero = torch.zeros((), dtype=parameters.dtype)
-    x, y, z = rotation
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
-    a, b, c = shear
-    stretch = torch.stack([scale[0], a, b, a, scale[1], c, b, c, scale[2]]).reshape(3, 3)
+    """Linear parts (B, 3, 3) and translations (B, 3) of parameters (B, 12)."""
+    shift, rotation, scale, shear = parameters.split(3, dim=1)
+    zero = torch.zeros_like(shift[:, 0])
+    x, y, z = rotation.T
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).reshape(-1, 3, 3)
+    a, b, c = shear.T
+    stretch = torch.stack([scale[:, 0], a, b, a, scale[:, 1], c, b, c, scale[:, 2]], dim=1).reshape(-1, 3, 3)
     # Radius makes a step of each parameter move the points by about the same distance.
     return torch.matrix_exp(skew) @ torch.matrix_exp(stretch), shift * radius
 
@@ -285,7 +298,8 @@ def _features(volume: Volume, window: Window, structures: Structures | None, sca
     grid = _box(volume.grid, max(REFINEMENT_SPACING * scale, max(volume.grid.extent) / 96))
     image, valid = _on_grid(volume, grid, window)
     features = mind_ssc(image, radius=1, dilation=1)
-    values = torch.cat((features * valid, valid), dim=1)
+    # Features last: the values of one point lie together, which halves the time of sampling on a CPU.
+    values = torch.cat((features * valid, valid), dim=1).contiguous(memory_format=torch.channels_last_3d)
     if structures is None:
         return _Features(values, grid, None, None)
     weights = torch.tensor(structures.weights) ** PREFERENCE

@@ -149,14 +149,16 @@ def _leave_out(cost: Tensor, counted: Counted, radius: int) -> None:
 
 
 def _best(cost: Tensor, candidates: Tensor) -> Tensor:
-    return candidates[cost.argmin(dim=1)].permute(3, 0, 1, 2)[None]
+    return candidates[cost.min(dim=1).indices].permute(3, 0, 1, 2)[None]  # argmin takes twice as long
 
 
 def _near(cost: Tensor, candidates: Tensor, field: Tensor, coupling: Tensor) -> Tensor:
     """Best candidate near a field for one plane: cost (K, H, W), field (3, H, W) -> (H, W, 3)."""
-    # |c - u|^2 without |u|^2, which is the same for all candidates.
-    distance = candidates.square().sum(dim=1)[:, None, None] - 2 * torch.einsum("kc,chw->khw", candidates, field)
-    return candidates[(cost + coupling * distance).argmin(dim=0)]
+    # |c - u|^2 without |u|^2, which is the same for all candidates; one product of matrices adds it to the costs.
+    weights = torch.cat((-2 * candidates, candidates.square().sum(dim=1, keepdim=True)), dim=1)
+    values = torch.cat((field, torch.ones_like(field[:1]))).flatten(1)
+    near = torch.addmm(cost.flatten(1), weights * coupling, values).min(dim=0).indices
+    return candidates[near].reshape(*cost.shape[1:], 3)
 
 
 def _smooth(field: Tensor, trust: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from ...core.plans import DeformationPlan, RefinementPlan
 from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField
+from ..fields.bspline import compose_smoothly, resample_smoothly
 from ..losses.mind import mind_ssc
 from .aligned import AlignedPair, AlignedScan
 from .refine import refine
@@ -112,7 +113,7 @@ def _refined(
     if initial.origin in (LINEAR, SEARCH):
         refined = refine(pair, initial.field, plan, monitor)
         return refined.field, refined.steps
-    field = fields.resample(initial.field, pair.grid)
+    field = resample_smoothly(initial.field, pair.grid)
     steps: list[int] = []
     identity = fields.identity(pair.grid, device=pair.fixed.image.device)
     total = sum(level.steps for level in plan.levels)
@@ -120,7 +121,7 @@ def _refined(
         done = sum(earlier.steps for earlier in plan.levels[:number])
         span = monitor.span(done / total, (done + level.steps) / total)
         refined = refine(_warped(pair, field, span), identity, dataclasses.replace(plan, levels=(level,)), span)
-        field = fields.compose(field, fields.resample(refined.field, pair.grid))
+        field = compose_smoothly(field, refined.field)
         steps.extend(refined.steps)
     return field, tuple(steps)
 
