@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from ...core.labels import Matches
 from .. import fields
 from ..anatomy.structures import Structures
 from ..fields import DisplacementField, as_tensor, counted_voxels
+from ..losses.mind import mind_ssc
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,6 +38,14 @@ class AlignedScan:
     landmarks: Tensor | None = None
     organs: Tensor | None = None
     left_out: Tensor | None = None
+    _similarity: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def self_similarity(self, radius: int, dilation: int) -> Tensor:
+        """MIND-SSC features ``(1, 12, D, H, W)``, computed once for all stages that compare the scan."""
+        key = (radius, dilation)
+        if key not in self._similarity:
+            self._similarity[key] = mind_ssc(self.image, radius, dilation)
+        return self._similarity[key]
 
 
 @dataclass(frozen=True, eq=False)

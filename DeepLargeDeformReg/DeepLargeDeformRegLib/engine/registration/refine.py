@@ -21,7 +21,6 @@ from ...core.plans import RefinementLevel, RefinementPlan
 from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField, determinant
-from ..losses.mind import mind_ssc
 from ..losses.regularity import curvature, threshold_at_level, volume_change_penalty
 from ..losses.similarity import local_ncc, ngf
 from .adam import Adam
@@ -105,8 +104,9 @@ def _optimize(
 
 def _similarity(pair: AlignedPair, plan: RefinementPlan) -> Term:
     if plan.similarity == "mind":
-        fixed = mind_ssc(pair.fixed.image, plan.mind_radius, plan.mind_dilation)
-        moving = mind_ssc(pair.moving.image, plan.mind_radius, plan.mind_dilation)
+        fixed, moving = (
+            scan.self_similarity(plan.mind_radius, plan.mind_dilation) for scan in (pair.fixed, pair.moving)
+        )
         return PointwiseDifference(pair.grid, fixed, moving, pair.fixed.covered, pair.moving.covered, plan.points)
     if plan.similarity not in ("ngf", "ncc"):
         raise ValueError(f"similarity must be 'mind', 'ngf' or 'ncc', not {plan.similarity!r}")

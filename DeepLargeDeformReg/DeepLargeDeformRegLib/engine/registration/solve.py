@@ -16,7 +16,6 @@ from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField
 from ..fields.bspline import compose_smoothly, resample_smoothly
-from ..losses.mind import mind_ssc
 from .aligned import AlignedPair, AlignedScan
 from .refine import refine
 from .search import global_search
@@ -73,7 +72,7 @@ def solve(
 
 def _features(scan: AlignedScan, radius: int, dilation: int, organs: float) -> Tensor:
     """Self-similarity, and the organs beside it so that a sum of squares over the channels weighs both."""
-    similarity = mind_ssc(scan.image, radius, dilation)
+    similarity = scan.self_similarity(radius, dilation)
     if scan.organs is None or organs <= 0:
         return similarity
     return torch.cat((similarity, scan.organs * organs**0.5), dim=1)
