@@ -27,6 +27,24 @@ def release() -> None:
     pass
 
 
+def write_pairs(folder: Path, *contents: str) -> Path:
+    """A table of pairs p00, p01 ... whose fixed scans have these contents."""
+    folder.mkdir(exist_ok=True)
+    (folder / "moving.nrrd").write_text("moving", encoding="utf-8")
+    lines = ["name,fixed,moving"]
+    for number, content in enumerate(contents):
+        (folder / f"{number:02d}.nrrd").write_text(f"{content} {number}", encoding="utf-8")
+        lines.append(f"p{number:02d},{number:02d}.nrrd,moving.nrrd")
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "pairs.csv"
+
+
+def computed(pairs: Path) -> list[str]:
+    """Fixed scans of a table that were registered, each as often as it was."""
+    log = pairs.parent / "computed.txt"
+    return sorted(log.read_text(encoding="utf-8").split()) if log.exists() else []
+
+
 def metrics_of(text: str) -> dict[str, Any]:
     """Metrics that depend on the content of a scan alone."""
     share = (sum(text.encode()) % 100) / 100

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from DeepLargeDeformRegLib.cohort.__main__ import INPUT_GONE
 
-from .test_run import computed, table
+from .quick_jobs import computed, write_pairs
 
 JOBS = "Testing.cohort.quick_jobs"
 
@@ -39,7 +39,7 @@ def said(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 
 def test_progress_and_the_end_are_told_as_json_lines(tmp_path: Path) -> None:
-    process = start(table(tmp_path / "data", "ok", "bad", "ok"), tmp_path / "out")
+    process = start(write_pairs(tmp_path / "data", "ok", "bad", "ok"), tmp_path / "out")
     first, plan, *progress, last = said(process)
     assert first == {"process": process.pid}
     assert "Registering 3 pairs" in plan["say"]
@@ -52,14 +52,14 @@ def test_progress_and_the_end_are_told_as_json_lines(tmp_path: Path) -> None:
 
 
 def test_an_error_is_a_line_and_an_exit_code(tmp_path: Path) -> None:
-    pairs = table(tmp_path / "data", "ok")
+    pairs = write_pairs(tmp_path / "data", "ok")
     process = start(pairs, tmp_path / "out", "--settings", '{"preset": "lungs"}')
     assert "no preset 'lungs'" in said(process)[-1]["error"]
     assert process.returncode == 2
 
 
 def test_it_ends_with_its_input_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    pairs, output = table(tmp_path / "data", *["ok"] * 30), tmp_path / "out"
+    pairs, output = write_pairs(tmp_path / "data", *["ok"] * 30), tmp_path / "out"
     process = start(pairs, output)
     assert process.stdin is not None
     assert process.stdout is not None

@@ -19,6 +19,8 @@ from DeepLargeDeformRegLib.cohort.summary import Row
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 
+from .quick_jobs import computed, write_pairs
+
 JOBS = "Testing.cohort.quick_jobs"
 TABLES = ("cohort.csv", "summary.csv", "cohort.html")
 RUN = (
@@ -35,18 +37,6 @@ def importable(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(repository / "DeepLargeDeformReg"), str(repository)]))
 
 
-def table(folder: Path, *contents: str) -> Path:
-    """A table of pairs whose fixed scans have these contents."""
-    folder.mkdir(exist_ok=True)
-    (folder / "moving.nrrd").write_text("moving", encoding="utf-8")
-    lines = ["name,fixed,moving"]
-    for number, content in enumerate(contents):
-        (folder / f"{number:02d}.nrrd").write_text(f"{content} {number}", encoding="utf-8")
-        lines.append(f"p{number:02d},{number:02d}.nrrd,moving.nrrd")
-    (folder / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "pairs.csv"
-
-
 def run(pairs: Path, output: Path, **options: object) -> tuple[list[Row], list[CohortProgress], list[str]]:
     told: list[CohortProgress] = []
     said: list[str] = []
@@ -55,13 +45,8 @@ def run(pairs: Path, output: Path, **options: object) -> tuple[list[Row], list[C
     return run_cohort(request, told.append, said.append), told, said
 
 
-def computed(pairs: Path) -> list[str]:
-    log = pairs.parent / "computed.txt"
-    return sorted(log.read_text(encoding="utf-8").split()) if log.exists() else []
-
-
 def test_one_bad_pair_does_not_stop_the_rest(tmp_path: Path) -> None:
-    pairs = table(tmp_path / "data", "ok", "bad", "ok", "die", "die once", "ok")
+    pairs = write_pairs(tmp_path / "data", "ok", "bad", "ok", "die", "die once", "ok")
     rows, told, said = run(pairs, tmp_path / "out")
     errors = {row.name: row.error for row in rows if row.error}
     assert errors["p01"] == "The fixed scan is the same everywhere; it holds nothing to align."
@@ -81,7 +66,7 @@ def test_one_bad_pair_does_not_stop_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_second_run_computes_what_changed_and_what_failed_if_asked(tmp_path: Path) -> None:
-    pairs = table(tmp_path / "data", "ok", "bad", "ok")
+    pairs = write_pairs(tmp_path / "data", "ok", "bad", "ok")
     run(pairs, tmp_path / "out")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in TABLES}
     _, told, said = run(pairs, tmp_path / "out")
@@ -102,8 +87,8 @@ def test_a_second_run_computes_what_changed_and_what_failed_if_asked(tmp_path: P
 
 def test_a_run_that_is_killed_three_times_ends_as_one_that_is_not(tmp_path: Path) -> None:
     contents = ["ok"] * 16
-    run(table(tmp_path / "calm", *contents), tmp_path / "calm-out")
-    pairs, output = table(tmp_path / "data", *contents), tmp_path / "out"
+    run(write_pairs(tmp_path / "calm", *contents), tmp_path / "calm-out")
+    pairs, output = write_pairs(tmp_path / "data", *contents), tmp_path / "out"
     chance = random.Random(7)
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", RUN, str(pairs), str(output)])
@@ -134,7 +119,7 @@ def test_a_worker_of_a_killed_run_cannot_write_into_the_next_one(tmp_path: Path)
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
-    pairs = table(tmp_path / "data", "ok")
+    pairs = write_pairs(tmp_path / "data", "ok")
     output = folders.CohortFolder(tmp_path / "out")
     with output.locked(), pytest.raises(BadInputError, match="Another run works in out"):
         run(pairs, tmp_path / "out")

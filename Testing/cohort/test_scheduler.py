@@ -13,28 +13,17 @@ from DeepLargeDeformRegLib.cohort.pairs import read_pairs
 from DeepLargeDeformRegLib.cohort.run import CohortRequest, run_cohort
 from DeepLargeDeformRegLib.core.errors import BadInputError
 
+from .quick_jobs import write_pairs
+
 distributed = pytest.importorskip("distributed", reason="needs Dask, which the extra 'cluster' installs")
 JOBS = "Testing.cohort.quick_jobs"
-
-
-def table(folder: Path, pairs: int) -> Path:
-    """A table of pairs that can be registered, but for the third."""
-    folder.mkdir()
-    (folder / "moving.nrrd").write_text("moving", encoding="utf-8")
-    lines = ["name,fixed,moving"]
-    for number in range(pairs):
-        content = "bad" if number == 2 else "ok"
-        (folder / f"{number:02d}.nrrd").write_text(f"{content} {number}", encoding="utf-8")
-        lines.append(f"p{number:02d},{number:02d}.nrrd,moving.nrrd")
-    (folder / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "pairs.csv"
 
 
 def test_the_same_as_on_this_machine_although_a_worker_is_killed(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(repository / "DeepLargeDeformReg"), str(repository)]))
-    pairs = read_pairs(table(tmp_path / "data", 12))
+    pairs = read_pairs(write_pairs(tmp_path / "data", "ok", "ok", "bad", *["ok"] * 9))
     run_cohort(CohortRequest(pairs=pairs, output=tmp_path / "local", workers=2, jobs=JOBS))
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, memory_limit=None, dashboard_address=None, silence_logs=50
@@ -59,6 +48,6 @@ def test_the_same_as_on_this_machine_although_a_worker_is_killed(
 
 def test_an_address_without_a_scheduler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("DeepLargeDeformRegLib.cohort.scheduler.CONNECT_SECONDS", 1)
-    pairs = read_pairs(table(tmp_path / "data", 1))
+    pairs = read_pairs(write_pairs(tmp_path / "data", "ok"))
     with pytest.raises(BadInputError, match="no Dask scheduler at"):
         run_cohort(CohortRequest(pairs=pairs, output=tmp_path / "out", scheduler="tcp://127.0.0.1:9", jobs=JOBS))

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from Testing.cohort.quick_jobs import computed, write_pairs
+
 from .nodes import MODULE
 
 JOBS = "Testing.cohort.quick_jobs"
@@ -29,17 +31,6 @@ def _with_jobs(pairs: list[str]) -> list[str]:
     return [*pairs, "--jobs", JOBS] if pairs else []
 
 
-def table(folder: Path, *contents: str) -> Path:
-    """A table of pairs whose fixed scans have these contents."""
-    folder.mkdir()
-    (folder / "moving.nrrd").write_text("moving", encoding="utf-8")
-    for number, content in enumerate(contents):
-        (folder / f"{number}.nrrd").write_text(f"{content} {number}", encoding="utf-8")
-    lines = [f"p{number},{number}.nrrd,moving.nrrd" for number in range(len(contents))]
-    (folder / "pairs.csv").write_text("\n".join(["name,fixed,moving", *lines]) + "\n", encoding="utf-8")
-    return folder / "pairs.csv"
-
-
 def start(widget: Any, pairs: Path, output: Path) -> None:
     widget.ui.batchPairsPath.currentPath = str(pairs)
     widget.ui.batchOutputDirectory.directory = str(output)
@@ -54,24 +45,24 @@ def test_a_cohort_is_shown_the_worst_first(application: Any, widget: Any, tmp_pa
     assert widget.ui.batchSection.collapsed
     widget.ui.batchSection.collapsed = False
     assert not widget.ui.batchView.visible
-    start(widget, table(tmp_path / "data", "ok", "bad", "ok"), tmp_path / "out")
+    start(widget, write_pairs(tmp_path / "data", "ok", "bad", "ok"), tmp_path / "out")
     assert widget.ui.batchButton.text == "Cancel"
     application.wait_until(lambda: not widget.batch.is_running, 60, "the end of the batch")
     assert widget.ui.batchLabel.text == "2 pairs are finished. 1 failed; the table says why."
     assert widget.ui.batchButton.text == "Start"
     node = widget.ui.batchView.mrmlTableNode()
     rows = [[node.GetCellText(row, column) for column in range(3)] for row in range(3)]
-    assert rows[0][:2] == ["p1", "The fixed scan is the same everywhere; it holds nothing to align."]
+    assert rows[0][:2] == ["p01", "The fixed scan is the same everywhere; it holds nothing to align."]
     assert [node.GetColumnName(column) for column in range(3)] == ["Pair", "Verdict", "Dice"]
-    assert {row[0] for row in rows[1:]} == {"p0", "p2"}
+    assert {row[0] for row in rows[1:]} == {"p00", "p02"}
     assert all(0 <= float(row[2]) <= 1 for row in rows[1:])
     widget.ui.batchView.setCurrentIndex(widget.ui.batchView.model().index(0, 0))
     widget.batch._open_row()
-    assert widget.ui.batchLabel.text.startswith("p1: The fixed scan is the same everywhere")
+    assert widget.ui.batchLabel.text.startswith("p01: The fixed scan is the same everywhere")
 
 
 def test_a_cancelled_batch_goes_on_where_it_was(application: Any, widget: Any, tmp_path: Path) -> None:
-    pairs, output = table(tmp_path / "data", *["ok"] * 12), tmp_path / "out"
+    pairs, output = write_pairs(tmp_path / "data", *["ok"] * 12), tmp_path / "out"
     start(widget, pairs, output)
     application.wait_until(lambda: widget.ui.batchBar.value > 0, 60, "the first pair")
     widget.ui.batchButton.click()
@@ -81,15 +72,14 @@ def test_a_cancelled_batch_goes_on_where_it_was(application: Any, widget: Any, t
     widget.ui.batchButton.click()
     application.wait_until(lambda: not widget.batch.is_running, 60, "the end of the batch")
     assert widget.ui.batchLabel.text == "12 pairs are finished."
-    computed = (tmp_path / "data" / "computed.txt").read_text(encoding="utf-8").split()
-    assert all(computed.count(f"{name[1:]}.nrrd") == 1 for name in before)
+    assert all(computed(pairs).count(f"{name[1:]}.nrrd") == 1 for name in before)
 
 
 def test_what_cannot_be_is_said(application: Any, widget: Any, tmp_path: Path) -> None:
     widget.ui.batchButton.click()
     assert widget.ui.batchLabel.text == "Choose a table of pairs first."
-    pairs = table(tmp_path / "data", "ok")
-    pairs.write_text("fixed,moving\n0.nrrd,gone.nrrd\n", encoding="utf-8")
+    pairs = write_pairs(tmp_path / "data", "ok")
+    pairs.write_text("fixed,moving\n00.nrrd,gone.nrrd\n", encoding="utf-8")
     start(widget, pairs, tmp_path / "out")
     application.wait_until(lambda: not widget.batch.is_running, 60, "the end of the batch")
     assert "line 2: moving is not there (gone.nrrd)" in widget.ui.batchLabel.text
@@ -122,7 +112,7 @@ def test_two_folders_and_a_cohort_of_another_day(application: Any, widget: Any, 
 
 
 def test_unloading_the_module_ends_the_batch(application: Any, widget: Any, tmp_path: Path) -> None:
-    start(widget, table(tmp_path / "data", *["ok"] * 40), tmp_path / "out")
+    start(widget, write_pairs(tmp_path / "data", *["ok"] * 40), tmp_path / "out")
     application.wait_until(lambda: widget.batch._process, 60, "the process")
     process = widget.batch._process
     application.unload_module("DeepLargeDeformReg")

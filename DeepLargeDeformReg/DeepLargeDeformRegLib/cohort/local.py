@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from ..core.text import counted
 from ..worker import protocol
 from ..worker.process import describe_exit, kill_process_tree, server_command, server_environment
 
@@ -69,7 +70,7 @@ def plan_workers(
     need = BASE_BYTES + BYTES_PER_VOXEL * voxels
     by_memory = max(1, memory // need)
     workers = wanted or max(1, min(cores, by_memory, pairs))
-    reason = f"{cores} cores; a worker may need {need / 2**30:.1f} GB of the {memory / 2**30:.1f} GB that are free"
+    reason = f"{counted(cores, 'core')}; a worker may need {need / 2**30:.1f} GB of the {memory / 2**30:.1f} GB that are free"
     return Plan(workers, threads or max(1, cores // workers), reason)
 
 

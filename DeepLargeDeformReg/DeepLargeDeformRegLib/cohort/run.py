@@ -16,6 +16,7 @@ from ..core.errors import BadInputError
 from ..core.files.common import write_text
 from ..core.presets import find_preset
 from ..core.settings import RegistrationSettings
+from ..core.text import counted
 from . import local
 from .atlas import Fusion, check_atlases, fuse_files
 from .folder import METRICS, REPORT, CohortFolder, Fingerprints, Record
@@ -245,15 +246,14 @@ def _outcomes(
     if request.scheduler is not None:
         from .scheduler import run_on_scheduler
 
-        tell(f"Registering {len(tasks)} pairs on {request.scheduler}.")
+        tell(f"Registering {counted(len(tasks), 'pair')} on {request.scheduler}.")
         return run_on_scheduler(tasks, request.scheduler, request.jobs)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = local.plan_workers(
         len(tasks), _most_voxels(pairs), cores, local.free_memory(), request.workers, local.wanted_threads()
     )
-    tell(
-        f"Registering {len(tasks)} pairs with {plan.workers} workers of {plan.threads} threads each ({plan.reason})."
-    )
+    workers, threads = counted(plan.workers, "worker"), counted(plan.threads, "thread")
+    tell(f"Registering {counted(len(tasks), 'pair')} with {workers} of {threads} ({plan.reason}).")
     return local.run_local(tasks, plan, request.jobs)
 
 
