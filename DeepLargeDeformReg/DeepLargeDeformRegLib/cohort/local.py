@@ -70,7 +70,8 @@ def plan_workers(
     need = BASE_BYTES + BYTES_PER_VOXEL * voxels
     by_memory = max(1, memory // need)
     workers = wanted or max(1, min(cores, by_memory, pairs))
-    reason = f"{counted(cores, 'core')}; a worker may need {need / 2**30:.1f} GB of the {memory / 2**30:.1f} GB that are free"
+    needs = f"{need / 2**30:.1f} GB of the {memory / 2**30:.1f} GB that are free"
+    reason = f"{counted(cores, 'core')}; a worker may need {needs}"
     return Plan(workers, threads or max(1, cores // workers), reason)
 
 
