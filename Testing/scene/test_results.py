@@ -11,6 +11,8 @@ from DeepLargeDeformRegLib.core.metrics import Metrics
 
 from .conftest import METRICS, finish, itk_warped
 
+ORGANS = ("output_fixed_organs", "output_moving_organs", "output_warped_organs")
+
 
 def test_result_has_all_its_nodes(collected: Any, nodes: Any, moving_image: sitk.Image, field: sitk.Image) -> None:
     import slicer
@@ -182,6 +184,39 @@ def test_segments_that_are_left_out_are_not_written(nodes: Any, tmp_path: Path, 
     payload = exchange.prepare(nothing, exchange.Targets(), {}, tmp_path).payload
     assert "moving_segmentation" not in payload
     assert "output_segmentation" not in payload
+
+
+def test_organs_that_the_engine_found_are_shown_as_what_they_are(
+    nodes: Any, field: sitk.Image, tmp_path: Path, fixed_image: sitk.Image, moving_image: sitk.Image
+) -> None:
+    from DeepLargeDeformRegLib.core.files.label_maps import write_label_map
+    from DeepLargeDeformRegLib.core.geometry import ImageGrid
+    from DeepLargeDeformRegLib.core.images import Label, LabelMap
+    from DeepLargeDeformRegLib.scene import exchange, layouts, segmentations
+    from DeepLargeDeformRegLib.scene.collect import collect
+
+    inputs, targets = exchange.Inputs(fixed=nodes[0], moving=nodes[1]), exchange.Targets()
+    assert not any(key in exchange.prepare(inputs, targets, {"organs": "none"}, tmp_path).payload for key in ORGANS)
+    prepared = exchange.prepare(inputs, targets, {}, tmp_path)
+    finish(prepared.payload, field)
+    for key, image in zip(ORGANS, (fixed_image, moving_image, fixed_image), strict=True):
+        array = np.zeros(image.GetSize()[::-1], np.int16)
+        array[4:12, 8:20, 8:20] = 1
+        organ = Label(value=1, name="liver (automatic, not reviewed)", color=(0.8, 0.4, 0.3))
+        grid = ImageGrid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+        write_label_map(LabelMap(array, grid, (organ,)), prepared.payload[key])
+    run = collect(inputs, targets, {}, prepared, Metrics.from_json(METRICS))
+    comparison = layouts.Comparison(run)
+    assert comparison.missing("outlines") == ""
+    comparison.show("outlines")
+    for role in ("fixed_organs", "organs"):
+        assert list(segmentations.segment_names(run.get(role)).values()) == ["liver (automatic, not reviewed)"]
+        display = run.get(role).GetDisplayNode()
+        assert display.GetVisibility()
+        assert display.GetSliceIntersectionThickness() == 1, "thinner than what somebody drew"
+    assert not run.get("moving_organs").GetDisplayNode().GetVisibility(), "it lies where the moving scan was loaded"
+    comparison.show("fade")
+    assert not run.get("organs").GetDisplayNode().GetVisibility2DOutline()
 
 
 def test_moving_landmarks_alone_are_carried_over(nodes: Any, field: sitk.Image, tmp_path: Path) -> None:

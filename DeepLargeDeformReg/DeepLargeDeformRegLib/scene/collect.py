@@ -13,12 +13,18 @@ from slicer.i18n import tr as _
 
 from ..core.display import MAPS, MOVING_COLOR
 from ..core.metrics import Metrics
-from . import markups, plots, results, segmentations, tables, transforms, volumes
+from . import exchange, markups, plots, results, segmentations, tables, transforms, volumes
 from .color_map import show_as_jacobian, show_as_map
 from .errors import SceneError
 from .exchange import Inputs, Prepared, Targets
 from .lazy_sitk import sitk
 from .words import heading
+
+_ORGANS = {
+    "fixed_organs": "organs of the fixed scan (automatic, not reviewed)",
+    "moving_organs": "organs of the moving scan (automatic, not reviewed)",
+    "organs": "organs carried over (automatic, not reviewed)",
+}
 
 
 def collect(
@@ -119,6 +125,10 @@ def _collect_images(made: dict[str, Any], inputs: Inputs, targets: Targets, prep
             targets.node("segmentation"),
             inputs.fixed,
         )
+    for role, key in exchange.ORGANS.items():
+        if key in payload and Path(payload[key]).exists():
+            reference = inputs.moving if role == "moving_organs" else inputs.fixed
+            made[role] = segmentations.read_organs(payload[key], f"{label} {_ORGANS[role]}", reference)
 
 
 def _collect_measures(

@@ -20,6 +20,12 @@ from .lazy_sitk import sitk
 # What a run makes beside the transform. "maps": the quality maps; "parts": the linear and the deformable part of the
 # transform as two further nodes.
 OUTPUTS = ("warped", "segmentation", "jacobian", "maps", "table", "charts", "landmarks", "report", "parts")
+ORGANS = {
+    "fixed_organs": "output_fixed_organs",
+    "moving_organs": "output_moving_organs",
+    "organs": "output_warped_organs",
+}
+"""Outlines that the engine finds by itself: role in the scene, and entry of the job."""
 DEFAULT_OUTPUTS = frozenset(OUTPUTS) - {"parts"}
 
 
@@ -119,6 +125,7 @@ def needed_bytes(inputs: Inputs, targets: Targets) -> int:
         voxels.append(image.GetNumberOfPoints() if image is not None else 0)
         largest = max(largest, image.GetScalarSize() if image is not None else 1)
     labels = inputs.fixed_segmentation is not None or inputs.moving_segmentation is not None
+    labels = labels or "segmentation" in targets.wanted  # organs that are found
     single = 4  # bytes of a float32
     scalars = 1 + ("jacobian" in targets.wanted) + len(MAPS) * ("maps" in targets.wanted)
     each = single * (3 + scalars) + 2 * labels
@@ -156,6 +163,8 @@ def prepare(inputs: Inputs, targets: Targets, settings: Mapping[str, Any], folde
         outputs["output_jacobian"] = "jacobian.nrrd"
     if "segmentation" in targets.wanted and labels:
         outputs["output_segmentation"] = "propagated.seg.nrrd"
+    if "segmentation" in targets.wanted and settings.get("organs") != "none":
+        outputs |= {key: f"{role}.seg.nrrd" for role, key in ORGANS.items()}  # written if any are found
     if "maps" in targets.wanted:
         outputs["output_maps"] = "maps"
     if "report" in targets.wanted:

@@ -24,6 +24,8 @@ ARROWS_ALONG_A_SIDE = 16
 MAP_OPACITY = 0.6
 # Color, and whether the surface is seen from within: the fixed one is, so that the two do not mottle.
 LOOKS = ((FIXED_COLOR, True), (MOVING_COLOR, False))
+OUTLINE_WIDTH, AUTOMATIC_WIDTH = 2, 1
+"""Of lines in slices: organs that were found automatically are drawn thinner, as nobody has reviewed them."""
 
 
 def composites() -> list[Any]:
@@ -110,6 +112,9 @@ class Comparison:
             run.get("fixed_segmentation") if other is None else other.get("segmentation"),
             run.get("segmentation"),
         )
+        self._width = OUTLINE_WIDTH
+        if other is None and None in self.outlined and run.get("organs") is not None:
+            self.outlined, self._width = (run.get("fixed_organs"), run.get("organs")), AUTOMATIC_WIDTH
         self._derived: dict[str, Any] = {}
         self._room = LegendRoom()
 
@@ -156,7 +161,7 @@ class Comparison:
         elif view == "outlines":
             show(self.fixed)
             for segmentation, look in zip(self.outlined, LOOKS, strict=True):
-                show_outlines(segmentation, *look)
+                show_outlines(segmentation, *look, width=self._width)
             center_3d_views()
         elif view in ("checkerboard", "difference"):
             show(self._derive(view))
@@ -189,7 +194,8 @@ class Comparison:
         self.leave()
         self._show_transform("")
         elsewhere = [
-            self.run.get(role) for role in ("moving_segmentation", "moving_landmarks", "linear", "deformable")
+            self.run.get(role)
+            for role in ("moving_segmentation", "moving_organs", "moving_landmarks", "linear", "deformable")
         ]
         for node in (*elsewhere, self.run.get("fixed_segmentation"), *self._segmentations()):
             if node is not None and node.GetDisplayNode() is not None:
@@ -203,8 +209,9 @@ class Comparison:
 
     @staticmethod
     def _segmentations() -> list[Any]:
-        """Propagated segmentations of all runs."""
-        return [run.get("segmentation") for run in list_results()]
+        """Propagated segmentations of all runs, and what was found in their scans."""
+        roles = ("segmentation", "fixed_organs", "organs")
+        return [run.get(role) for run in list_results() for role in roles]
 
     def _show_transform(self, view: str) -> None:
         """Draw the transform over the views as one of :data:`TRANSFORM_VIEWS`; any other name hides it."""

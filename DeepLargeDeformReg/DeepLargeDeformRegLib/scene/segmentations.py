@@ -259,6 +259,25 @@ def read_label_map(
     return segmentation_from_label_map(sitk.ReadImage(str(path)), labels, name, node, reference)
 
 
+def read_organs(path: str | Path, name: str, reference: Any) -> Any:
+    """New segmentation node of outlines that the engine found, named and colored as in the file; hidden."""
+    from ..core.files.label_maps import generic_color
+    from ..core.files.label_maps import read_label_map as read
+
+    labels = [
+        SegmentLabel(
+            value=label.value,
+            segment_id=f"organ_{label.value}",
+            name=label.name,
+            color=label.color or generic_color(label.value),
+        )
+        for label in read(path).labels
+    ]
+    node = read_label_map(path, labels, name, reference=reference)
+    node.GetDisplayNode().SetVisibility(False)
+    return node
+
+
 def _override_colors(node: Any, color: tuple[float, float, float] | None) -> None:
     display = node.GetDisplayNode()
     for identifier in segment_names(node):
