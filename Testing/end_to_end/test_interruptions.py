@@ -68,8 +68,7 @@ def test_cancel_at_each_stage_leaves_the_scene_as_it_was(small: Small) -> None:
     assert_ready_for_the_next(small, run)
 
 
-@pytest.mark.parametrize("stage", ["prealign", "measure"])
-def test_killed_worker_is_noticed_and_replaced(small: Small, stage: str) -> None:
+def test_killed_worker_is_noticed_and_replaced(small: Small) -> None:
     before = nodes_of_scene()
     killed: list[int] = []
 
@@ -77,7 +76,7 @@ def test_killed_worker_is_noticed_and_replaced(small: Small, stage: str) -> None
         killed.append(small.widget.logic.runner.client.hello.process)
         os.kill(killed[0], signal.SIGKILL)
 
-    run = at_stage(small, stage, kill)
+    run = at_stage(small, "measure", kill)
     assert run.error.kind == "worker_killed"
     assert str(run.error) == small.widget.ui.statusLabel.text
     assert nodes_of_scene() == before
@@ -85,11 +84,10 @@ def test_killed_worker_is_noticed_and_replaced(small: Small, stage: str) -> None
     assert small.widget.logic.runner.client.hello.process != killed[0]
 
 
-@pytest.mark.parametrize("stage", ["prealign", "refine"])
-def test_scene_closed_while_running(small: Small, stage: str) -> None:
+def test_scene_closed_while_running(small: Small) -> None:
     import slicer
 
-    run = at_stage(small, stage, small.application.close_scene)
+    run = at_stage(small, "refine", small.application.close_scene)
     assert run.error.kind in ("cancelled", "discarded")
     assert "scene was closed" in small.widget.ui.statusLabel.text
     assert not run.folder.path.exists()
