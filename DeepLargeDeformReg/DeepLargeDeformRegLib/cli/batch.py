@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 
+@o.takes_settings()
 def batch(
     context: typer.Context,
     pairs: o.Pairs,
@@ -23,24 +24,10 @@ def batch(
     scheduler: o.Scheduler = None,
     retry_failed: o.RetryFailed = False,
     atlas: o.Atlas = None,
-    preset: o.Preset = "any",
-    model: o.Model = None,
-    refine: o.Refine = None,
-    fold_free: o.FoldFree = True,
-    symmetric: o.Symmetric = False,
-    prealign: o.Prealign = "auto",
-    guide: o.Guide = True,
-    guide_with_landmarks: o.GuideWithLandmarks = False,
-    organs: o.Organs = "auto",
-    smoothness: o.Smoothness = 1.0,
-    steps: o.Steps = None,
-    grid_spacing: o.GridSpacing = None,
-    memory_limit: o.MemoryLimit = None,
-    uncertainty: o.Uncertainty = True,
-    device: o.Device = "auto",
     quiet: o.Quiet = False,
     log_file: o.LogFile = None,
     verbose: o.Verbose = False,
+    **_settings: Any,
 ) -> None:
     """Register the pairs of a table, or of two folders.
 

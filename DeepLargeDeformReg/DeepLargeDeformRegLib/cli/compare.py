@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 
+@o.takes_settings("model", "symmetric", "guide_with_landmarks", "organs")
 def compare(
     context: typer.Context,
     fixed: o.Fixed,
@@ -26,20 +27,10 @@ def compare(
     moving_landmarks: o.MovingLandmarks = None,
     initial_transform: o.InitialTransform = None,
     region: o.Region = None,
-    preset: o.Preset = "any",
-    refine: o.Refine = None,
-    fold_free: o.FoldFree = True,
-    prealign: o.Prealign = "auto",
-    guide: o.Guide = True,
-    smoothness: o.Smoothness = 1.0,
-    steps: o.Steps = None,
-    grid_spacing: o.GridSpacing = None,
-    memory_limit: o.MemoryLimit = None,
-    uncertainty: o.Uncertainty = True,
-    device: o.Device = "auto",
     quiet: o.Quiet = False,
     log_file: o.LogFile = None,
     verbose: o.Verbose = False,
+    **_settings: Any,
 ) -> None:
     """Register one pair with several models, and table what each reached.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -169,3 +171,50 @@ JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Progress as
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and notes only.")]
 LogFile = Annotated[str | None, option("Append what happens, with times, to this file.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+
+# The settings of a registration: each option with its default, by the name that ``register.settings_from`` takes.
+SETTINGS: dict[str, tuple[Any, Any]] = {
+    "preset": (Preset, "any"),
+    "model": (Model, None),
+    "refine": (Refine, None),
+    "fold_free": (FoldFree, True),
+    "symmetric": (Symmetric, False),
+    "prealign": (Prealign, "auto"),
+    "guide": (Guide, True),
+    "guide_with_landmarks": (GuideWithLandmarks, False),
+    "organs": (Organs, "auto"),
+    "smoothness": (Smoothness, 1.0),
+    "steps": (Steps, None),
+    "grid_spacing": (GridSpacing, None),
+    "memory_limit": (MemoryLimit, None),
+    "uncertainty": (Uncertainty, True),
+    "device": (Device, "auto"),
+}
+_LAST = ("json_progress", "quiet", "log_file", "verbose")  # options that follow the settings in the help
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def takes_settings(*left_out: str) -> Callable[[Command], Command]:
+    """Give a command the options of :data:`SETTINGS`; it finds their values in its context.
+
+    Args:
+        left_out: settings that the command decides itself.
+    """
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in SETTINGS.items()
+        if name not in left_out
+    ]
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
+        own = [one for one in own if one.name != "_settings"]
+        last = [one for one in own if one.name in _LAST]
+        parameters = [*(one for one in own if one not in last), *added, *last]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in parameters}
+        return command
+
+    return decorate

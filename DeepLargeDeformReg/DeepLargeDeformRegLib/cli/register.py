@@ -22,6 +22,7 @@ _SETTINGS = {
 }
 
 
+@o.takes_settings()
 def register(
     context: typer.Context,
     fixed: o.Fixed,
@@ -50,25 +51,11 @@ def register(
     moving_mask: o.MovingMask = None,
     initial_transform: o.InitialTransform = None,
     region: o.Region = None,
-    preset: o.Preset = "any",
-    model: o.Model = None,
-    refine: o.Refine = None,
-    fold_free: o.FoldFree = True,
-    symmetric: o.Symmetric = False,
-    prealign: o.Prealign = "auto",
-    guide: o.Guide = True,
-    guide_with_landmarks: o.GuideWithLandmarks = False,
-    organs: o.Organs = "auto",
-    smoothness: o.Smoothness = 1.0,
-    steps: o.Steps = None,
-    grid_spacing: o.GridSpacing = None,
-    memory_limit: o.MemoryLimit = None,
-    uncertainty: o.Uncertainty = True,
-    device: o.Device = "auto",
     json_progress: o.JsonProgress = False,
     quiet: o.Quiet = False,
     log_file: o.LogFile = None,
     verbose: o.Verbose = False,
+    **_settings: Any,
 ) -> None:
     """Register a moving scan to a fixed one.
 
