@@ -7,14 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 
 from . import cases, resampling
 
 
+def is_inside(image: sitk.Image, point: np.ndarray) -> bool:
+    """Whether a point (LPS, mm) lies in an image."""
+    index = np.array(image.TransformPhysicalPointToContinuousIndex(point.tolist()))
+    return bool(((index >= 0) & (index <= np.array(image.GetSize()) - 1)).all())
+
+
 def write_pairs(folder: Path) -> Path:
-    """Two crops of the sample case as a table of pairs, with outlines."""
+    """Two crops of the sample case as a table of pairs, with outlines; the first has landmarks too."""
     case = cases.lung_pair(SAMPLE_CASE)
     assert case.landmarks is not None
     lines = []
@@ -25,7 +32,23 @@ def write_pairs(folder: Path) -> Path:
                 line[column] = f"{name}_{column}.nii.gz"
                 crop = cases.crop_around(sitk.ReadImage(str(source)), place)
                 sitk.WriteImage(crop, str(folder / line[column]))
-        lines.append({**line, "match": "1=1"})
+        line |= {"match": "1=1", "landmarks": ""}
+        if name == "one":  # the points that lie in both crops
+            scans = [sitk.ReadImage(str(folder / line[side])) for side in ("fixed", "moving")]
+            inside = [
+                row
+                for row in case.landmarks
+                if all(is_inside(scan, part) for scan, part in zip(scans, (row[:3], row[3:]), strict=True))
+            ]
+            line["landmarks"] = "landmarks.csv"
+            np.savetxt(
+                folder / "landmarks.csv",
+                inside,
+                delimiter=",",
+                header="fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z",
+                comments="",
+            )
+        lines.append(line)
     with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
@@ -47,9 +70,10 @@ def test_a_row_opens_the_scans_and_the_result(application: Any, tmp_path: Path) 
     node = widget.ui.batchView.mrmlTableNode()
     assert {node.GetCellText(row, 0) for row in range(2)} == {"one", "two"}
 
-    widget.ui.batchView.setCurrentIndex(widget.ui.batchView.model().index(0, 0))
+    names = [node.GetCellText(row, 0) for row in range(2)]
+    name, first = "one", names.index("one")
+    widget.ui.batchView.setCurrentIndex(widget.ui.batchView.model().index(first, 0))
     widget.batch._open_row()
-    name = node.GetCellText(0, 0)
     run = widget.results.current
     assert run.get("fixed").GetName() == f"{name}_fixed"
     metrics = json.loads((tmp_path / "out" / "pairs" / name / "metrics.json").read_text(encoding="utf-8"))
@@ -66,6 +90,13 @@ def test_a_row_opens_the_scans_and_the_result(application: Any, tmp_path: Path) 
     )
     (measured,) = metrics["dice"].values()
     assert abs(dice - measured["after"]) < 1e-3
+    # Measured anew in the scene: the landmarks through the transform node.
+    points = [slicer.util.arrayFromMarkupsControlPoints(run.get(f"{side}_landmarks")) for side in ("fixed", "moving")]
+    assert len(points[0]) == len(metrics["tre_mm"]["landmarks"]) > 0
+    through = run.get("transform").GetTransformFromParent()
+    moved = np.array([through.TransformPoint(point) for point in points[0]])
+    error = np.linalg.norm(moved - points[1], axis=1).mean()
+    assert abs(error - metrics["tre_mm"]["after"]["mean"]) < 0.01
     assert widget.ui.verdictLabel.text, "the results of the panel show the run"
 
     count = slicer.mrmlScene.GetNumberOfNodes()
@@ -73,7 +104,7 @@ def test_a_row_opens_the_scans_and_the_result(application: Any, tmp_path: Path) 
     assert slicer.mrmlScene.GetNumberOfNodes() == count, "what is open is not loaded again"
     (tmp_path / "two_moving.nii.gz").unlink()
     (tmp_path / "one_moving.nii.gz").unlink()
-    widget.ui.batchView.setCurrentIndex(widget.ui.batchView.model().index(1, 0))
+    widget.ui.batchView.setCurrentIndex(widget.ui.batchView.model().index(1 - first, 0))
     widget.batch._open_row()
     assert "could not be opened" in widget.ui.batchLabel.text
     assert slicer.mrmlScene.GetNumberOfNodes() == count, "nothing is left of what could not be loaded"

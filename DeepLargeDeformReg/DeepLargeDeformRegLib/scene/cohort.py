@@ -20,7 +20,7 @@ from ..core.cases import SHOWN, badness, text_of, title_of
 from ..core.display import LEVELS
 from ..core.errors import RegistrationError
 from ..core.metrics import Metrics
-from . import results, segmentations, transforms, volumes
+from . import markups, results, segmentations, transforms, volumes
 from .color_map import show_as_jacobian
 from .errors import SceneError
 from .tables import metrics_table, text_table
@@ -80,7 +80,7 @@ def cohort_table(cases: list[CohortCase], name: str, node: Any = None) -> Any:
 
 
 def open_pair(folder: Path, name: str) -> results.RunResult:
-    """Load the result of a pair: scans, structures, transform and what else was written of it.
+    """Load the result of a pair: scans, structures, landmarks, transform and what else was written of it.
 
     A result that is open already is not loaded again, and neither is a scan that another pair has brought.
 
@@ -103,6 +103,7 @@ def open_pair(folder: Path, name: str) -> results.RunResult:
         for side in ("fixed", "moving"):
             made[side] = _scan(job[side], brought)
         _load_structures(made, job, place, name, brought)
+        _load_landmarks(made, job, brought)
         _load_results(made, place, name, metrics, job["settings"])
     except (OSError, ValueError, KeyError, RuntimeError, RegistrationError) as error:
         for node in [*brought, *(node for role, node in made.items() if role not in results.INPUT_ROLES)]:
@@ -145,6 +146,25 @@ def _load_structures(
         brought.append(made[f"{side}_segmentation"])
         if side == "moving" and warped.is_file():
             made["segmentation"] = _segmentation(warped, labels, _("{run} labels").format(run=name), made["fixed"])
+
+
+def _load_landmarks(made: dict[str, Any], job: Mapping[str, Any], brought: list[Any]) -> None:
+    """Landmarks of both scans; those without names are numbered."""
+    from ..core import files
+
+    if "landmarks" in job:
+        pairs = files.read_landmark_pairs(job["landmarks"])
+        found = {"fixed": files.Landmarks(pairs.fixed), "moving": files.Landmarks(pairs.moving)}
+    elif "fixed_landmarks" in job:
+        found = {side: files.read_landmarks(job[f"{side}_landmarks"]) for side in ("fixed", "moving")}
+    else:
+        return
+    for side, landmarks in found.items():
+        role = f"{side}_landmarks"
+        names = landmarks.names or [f"L{number}" for number in range(1, len(landmarks) + 1)]
+        made[role] = markups.points_node(landmarks.points, names, f"{made[side].GetName()} landmarks")
+        made[role].SetNodeReferenceID(markups.BELONGS_TO_ROLE, made[side].GetID())
+        brought.append(made[role])
 
 
 def _labels(path: str) -> list[segmentations.SegmentLabel]:
