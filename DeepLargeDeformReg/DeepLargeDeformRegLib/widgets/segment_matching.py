@@ -11,6 +11,9 @@ from slicer.i18n import tr as _
 
 from ..scene.segmentations import match_by_name, segment_names
 
+MOST_HEIGHT = 140
+"""Pixels; more rows are scrolled."""
+
 
 @dataclass
 class _Row:
@@ -77,6 +80,8 @@ class SegmentMatching:
                 self._table.setCellWidget(len(self._rows) - 1, 1, row.box)
         for identifier in alone:
             self._add("fixed", identifier, names["fixed"][identifier], unused, 1)
+        rows = self._table.verticalHeader().length() + self._table.horizontalHeader().height
+        self._table.setFixedHeight(min(rows + 2 * self._table.frameWidth, MOST_HEIGHT))
         self._filling = False
 
     def _add(self, side: str, identifier: str, name: str, unused: list[tuple[str, str]], column: int) -> _Row:
