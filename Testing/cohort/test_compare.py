@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import typer
+from DeepLargeDeformRegLib.cli.app import app
 from DeepLargeDeformRegLib.cohort.compare import chosen_models, compare_models, models_of
+from DeepLargeDeformRegLib.cohort.pairs import FILES
 from DeepLargeDeformRegLib.core.errors import BadInputError, ModelMissingError
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 
@@ -59,3 +62,9 @@ def test_the_command_tables_what_each_model_reached(tmp_path: Path) -> None:
     assert all(float(row["Dice"]) > 0.8 and float(row["Time (s)"]) > 0 for row in rows)  # 0.58 as loaded
     assert (tmp_path / "out" / "pairs" / "none" / "warped.nii.gz").is_file()
     assert "Card: Dice" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_the_command_takes_every_file_of_a_pair() -> None:
+    program = typer.main.get_command(app)
+    named = {one.name for one in program.commands["compare"].params}  # type: ignore[attr-defined]
+    assert set(FILES) <= named

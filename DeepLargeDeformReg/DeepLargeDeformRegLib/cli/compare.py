@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 
-@o.takes_settings("model", "symmetric", "guide_with_landmarks", "organs")
+@o.takes_settings("model", "symmetric", "guide_with_landmarks")
 def compare(
     context: typer.Context,
     fixed: o.Fixed,
@@ -25,6 +25,8 @@ def compare(
     landmarks: o.Landmarks = None,
     fixed_landmarks: o.FixedLandmarks = None,
     moving_landmarks: o.MovingLandmarks = None,
+    fixed_mask: o.FixedMask = None,
+    moving_mask: o.MovingMask = None,
     initial_transform: o.InitialTransform = None,
     region: o.Region = None,
     quiet: o.Quiet = False,
