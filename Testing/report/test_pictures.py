@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.core.images import Volume
+from DeepLargeDeformRegLib.core.images import Pair, Volume
+from DeepLargeDeformRegLib.engine.anatomy.find import FoundAnatomy
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationResult
 from DeepLargeDeformRegLib.report import vector
 from DeepLargeDeformRegLib.report.case import Case
 from DeepLargeDeformRegLib.report.pictures import PlanePictures, scale_of
 from DeepLargeDeformRegLib.report.places import middle, telling_places
 from DeepLargeDeformRegLib.report.planes import Box, planes_through, sample
+from DeepLargeDeformRegLib.report.texts import FOUND_ORGANS
 
 from Testing.report.conftest import BUMP, Phantom
 
@@ -186,3 +189,29 @@ def test_outlines_follow_the_structure(phantom: Phantom) -> None:
     radius = np.linalg.norm(points[0] / 10 - center, axis=1) * plane.pixel_mm
     assert radius.mean() == pytest.approx(26, abs=0.7)  # the fixed ball
     assert np.ptp(radius) < 3
+
+
+def test_organs_that_were_found_have_dotted_outlines_where_nobody_drew_any(phantom: Phantom) -> None:
+    result = phantom.result
+    drawn = result.pair.fixed.labels
+    assert drawn is not None
+    unlabelled = Pair(replace(result.pair.fixed, labels=None), replace(result.pair.moving, labels=None))
+    found = RegistrationResult(
+        pair=unlabelled,
+        field=result.field,
+        warped=unlabelled.moving,
+        jacobian=result.jacobian,
+        maps={},
+        metrics=result.metrics,
+        linear=np.eye(4),
+        anatomy=FoundAnatomy(fixed=drawn, moving=drawn),
+    )
+    case = Case.of(found)
+    plane = planes_through(np.zeros(3), case.box, 1.0)[0]
+    picture = PlanePictures(case, plane, np.zeros(3), scale_of(case)).all()[3]
+    assert picture.title == FOUND_ORGANS
+    assert "nobody reviewed" in picture.alternative
+    lines = re.findall(r"<path d='[^']+'[^>]*stroke-dasharray='(\d+) (\d+)'", unquote(picture.source))
+    assert len(lines) == 4, "fixed and propagated, each with a casing"
+    assert all(int(on) < int(off) for on, off in lines), "dots, where propagated outlines of a user are dashes"
+    assert PlanePictures(Case.of(result), plane, np.zeros(3), scale_of(case)).all()[3].title == "Outlines"

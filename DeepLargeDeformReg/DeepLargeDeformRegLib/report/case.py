@@ -17,6 +17,7 @@ from ..core.presets import Preset
 from ..engine import fields
 from ..engine.evaluation import Evaluation
 from ..engine.fields import DisplacementField
+from ..engine.registration.pipeline import RegistrationResult
 from .planes import Box, Plane2D, Points, sample
 
 FRAME_MM = 30.0  # what is shown around the structures
@@ -163,6 +164,16 @@ class Case:
         if fixed is None or moving is None:
             return []
         return [(_cut(fixed, one.fixed_value), _cut(moving, one.moving_value)) for one in self.structures]
+
+    @cached_property
+    def found(self) -> list[tuple[Volume, Volume]]:
+        """The organs that were found automatically in both scans, as :attr:`masks`; bone would hide them."""
+        anatomy = self.result.anatomy if isinstance(self.result, RegistrationResult) else None
+        if anatomy is None:
+            return []
+        values = {label.name: label.value for label in anatomy.moving.labels if label.name != "bone"}
+        shared = [label for label in anatomy.fixed.labels if label.name in values]
+        return [(_cut(anatomy.fixed, one.value), _cut(anatomy.moving, values[one.name])) for one in shared]
 
     @cached_property
     def affine(self) -> npt.NDArray[np.float64]:

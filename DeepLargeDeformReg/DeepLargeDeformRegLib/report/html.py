@@ -28,7 +28,7 @@ from .colors import FIXED_CSS, PROPAGATED_CSS
 from .pictures import Picture, PlanePictures, Scale, finest_mm, scale_of
 from .places import Place, middle, telling_places
 from .planes import planes_through
-from .texts import VOLUME_CHANGE, glossary
+from .texts import FOUND_ORGANS, VOLUME_CHANGE, glossary
 
 SHOWN_FOLDS = 20
 TIMES = " \N{MULTIPLICATION SIGN} "
@@ -110,6 +110,7 @@ def write_report(
         ],
         places=places,
         glance=glance,
+        glance_shows_found=_first_look(case) == FOUND_ORGANS,
         glance_at=f"{name}, {position_text(tuple(point))}",
         fixed_color=FIXED_CSS,
         propagated_color=PROPAGATED_CSS,
@@ -195,7 +196,9 @@ def _error_chart(case: Case) -> charts.Chart | None:
 
 def _first_look(case: Case) -> str:
     """The picture that shows best how well the scans meet."""
-    return "Outlines" if case.structures else "Checkerboard"
+    if case.structures:
+        return "Outlines"
+    return FOUND_ORGANS if case.found else "Checkerboard"
 
 
 def _places(case: Case, scale: Scale, monitor: Monitor) -> list[ShownPlace]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from . import vector
 from .case import Case
 from .colors import FIXED_CSS, PROPAGATED_CSS, jacobian_colors, map_colors
 from .planes import Plane2D, Points, ViewPlane, sample
-from .texts import VOLUME_CHANGE
+from .texts import FOUND_ORGANS, VOLUME_CHANGE
 from .vector import contours, stroke
 
 SQUARES = 8  # of the checkerboard, along the longer side
@@ -111,6 +112,11 @@ class PlanePictures:
                     self._outlines,
                 )
             )
+        elif self._case.found:
+            what = (
+                "the fixed scan with dotted outlines of organs, found automatically; nobody reviewed them"
+            )
+            pictures.append(self._picture(FOUND_ORGANS, what, _gray(fixed), self._found_outlines))
         pictures += [
             self._picture("Checkerboard", "fixed and registered scan in turns, square by square", self._checkerboard),
             self._difference("before", "moving as loaded minus fixed", before, self._loaded),
@@ -201,15 +207,25 @@ class PlanePictures:
 
     @cached_property
     def _fixed_contours(self) -> str:
-        return "".join(contours(_share(fixed, self._points), [0.5]) for fixed, _ in self._case.masks)
+        return _contours([fixed for fixed, _ in self._case.masks], self._points)
 
     @property
     def _fixed_outline(self) -> str:
         return stroke(self._fixed_contours, "#333", 0.8 * self._line_width)
 
     @property
+    def _found_outlines(self) -> str:
+        """Dots, fixed and propagated: a third style beside the lines and dashes of what somebody drew."""
+        fixed, moving = zip(*self._case.found, strict=True)
+        dots = f"{10 * self._line_width:.0f} {25 * self._line_width:.0f}"
+        width = 1.2 * self._line_width
+        return stroke(_contours(fixed, self._points), FIXED_CSS, width, dots, casing=0.6 * self._line_width) + stroke(
+            _contours(moving, self._there), PROPAGATED_CSS, width, dots, casing=0.6 * self._line_width
+        )
+
+    @property
     def _outlines(self) -> str:
-        propagated = "".join(contours(_share(moving, self._there), [0.5]) for _, moving in self._case.masks)
+        propagated = _contours([moving for _, moving in self._case.masks], self._there)
         width = 1.5 * self._line_width
         dashes = f"{40 * self._line_width:.0f} {30 * self._line_width:.0f}"
         return stroke(self._fixed_contours, FIXED_CSS, width, casing=self._line_width) + stroke(
@@ -252,6 +268,10 @@ class PlanePictures:
 def finest_mm(case: Case) -> float:
     """Pixel size that shows what the finer of the two scans shows."""
     return max(0.7 * min(*case.fixed.grid.spacing, *case.moving.grid.spacing), 0.1)
+
+
+def _contours(masks: Iterable[Volume], points: Points) -> str:
+    return "".join(contours(_share(mask, points), [0.5]) for mask in masks)
 
 
 def _share(mask: Volume, points: Points) -> Plane2D:

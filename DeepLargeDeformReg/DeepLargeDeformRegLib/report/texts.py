@@ -10,6 +10,8 @@ from ..core.metrics import catalog
 
 VOLUME_CHANGE = "Volume change"
 """Title of the picture of det J."""
+FOUND_ORGANS = "Organs found automatically"
+"""Title of the picture with their outlines."""
 # Entries of the metrics file that are explained where they are there, with the key of the catalog.
 _EXPLAINED = {
     "dice": "dice",
