@@ -52,6 +52,12 @@ class Inverse:
     residual_mm: Tensor
 
 
+def lengths(displacement: Tensor) -> Tensor:
+    """Lengths ``(N, 1, D, H, W)`` of displacements ``(N, 3, D, H, W)``; many times faster than ``norm(dim=1)``."""
+    x, y, z = displacement.split(1, dim=1)
+    return (x * x).addcmul_(y, y).addcmul_(z, z).sqrt_()
+
+
 def identity(
     grid: ImageGrid,
     batch: int = 1,
@@ -236,14 +242,14 @@ def _invert_slab(
         monitor.check()
         moved = warp(field.displacement, field.grid, inverse, padding="border")
         error = inverse.displacement + moved
-        residual = error.norm(dim=1, keepdim=True)
+        residual = lengths(error)
         if float(residual.max()) <= tolerance_mm:
             break
         # Damped where the undamped step would overshoot: plain iteration diverges for large expansions.
         inverse = DisplacementField(inverse.displacement - 0.7 * error, target)
     else:
         moved = warp(field.displacement, field.grid, inverse, padding="border")
-        residual = (inverse.displacement + moved).norm(dim=1, keepdim=True)
+        residual = lengths(inverse.displacement + moved)
     return Inverse(inverse, residual)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...core.progress import Monitor
 from .corner_projection import project_corners
-from .field import DisplacementField, determinant, from_voxels, jacobian_determinant, to_voxels
+from .field import DisplacementField, determinant, from_voxels, jacobian_determinant, lengths, to_voxels
 
 SMOOTHING_ROUNDS = 60
 DEEP_FOLD_MARGIN = 3  # voxels around what projection leaves, in which its moves are taken back
@@ -112,7 +112,7 @@ def _around(bad: Tensor, margin: int) -> tuple[slice, ...]:
 
 def _repaired(field: DisplacementField, voxels: Tensor, folded: int) -> Repair:
     repaired = from_voxels(voxels, field.grid)
-    change = (repaired.displacement - field.displacement).norm(dim=1).max()
+    change = lengths(repaired.displacement - field.displacement).max()
     return Repair(repaired, folded, float(change))
 
 

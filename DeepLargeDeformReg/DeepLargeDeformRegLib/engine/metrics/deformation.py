@@ -134,7 +134,7 @@ def consistency_map(
         backward = fields.invert(forward, _reached(forward), INVERSION_STEPS, INVERSION_TOLERANCE_MM, monitor).field
     landed = fields.points(forward.grid) + forward.displacement
     outside = ~torch.from_numpy(backward.grid.contains(np.moveaxis(landed[0].numpy(), 0, -1)))
-    error = fields.compose(backward, forward).displacement.norm(dim=1)[0]
+    error = fields.lengths(fields.compose(backward, forward).displacement)[0, 0]
     return Volume(error.masked_fill(outside, float("nan")).numpy(), forward.grid)
 
 

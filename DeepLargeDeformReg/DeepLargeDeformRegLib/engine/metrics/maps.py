@@ -38,7 +38,7 @@ def all_maps(
 
 def displacement(field: DisplacementField, grid: ImageGrid) -> Volume:
     """Length of the displacement, mm."""
-    return Volume(fields.resample(field, grid).displacement.norm(dim=1)[0].numpy(), grid)
+    return Volume(fields.lengths(fields.resample(field, grid).displacement)[0, 0].numpy(), grid)
 
 
 def on_grid(volume: Volume, grid: ImageGrid) -> Volume:

@@ -109,7 +109,7 @@ def _deformation(
 ) -> DeformationMetrics:
     """Plausibility of the map."""
     folds, count = fold_regions(jacobian, inputs.pair.fixed.labels)
-    lengths = inputs.field.displacement.norm(dim=1)[0].numpy()
+    lengths = fields.lengths(inputs.field.displacement)[0, 0].numpy()
     return DeformationMetrics(
         jacobian=jacobian_statistics(jacobian.array),
         jacobian_in_mask=None if inside is None else jacobian_statistics(jacobian.array, inside),

@@ -134,7 +134,7 @@ def deform(
         candidates = _backward(data, grid, model, device, second.span(0.0, 0.2))
         opposite = solve(pair.swapped(), candidates, deformation, second.span(0.2, 1.0))
         backward = resample_smoothly(opposite.field, grid)
-        round_trip = float(fields.compose(backward, field).displacement.norm(dim=1).mean())
+        round_trip = float(fields.lengths(fields.compose(backward, field).displacement).mean())
         mean = symmetrized(field, backward, monitor)
         solutions = [field, DisplacementField(2 * mean.displacement - field.displacement, grid)]
         field = mean

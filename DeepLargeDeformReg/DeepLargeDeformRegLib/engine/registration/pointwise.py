@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.geometry import ImageGrid
-from .. import fields
 from ..device import constant
-from .control import ControlLattice, RandomVoxels
+from .control import ControlLattice, RandomVoxels, Triple
+
+LINE = 16  # numbers of a cache line
 
 
 class PointwiseDifference:
@@ -33,9 +37,9 @@ class PointwiseDifference:
         self._grid = grid
         self._inside = inside > 0.5
         self._random = RandomVoxels(grid, count, self._inside)
-        # Features last: the values of one point lie together, which halves the time of sampling on a CPU.
         self._fixed = fixed[0].flatten(1).T.contiguous()
-        self._moving = torch.cat((moving, valid), dim=1).contiguous(memory_format=torch.channels_last_3d)
+        self._moving = rows_of(torch.cat((moving, valid), dim=1))
+        self._channels = moving.shape[1]
         self._to_voxels = constant(grid.physical_to_index[:3, :3], fixed)
 
     def __call__(self, control: ControlLattice, nodes: Tensor) -> Tensor:
@@ -47,10 +51,65 @@ class PointwiseDifference:
         index = where.flip(1) * constant(voxels.step, where) + constant(voxels.start, where)
         moved = displacement.flatten(1).index_select(1, among)
         coordinates = index.T.to(moved) + self._to_voxels @ moved
-        sampled = fields.sample(self._moving, coordinates.reshape(1, 3, 1, 1, -1), padding="border")
-        values = sampled[0, :, 0, 0].T
-        weight = values[:, -1].detach()
+        values = interpolate(self._moving, self._grid.size, coordinates)
+        weight = values[:, self._channels].detach()
         width, height, _ = self._grid.size
         fixed = self._fixed.index_select(0, (index[:, 2] * height + index[:, 1]) * width + index[:, 0])
-        difference = (values[:, :-1] - fixed).square().mean(dim=1)
+        difference = (values[:, : self._channels] - fixed).square().mean(dim=1)
         return (difference * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def rows_of(features: Tensor) -> Tensor:
+    """Features ``(1, C, D, H, W)`` as a table with a row for each voxel, filled with zeros to whole cache lines."""
+    table = features.new_zeros((features[0, 0].numel(), -(-features.shape[1] // LINE) * LINE))
+    table[:, : features.shape[1]] = features[0].flatten(1).T
+    return table
+
+
+def interpolate(table: Tensor, size: Triple, coordinates: Tensor) -> Tensor:
+    """Trilinear interpolation of :func:`rows_of` features ``(n, columns)``; beyond the border its value goes on.
+
+    Twice as fast on a CPU as ``grid_sample``, which goes through the channels of a point one by one.
+
+    Args:
+        table: one row for each voxel.
+        size: voxels along (x, y, z).
+        coordinates: voxels, ``(3, n)``, order (x, y, z); their gradient is that of the interpolation.
+    """
+    return _Interpolation.apply(table, size, coordinates)
+
+
+class _Interpolation(torch.autograd.Function):
+    """A weighted sum of eight rows for each point; its derivatives are such sums with other weights."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, size: Triple, coordinates: Tensor) -> Tensor:
+        last = constant([max(n - 1, 0) for n in size], coordinates)[:, None]
+        inside = torch.minimum(coordinates.clamp(min=0), last)
+        low = torch.minimum(inside.floor(), (last - 1).clamp(min=0))
+        upper = inside - low
+        x, y, z = low.long()
+        steps = [0 if n == 1 else stride for n, stride in zip(size, (1, size[0], size[0] * size[1]), strict=True)]
+        corners = [c * steps[2] + b * steps[1] + a * steps[0] for c in (0, 1) for b in (0, 1) for a in (0, 1)]
+        rows = ((z * size[1] + y) * size[0] + x)[:, None] + torch.tensor(corners, device=table.device)
+        weights = torch.stack((1 - upper, upper))  # (2, 3, n)
+        ctx.save_for_backward(table, rows, weights, inside == coordinates)
+        return _weighted(table, rows, weights[:, 0], weights[:, 1], weights[:, 2])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
+        table, rows, weights, free = ctx.saved_tensors
+        slope = torch.ones_like(weights[:, 0])
+        slope[0] = -1
+        parts = []
+        for axis in range(3):
+            along = [slope if other == axis else weights[:, other] for other in range(3)]
+            parts.append((_weighted(table, rows, *along) * gradients[0]).sum(dim=1))
+        return None, None, torch.stack(parts) * free
+
+
+def _weighted(table: Tensor, rows: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Sum of eight rows for each point, with the products of two weights ``(2, n)`` along each axis."""
+    products = z[:, None, None] * y[None, :, None] * x[None, None]
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=products.flatten(0, 2).T.contiguous())

@@ -156,7 +156,7 @@ def _organs(pair: AlignedPair, plan: RefinementPlan, level: RefinementLevel) -> 
 def _mask_difference(grid: ImageGrid, fixed: Tensor, moving: Tensor, plan: RefinementPlan) -> Term:
     """Squared difference of the masks; near their rims, as deep inside and far outside they have no gradient."""
     near = F.max_pool3d(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 9, 1, 4)
-    difference = PointwiseDifference(grid, fixed, moving, near, torch.ones_like(near), plan.points)
+    difference = PointwiseDifference(grid, fixed, moving, near, torch.ones_like(near), plan.points // 2)
     return lambda control, nodes: plan.masks * 0.5 * difference(control, nodes) * fixed.shape[1]
 
 
@@ -178,7 +178,7 @@ class _FirstOrder:
 
     def __init__(self, grid: ImageGrid, plan: RefinementPlan, threshold: float) -> None:
         self._plan, self._threshold = plan, threshold
-        self._random = RandomVoxels(grid, plan.points)
+        self._random = RandomVoxels(grid, plan.points // 2)  # these terms vary less from voxel to voxel
         # Derivatives are in voxels per voxel: component i along axis j times spacing i / spacing j is without unit.
         spacing = torch.tensor(grid.spacing)
         self._units = (spacing[None, :] / spacing[:, None]).reshape(3, 1, 3, 1, 1, 1)
