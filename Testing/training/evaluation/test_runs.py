@@ -15,7 +15,8 @@ QUICK = RegistrationSettings(preset="any", model="none", refine=False, prealign=
 
 
 def test_rows_do_not_depend_on_the_workers(cohort: Path) -> None:
-    pairs = list(open_data_set("csv", cohort).listed("test"))
+    first, _, broken = open_data_set("csv", cohort).listed("test")
+    pairs = [first, broken]
     # Its scan ends the process that reads it, as the system does when the memory is full.
     deadly = Pair(Subject(name="deadly", read_image=partial(os._exit, 9)), pairs[0].moving)
     alone = dict(evaluate_pairs(pairs, QUICK, threads=1))
@@ -24,9 +25,9 @@ def test_rows_do_not_depend_on_the_workers(cohort: Path) -> None:
     for rows in (alone, together):
         for row in rows.values():
             row.get("values", {}).pop("seconds", None)
-    assert [alone[number] for number in range(3)] == [together[number] for number in range(1, 4)]
-    assert "values" in alone[1]
-    assert "broken.nii.gz" in alone[2]["error"]
+    assert [alone[number] for number in range(2)] == [together[number] for number in range(1, 3)]
+    assert "values" in alone[0]
+    assert "broken.nii.gz" in alone[1]["error"]
 
 
 def test_a_defect_is_a_row_too(cohort: Path) -> None:

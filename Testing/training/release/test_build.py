@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +12,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from DeepLargeDeformRegLib.core.errors import BadInputError
+from typer.testing import CliRunner
 
 from training.config import ROOT, Config, find_config, load_config, with_batch
 from training.loop.checkpoint import Progress, load_checkpoint, save_checkpoint
 from training.release import build as building
+from training.release.__main__ import app
 from training.release.publish import publish
 
 CONFIG = """
@@ -41,20 +42,24 @@ def data_set(folder: Path) -> None:
     (folder / "pairs.csv").write_text("fixed,moving\na,b\n", encoding="utf-8")
 
 
-def test_the_command_builds_a_measured_model_and_repeats_nothing(tmp_path: Path) -> None:
+def test_the_command_builds_a_measured_model_and_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     data_set(tmp_path / "data")
     config = tmp_path / "built.yaml"
     config.write_text(
         CONFIG.format(shipped=ROOT / "training" / "configs", folder=tmp_path / "data"), encoding="utf-8"
     )
-    command = [sys.executable, "-m", "training.release", "build", str(config), "--smoke", "--threads", "1"]
+    command = ["build", str(config), "--smoke", "--threads", "1"]
     command += ["--output", str(tmp_path / "runs"), "--models", str(tmp_path / "models")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "DeepLargeDeformReg")))}
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "DeepLargeDeformReg"))))
+    caplog.set_level(logging.INFO, logger="training")
     messages = []
     for _ in range(2):
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=900)
-        assert done.returncode == 0, done.stderr[-3000:]
-        messages.append(done.stderr)
+        done = CliRunner().invoke(app, command)  # its parts are processes
+        assert done.exit_code == 0, done.output
+        messages.append(caplog.text)
+        caplog.clear()
     assert all(part in messages[0] for part in ("training.train", "release publish", "release figures"))
     assert "training.train" not in messages[1]
     assert "release figures" not in messages[1]
