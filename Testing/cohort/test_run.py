@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from DeepLargeDeformRegLib.cohort import folder as folders
-from DeepLargeDeformRegLib.cohort.local import plan_workers, wanted_threads
+from DeepLargeDeformRegLib.cohort.local import count_gpus, plan_workers, wanted_threads
 from DeepLargeDeformRegLib.cohort.pairs import read_pairs
 from DeepLargeDeformRegLib.cohort.run import CohortProgress, CohortRequest, run_cohort
 from DeepLargeDeformRegLib.cohort.summary import Row
@@ -136,6 +136,27 @@ def test_workers_are_planned_by_cores_memory_and_pairs() -> None:
     assert plan_workers(100, 512**3, cores=8, memory=64 * gigabyte, wanted=4).workers == 4
     assert plan_workers(100, 10**6, cores=1, memory=1).workers == 1
     assert plan_workers(100, 10**6, cores=8, memory=64 * gigabyte, wanted=1, threads=3).threads == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell script in the place of nvidia-smi")
+def test_a_worker_for_each_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan = plan_workers(100, 10**6, cores=16, memory=2**37, gpus=2)
+    assert (plan.workers, plan.threads) == (2, 8)
+    assert "2 GPUs, a worker each" in plan.reason
+    assert plan_workers(100, 10**6, cores=1, memory=2**37, gpus=2).workers == 1
+    monkeypatch.setattr("DeepLargeDeformRegLib.cohort.local._torch_is_for_processors", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: x)'\necho 'GPU 1: B (UUID: y)'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert count_gpus("auto") == 2
+    assert (count_gpus("cpu"), count_gpus("cuda:1")) == (0, 1)
+    for visible, count in (("0", 1), ("", 0), ("-1", 0), ("0,2", 2)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert count_gpus("auto") == count
+    monkeypatch.setattr("DeepLargeDeformRegLib.cohort.local._torch_is_for_processors", lambda: True)
+    assert count_gpus("auto") == 0
 
 
 def test_the_threads_that_the_user_has_set_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import queue
+import shutil
 import subprocess
 import threading
 import time
@@ -53,9 +55,16 @@ class Plan:
 
 
 def plan_workers(
-    pairs: int, voxels: int, cores: int, memory: int, wanted: int | None = None, threads: int | None = None
+    pairs: int,
+    voxels: int,
+    cores: int,
+    memory: int,
+    *,
+    gpus: int = 0,
+    wanted: int | None = None,
+    threads: int | None = None,
 ) -> Plan:
-    """As many workers as cores and memory allow.
+    """As many workers as cores, memory and GPUs allow.
 
     Two workers of one thread do more than one of two, since parts of a registration use one thread.
 
@@ -64,14 +73,17 @@ def plan_workers(
         voxels: of the largest fixed scan.
         cores: of this machine that may be used.
         memory: free bytes.
+        gpus: that compute, a worker each; 0 where the processor does.
         wanted: the user's number, which is taken as it is.
         threads: of each worker, likewise; None shares out the cores.
     """
     need = BASE_BYTES + BYTES_PER_VOXEL * voxels
     by_memory = max(1, memory // need)
-    workers = wanted or max(1, min(cores, by_memory, pairs))
+    workers = wanted or max(1, min(gpus or cores, cores, by_memory, pairs))
     needs = f"{need / 2**30:.1f} GB of the {memory / 2**30:.1f} GB that are free"
     reason = f"{counted(cores, 'core')}; a worker may need {needs}"
+    if gpus:
+        reason = f"{counted(gpus, 'GPU')}, a worker each; {reason}"
     return Plan(workers, threads or max(1, cores // workers), reason)
 
 
@@ -79,6 +91,37 @@ def wanted_threads() -> int | None:
     """Threads of a process that the user has set with ``OMP_NUM_THREADS``; None without."""
     text = os.environ.get("OMP_NUM_THREADS", "")
     return int(text) if text.isdecimal() and int(text) > 0 else None
+
+
+def count_gpus(device: str) -> int:
+    """GPUs that workers will compute on, found without importing torch.
+
+    Args:
+        device: the setting: ``auto`` takes all that NVIDIA's driver lists and ``CUDA_VISIBLE_DEVICES`` leaves,
+            ``cuda:1`` one, ``cpu`` none.
+    """
+    if device.startswith("cuda"):
+        return 1
+    if device != "auto" or _torch_is_for_processors():
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() and name.strip() != "-1"])
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return 0
+    try:
+        listed = subprocess.run([program, "-L"], capture_output=True, timeout=20, check=True, encoding="utf-8")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def _torch_is_for_processors() -> bool:
+    try:
+        return importlib.metadata.version("torch").endswith("+cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 JOBS = "DeepLargeDeformRegLib.worker.jobs"

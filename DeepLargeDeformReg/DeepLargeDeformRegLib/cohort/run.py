@@ -250,7 +250,13 @@ def _outcomes(
         return run_on_scheduler(tasks, request.scheduler, request.jobs)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = local.plan_workers(
-        len(tasks), _most_voxels(pairs), cores, local.free_memory(), request.workers, local.wanted_threads()
+        len(tasks),
+        _most_voxels(pairs),
+        cores,
+        local.free_memory(),
+        gpus=local.count_gpus(request.settings.device),
+        wanted=request.workers,
+        threads=local.wanted_threads(),
     )
     workers, threads = counted(plan.workers, "worker"), counted(plan.threads, "thread")
     tell(f"Registering {counted(len(tasks), 'pair')} with {workers} of {threads} ({plan.reason}).")
