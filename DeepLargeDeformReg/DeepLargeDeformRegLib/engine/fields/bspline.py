@@ -44,6 +44,10 @@ class SplineField:
     coefficients: Tensor
     lattice: ImageGrid
 
+    def __post_init__(self) -> None:
+        if min(self.lattice.size) < 3:
+            raise ValueError(f"a cubic spline needs three nodes along each axis, not {self.lattice.size}")
+
     def on(self, grid: ImageGrid) -> DisplacementField:
         """The displacements on a grid."""
         positions = axis_positions(self.lattice, grid)
@@ -77,18 +81,24 @@ class SplineField:
         positions = positions.to(torch.float64)
         matrix = constant(self.lattice.physical_to_index, positions)
         index = positions @ matrix[:3, :3].T + matrix[:3, 3]
-        table = self.coefficients[number].flatten(1).T.contiguous()
+        # Each row has the coefficients of a node and of the next three along x: a cache line for one access.
+        nodes = F.pad(self.coefficients[number].flatten(1).T, (0, 1, 0, 3))
+        table = nodes.unfold(0, 4, 1).flatten(1)
         return torch.cat([self._gathered(part, table) for part in index.split(SLAB_POINTS)])
 
     def _gathered(self, index: Tensor, table: Tensor) -> Tensor:
         """Displacements at positions in nodes (n, 3), order (x, y, z)."""
-        flat, weight = torch.zeros_like(index[:, :1], dtype=torch.long), torch.ones_like(index[:, :1])
-        for axis, stride in ((2, self.lattice.size[0] * self.lattice.size[1]), (1, self.lattice.size[0]), (0, 1)):
-            first, weights = _weights(index[:, axis], self.lattice.size[axis])
-            nodes = (first[:, None] + torch.arange(4, device=first.device)).clamp(0, self.lattice.size[axis] - 1)
-            flat = (flat[:, :, None] + nodes[:, None] * stride).flatten(1)
-            weight = (weight[:, :, None] * weights[:, None]).flatten(1)
-        return F.embedding_bag(flat, table, mode="sum", per_sample_weights=weight.to(table))
+        width, height, depth = self.lattice.size
+        x, along_x = _weights(index[:, 0], width)
+        y, along_y = _weights(index[:, 1], height)
+        z, along_z = _weights(index[:, 2], depth)
+        four = torch.arange(4, device=index.device)
+        # The last of four nodes may lie beyond the lattice, with weight zero.
+        planes, lines = (z[:, None] + four).clamp(max=depth - 1), (y[:, None] + four).clamp(max=height - 1)
+        rows = ((planes[:, :, None] * height + lines[:, None]) * width + x[:, None, None]).flatten(1)
+        weights = (along_z[:, :, None] * along_y[:, None]).flatten(1).to(table)
+        found = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+        return (found.reshape(-1, 4, 4)[:, :3] * along_x.to(table)[:, None]).sum(dim=2)
 
 
 def control_lattice(grid: ImageGrid, factor: int) -> ImageGrid:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.geometry import ImageGrid
@@ -14,7 +13,7 @@ from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField
 from ..losses.mind import mind_ssc
-from ..losses.stencils import derivative, spatial_axes
+from ..losses.stencils import box_count, box_sum, derivative, spatial_axes
 
 # Of ``python -m training.evaluation uncertainty``: log error of landmarks on log mismatch and log strain.
 ERROR_SCALE_MM = 25.7
@@ -113,6 +112,7 @@ def disagreement(solutions: Sequence[DisplacementField]) -> Tensor:
 
 def _around(values: Tensor, window: int) -> Tensor:
     """Mean around each voxel, by two box filters; at the border of the voxels that there are."""
+    share = box_count(values.shape, window, values).reciprocal()
     for _ in range(2):
-        values = F.avg_pool3d(values, window, 1, window // 2, count_include_pad=False)
+        values = box_sum(values, window) * share
     return values
