@@ -156,11 +156,17 @@ def _ours(case: Case, name: str) -> tuple[DisplacementField, float]:
     values, change = VARIANTS[variant]
     if model:
         values = values | {"model": model}
-    settings = RegistrationSettings(preset=case.preset, guide_with_segmentations=case.guides, **values)
-    preset = change(find_preset(case.preset))
-    result = register(RegistrationRequest(pair=case.guiding_pair(), settings=settings, preset=preset))
+    result = register(request_of(case, values, change))
     seconds: Mapping[str, float] = result.metrics.seconds
     return result.field, sum(seconds.values()) - seconds["measure"]
+
+
+def request_of(
+    case: Case, values: Mapping[str, Any] | None = None, change: Change = lambda preset: preset
+) -> RegistrationRequest:
+    """Our registration of a case, with some settings and the preset changed."""
+    settings = RegistrationSettings(preset=case.preset, guide_with_segmentations=case.guides, **(values or {}))
+    return RegistrationRequest(pair=case.guiding_pair(), settings=settings, preset=change(find_preset(case.preset)))
 
 
 def _peer(case: Case, name: str) -> tuple[DisplacementField, float]:
