@@ -183,7 +183,7 @@ def test_charts_show_the_numbers_of_the_engine(outcome: Outcome) -> None:
     assert structures == pytest.approx(expected, abs=1e-4), "a saved table holds six digits"
     assert "Histogram of the volume change" in charts
     if outcome.case.landmarks is not None:
-        table = charts["Cumulative TRE"].GetNthPlotSeriesNode(1).GetTableNode().GetTable()
+        table = charts["Cumulative landmark error"].GetNthPlotSeriesNode(1).GetTableNode().GetTable()
         last = table.GetValue(table.GetNumberOfRows() - 1, 0).ToDouble()
         assert last == pytest.approx(outcome.metrics["tre_mm"]["after"]["max"], rel=1e-3)
 
