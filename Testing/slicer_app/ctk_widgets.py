@@ -123,7 +123,12 @@ class ctkCollapsibleGroupBox(base_for("ctkCollapsibleGroupBox")):  # type: ignor
             children = [c for c in self.children() if isinstance(c, QtWidgets.QWidget)]
             self._hidden_by_folding = [c for c in children if not c.isHidden()]
         for child in self._hidden_by_folding:
-            child.setVisible(not collapsed)
+            # As CTK: what somebody has hidden while the box was folded stays hidden.
+            explicit = QtCore.Qt.WA_WState_ExplicitShowHide
+            if collapsed or not (child.testAttribute(explicit) and child.isHidden()):
+                child.setVisible(not collapsed)
+            if collapsed:
+                child.setAttribute(explicit, False)
         self.setMaximumHeight(24 if collapsed else 16777215)
         self.setChecked(not collapsed)
 

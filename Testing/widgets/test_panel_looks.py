@@ -67,6 +67,15 @@ def test_nothing_is_clipped_and_the_panel_stays_narrow(application: Any, letters
     panel.close()
 
 
+def test_what_is_hidden_stays_so_when_its_box_is_opened(application: Any) -> None:
+    add_volumes("first", "second")
+    widget = application.open_module(MODULE)
+    widget.ui.moreInputsBox.collapsed = False
+    assert widget.ui.landmarkTable.isHidden()
+    assert widget.ui.landmarkLabel.isHidden()
+    assert not widget.ui.fixedLandmarksSelector.isHidden()
+
+
 def test_every_field_has_a_name_for_those_who_do_not_see_it(application: Any) -> None:
     import qt
 

@@ -33,6 +33,7 @@ class LandmarkDistances(VTKObservationMixin):
         table.verticalHeader().setVisible(False)
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         table.connect("cellClicked(int,int)", self._jump)
+        self._measure()  # an empty table is not shown
 
     def show(self, fixed: Any, moving: Any, run: RunResult | None) -> None:
         """Follow two markups nodes (or None); ``run`` is the result whose transform is measured, if any."""
