@@ -25,6 +25,7 @@ from ..device import constant
 from .field import DisplacementField, points
 
 INTERPOLATION_ROUGHNESS = 1e-8  # weight of the coefficients' squared second differences: decides what data do not
+COMPOSITION_ROUGHNESS = 0.05  # a spline through every voxel rings where a field bends within two of them
 FIT_ROUGHNESS = 1e-3  # the border's data may barely touch the last coefficient of a coarser lattice
 SLAB_POINTS = 1 << 16  # evaluated at a time where the axes differ; 64 coefficients belong to each
 
@@ -144,9 +145,10 @@ def resample_smoothly(field: DisplacementField, grid: ImageGrid) -> Displacement
 
 
 def compose_smoothly(outer: DisplacementField, inner: DisplacementField) -> DisplacementField:
-    """Field of ``x -> outer(inner(x))`` on the grid of ``inner``; ``outer`` is interpolated by a cubic spline."""
+    """Field of ``x -> outer(inner(x))`` on the grid of ``inner``, ``outer`` as a cubic spline close to its voxels."""
     moved = points(inner.grid, inner.displacement.device, torch.float64) + inner.displacement
-    values = interpolated(outer).at(moved[0].flatten(1).T)
+    spline = fit(outer, control_lattice(outer.grid, 1), COMPOSITION_ROUGHNESS)
+    values = spline.at(moved[0].flatten(1).T)
     return DisplacementField(inner.displacement + values.T.reshape(1, 3, *inner.grid.shape), inner.grid)
 
 

@@ -149,7 +149,7 @@ def _organs(pair: AlignedPair, plan: RefinementPlan, level: RefinementLevel) -> 
     near = F.max_pool3d(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 9, 1, 4) * pair.fixed.covered
     if not bool((near > 0.5).any()):
         return []
-    difference = PointwiseDifference(pair.grid, fixed, moving, near, pair.moving.covered, plan.points)
+    difference = PointwiseDifference(pair.grid, fixed, moving, near, pair.moving.covered, plan.points // 2)
     return [lambda control, nodes: level.organs * 0.5 * difference(control, nodes) * fixed.shape[1]]
 
 
