@@ -11,7 +11,6 @@ SimpleITK do is not counted. Two references run beside it: convexAdam on the sam
 from __future__ import annotations
 
 import logging
-import math
 import multiprocessing
 import platform
 import resource
@@ -69,10 +68,10 @@ class OperationCounter(TorchDispatchMode):
         if counted is not None:
             self.operations += counted(*args, **(kwargs or {}), out_val=out)
         if not _is_view(func):
-            written = _bytes(out)
+            written, read = _bytes(out), _bytes((args, kwargs))
             # A sampled image is read at the points alone, however large it is.
             sampled = "grid_sampler" in func.name()
-            self.moved += written + min(_bytes((args, kwargs)), _TAPS * written if sampled else math.inf)
+            self.moved += written + (min(read, _TAPS * written) if sampled else read)
         return out
 
 

@@ -58,7 +58,9 @@ def global_search(
         # Averaged before they are warped: an eighth or less of the voxels to interpolate.
         cells = grid.coarser(factor)
         reference, warped = F.avg_pool3d(fixed, factor), F.avg_pool3d(moving, factor)
-        counts = None if counted is None else tuple(F.avg_pool3d(one, factor) for one in counted)
+        counts: Counted | None = None
+        if counted is not None:
+            counts = F.avg_pool3d(counted[0], factor), F.avg_pool3d(counted[1], factor)
         if found is not None:
             so_far = fields.resample(found, cells)
             warped = fields.warp(warped, cells, so_far, padding="border")
