@@ -113,9 +113,7 @@ class PlanePictures:
                 )
             )
         elif self._case.found:
-            what = (
-                "the fixed scan with dotted outlines of organs, found automatically; nobody reviewed them"
-            )
+            what = "the fixed scan with dotted outlines of organs, found automatically; nobody reviewed them"
             pictures.append(self._picture(FOUND_ORGANS, what, _gray(fixed), self._found_outlines))
         pictures += [
             self._picture("Checkerboard", "fixed and registered scan in turns, square by square", self._checkerboard),

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import fields
-from DeepLargeDeformRegLib.engine.fields import to_sitk
+from DeepLargeDeformRegLib.engine.fields import slabs, to_sitk
 from DeepLargeDeformRegLib.engine.fields.field import DisplacementField
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,3 +111,33 @@ def test_an_inversion_can_be_cancelled() -> None:
     grid = ImageGrid((8, 8, 8), (1.0, 1.0, 1.0))
     with pytest.raises(CancelledError):
         fields.invert(fields.identity(grid), monitor=Monitor(should_cancel=lambda: True))
+
+
+def test_large_grids_are_worked_on_slab_by_slab_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = ImageGrid.axis_aligned((9, 8, 11), (2.0, 1.5, 3.0), (5.0, -4.0, 7.0))
+    other = ImageGrid.axis_aligned((7, 9, 12), (2.5, 1.5, 2.5), (4.0, -5.0, 6.0))
+    generator = torch.Generator().manual_seed(0)
+    field = DisplacementField(2 * torch.randn(1, 3, *grid.shape, generator=generator), grid)
+    image, matrix = (
+        torch.rand(1, 2, *other.shape, generator=generator),
+        np.eye(4) + 0.03 * np.arange(16).reshape(4, 4),
+    )
+
+    def results() -> list[torch.Tensor]:
+        return [
+            fields.warp(image, other, field, fill=-1.0),
+            fields.warp(image, other, field, mode="nearest", padding="border"),
+            fields.resample(field, other).displacement,
+            fields.compose_affine(matrix, field).displacement,
+            fields.from_affine(matrix, other).displacement,
+            fields.jacobian_determinant(field),
+        ]
+
+    at_once = results()
+    monkeypatch.setattr(slabs, "CPU_VOXELS", 2 * 9 * 8)
+    for one, other_way in zip(at_once, results(), strict=True):
+        torch.testing.assert_close(one, other_way, rtol=1e-5, atol=1e-5)
+    image.requires_grad_()
+    fields.warp(image, other, field).sum().backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0, "gradients pass, all planes at once"

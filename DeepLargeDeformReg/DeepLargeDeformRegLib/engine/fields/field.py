@@ -19,6 +19,7 @@ from torch import Tensor
 from ...core.geometry import ImageGrid
 from ...core.progress import Monitor
 from ..device import constant
+from .slabs import by_slabs
 
 SLAB_VOXELS = 1 << 18
 
@@ -81,9 +82,13 @@ def from_affine(
 ) -> DisplacementField:
     """Field of the affine map ``x -> A x`` given as a homogeneous matrix (4, 4) in LPS mm."""
     # In double, since the positions may be hundreds of times larger than the displacements.
-    difference = (np.asarray(matrix, dtype=np.float64) - np.eye(4)) @ grid.index_to_physical
-    lattice = _lattice(grid.shape, device, torch.float64)
-    return DisplacementField(_apply_matrix(difference, lattice).to(dtype), grid)
+    difference = np.asarray(matrix, dtype=np.float64) - np.eye(4)
+
+    def displaced(part: ImageGrid, _: slice) -> Tensor:
+        lattice = _lattice(part.shape, device, torch.float64)
+        return _apply_matrix(difference @ part.index_to_physical, lattice).to(dtype)
+
+    return DisplacementField(by_slabs(grid, torch.empty(0, device=device), displaced), grid)
 
 
 def sample(image: Tensor, index_coordinates: Tensor, mode: str = "bilinear", padding: str = "zeros") -> Tensor:
@@ -141,14 +146,18 @@ def warp(
     Returns:
         ``(N, C, D, H, W)`` on ``field.grid``.
     """
-    coordinates = _moving_indices(field, image_grid)
-    sampled = sample(image, coordinates, mode, "border")
-    if padding == "border":
-        return sampled
-    # As ITK: the image ends half a voxel beyond its outermost centers, with no rim that blends into the fill.
-    size = constant(image_grid.size, coordinates).reshape(1, 3, 1, 1, 1)
-    inside = ((coordinates >= -0.5) & (coordinates <= size - 0.5)).all(dim=1, keepdim=True)
-    return torch.where(inside, sampled, fill)
+
+    def warped(part: ImageGrid, place: slice) -> Tensor:
+        coordinates = _moving_indices(DisplacementField(field.displacement[:, :, place], part), image_grid)
+        sampled = sample(image, coordinates, mode, "border")
+        if padding == "border":
+            return sampled
+        # As ITK: the image ends half a voxel beyond its outermost centers, with no rim that blends into the fill.
+        size = constant(image_grid.size, coordinates).reshape(1, 3, 1, 1, 1)
+        inside = ((coordinates >= -0.5) & (coordinates <= size - 0.5)).all(dim=1, keepdim=True)
+        return torch.where(inside, sampled, fill)
+
+    return by_slabs(field.grid, image if image.requires_grad else field.displacement, warped)
 
 
 def compose(outer: DisplacementField, inner: DisplacementField) -> DisplacementField:
@@ -160,9 +169,13 @@ def compose(outer: DisplacementField, inner: DisplacementField) -> DisplacementF
 def compose_affine(matrix: npt.ArrayLike, field: DisplacementField) -> DisplacementField:
     """Field of ``x -> A (x + u(x))`` for a homogeneous matrix (4, 4) in LPS mm: the linear map after the field."""
     affine = np.asarray(matrix, dtype=np.float64)
-    linear = _apply_matrix(_homogeneous(affine[:3, :3]), field.displacement)
-    base = from_affine(affine, field.grid, field.displacement.device, field.displacement.dtype)
-    return DisplacementField(base.displacement + linear, field.grid)
+    u = field.displacement
+
+    def composed(part: ImageGrid, place: slice) -> Tensor:
+        base = from_affine(affine, part, u.device, u.dtype).displacement
+        return base + _apply_matrix(_homogeneous(affine[:3, :3]), u[:, :, place])
+
+    return DisplacementField(by_slabs(field.grid, u, composed), field.grid)
 
 
 def from_voxels(displacement: Tensor, grid: ImageGrid) -> DisplacementField:
@@ -179,10 +192,13 @@ def resample(field: DisplacementField, grid: ImageGrid) -> DisplacementField:
     """The same displacements, trilinearly interpolated on another grid."""
     if field.grid == grid:
         return field
-    matrix = field.grid.physical_to_index @ grid.index_to_physical
-    lattice = _lattice(grid.shape, field.displacement.device, field.displacement.dtype)
-    coordinates = _apply_matrix(matrix, lattice)
-    return DisplacementField(sample(field.displacement, coordinates, padding="border"), grid)
+    u = field.displacement
+
+    def sampled(part: ImageGrid, _: slice) -> Tensor:
+        matrix = field.grid.physical_to_index @ part.index_to_physical
+        return sample(u, _apply_matrix(matrix, _lattice(part.shape, u.device, u.dtype)), padding="border")
+
+    return DisplacementField(by_slabs(grid, u, sampled), grid)
 
 
 def exponentiate(velocity: DisplacementField, steps: int = 7) -> DisplacementField:
@@ -285,8 +301,17 @@ def jacobian_determinant(field: DisplacementField) -> Tensor:
     Derivatives as in :func:`jacobian_matrix`. The determinant is the same in any orthonormal frame, so it is taken
     along the index axes: displacements in voxels, no 3x3 matrix per voxel in physical space.
     """
-    dx, dy, dz = index_gradient(to_voxels(field))
-    return determinant(dx, dy, dz)
+    u, depth = field.displacement, field.grid.size[2]
+
+    def determined(_: ImageGrid, place: slice) -> Tensor:
+        first = max(place.start - 1, 0)  # the neighbors of the outermost planes take part
+        planes = slice(first, min(place.stop + 1, depth))
+        dx, dy, dz = index_gradient(
+            to_voxels(DisplacementField(u[:, :, planes], field.grid.planes(first, planes.stop - first)))
+        )
+        return determinant(dx, dy, dz)[:, :, place.start - first : place.stop - first]
+
+    return by_slabs(field.grid, u, determined)
 
 
 def determinant(dx: Tensor, dy: Tensor, dz: Tensor) -> Tensor:
