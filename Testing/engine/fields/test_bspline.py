@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import Pair, Scan, Volume
+from DeepLargeDeformRegLib.core.progress import Monitor
+from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.fields.bspline import (
@@ -15,7 +18,10 @@ from DeepLargeDeformRegLib.engine.fields.bspline import (
     fit,
     resample_smoothly,
 )
+from DeepLargeDeformRegLib.engine.registration import pipeline
 from DeepLargeDeformRegLib.engine.registration.control import ControlLattice, all_of
+from DeepLargeDeformRegLib.engine.registration.deform import Deformed
+from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest
 from scipy.spatial.transform import Rotation
 
 DIRECTION = tuple(Rotation.from_euler("xyz", [20, -30, 10], degrees=True).as_matrix().ravel())
@@ -142,4 +148,9 @@ def test_det_j_shows_no_lattice_where_linear_interpolation_does() -> None:
     assert lattice_peak(smooth, 4) < 0.05
     voxels = grid.with_spacing(1.0)
     assert lattice_peak(fields.resample(smooth, voxels), 3) > 0.5
-    assert lattice_peak(resample_smoothly(smooth, voxels), 3) < 0.05
+    scan = Scan(Volume(np.zeros(voxels.shape, np.float32), voxels))
+    request = RegistrationRequest(pair=Pair(scan, scan), settings=RegistrationSettings(fold_free=False))
+    deformed = Deformed(field=smooth, origin="", steps=(), seconds={})
+    written = pipeline._output_field(deformed, np.eye(4), request, Monitor())
+    assert written.grid == voxels
+    assert lattice_peak(written, 3) < 0.05
