@@ -219,7 +219,7 @@ def warp(
 
     grid = _volume(reference, reference_spacing, "reference").grid
     opened = fields.read_transform(transform) if isinstance(transform, str | os.PathLike) else transform
-    field = fields.to_field(opened, grid)
+    field = fields.sampler(opened)
     if not labels:
         return fields.warp_volume(_volume(moving, spacing, "moving scan"), field, grid).to_image()
     if isinstance(moving, str | os.PathLike):

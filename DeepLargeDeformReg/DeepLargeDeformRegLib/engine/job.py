@@ -201,7 +201,8 @@ def run_warp(job: WarpJob, monitor: Monitor | None = None, compress: bool = True
     check_job_files(job)
     monitor.report("read", 0.0, "Reading")
     grid = files.read_volume(job.reference).grid
-    deformation = _field(job.transform, grid)
+    with reading("transform", job.transform):
+        deformation = fields.sampler(fields.read_transform(job.transform))
     monitor.report("write", 0.3, "Resampling")
     if job.volume and job.output_volume:
         warped = warp_volume(files.read_volume(job.volume), deformation, grid)

@@ -18,6 +18,7 @@ import errno
 import gzip
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -122,17 +123,31 @@ def to_field(
 
     Displacement fields in the transform continue beyond their own grids with the border's displacement.
     """
-    field = identity(grid)
-    pending: list[sitk.Transform] = []
-    for part in reversed(_parts(transform)):  # ITK applies the last one first
-        if part.GetTransformEnum() == sitk.sitkDisplacementField:
-            outer = _field_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
-            field = compose(outer, _applied(pending, field))
-            pending = []
-        else:
-            pending.append(part)
-    field = _applied(pending, field)
+    field = sampler(transform)(grid)
     return field if device is None else field.to(device)
+
+
+def sampler(transform: sitk.Transform) -> Callable[[ImageGrid], DisplacementField]:
+    """What gives the displacements of a transform on any grid, as :func:`to_field`: a large one slab by slab."""
+    steps = [
+        _field_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
+        if part.GetTransformEnum() == sitk.sitkDisplacementField
+        else part
+        for part in reversed(_parts(transform))  # ITK applies the last one first
+    ]
+
+    def on(grid: ImageGrid) -> DisplacementField:
+        field = identity(grid)
+        pending: list[sitk.Transform] = []
+        for step in steps:
+            if isinstance(step, DisplacementField):
+                field = compose(step, _applied(pending, field))
+                pending = []
+            else:
+                pending.append(step)
+        return _applied(pending, field)
+
+    return on
 
 
 def to_sitk(field: DisplacementField) -> sitk.DisplacementFieldTransform:

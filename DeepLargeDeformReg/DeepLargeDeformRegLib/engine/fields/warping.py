@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,6 +11,14 @@ import torch
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Scan, Volume
 from .field import DisplacementField, resample, warp
+from .slabs import by_slabs
+
+AnyField = DisplacementField | Callable[[ImageGrid], DisplacementField]
+"""A field, or what gives its displacements on any grid, as :func:`.transform_files.sampler` does."""
+
+
+def _on(field: AnyField, grid: ImageGrid) -> DisplacementField:
+    return resample(field, grid) if isinstance(field, DisplacementField) else field(grid)
 
 
 def as_tensor(volume: Volume, device: torch.device | str | None = None) -> torch.Tensor:
@@ -23,23 +33,22 @@ def counted_voxels(volume: Volume, device: torch.device | str | None = None) -> 
     return torch.from_numpy(volume.counted)[None, None].to(device, torch.float32)
 
 
-def warp_volume(moving: Volume, field: DisplacementField, grid: ImageGrid) -> Volume:
+def warp_volume(moving: Volume, field: AnyField, grid: ImageGrid) -> Volume:
     """Moving scan on a grid through a field, trilinear; outside of the scan its smallest intensity."""
-    on_grid = resample(field, grid)
-    fill = float(moving.array.min())
-    warped = warp(as_tensor(moving), moving.grid, on_grid, fill=fill)
+    image, fill = as_tensor(moving), float(moving.array.min())
+    warped = by_slabs(grid, image, lambda part, _: warp(image, moving.grid, _on(field, part), fill=fill))
     return Volume(warped[0, 0].numpy(), grid)
 
 
-def warp_labels(labels: LabelMap, field: DisplacementField, grid: ImageGrid) -> LabelMap:
+def warp_labels(labels: LabelMap, field: AnyField, grid: ImageGrid) -> LabelMap:
     """Label map on a grid through a field, nearest neighbor; names, colors and overlaps are kept."""
-    on_grid = resample(field, grid)
     values = np.array(sorted({0, *(label.value for label in labels.labels)}))
 
     def warped(array: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
         # Label values above 2^24 would be rounded by float32; positions among the labels are small.
         positions = np.searchsorted(values, array).clip(0, len(values) - 1).astype(np.float32)
-        moved = warp(torch.from_numpy(positions)[None, None], labels.grid, on_grid, mode="nearest")
+        image = torch.from_numpy(positions)[None, None]
+        moved = by_slabs(grid, image, lambda part, _: warp(image, labels.grid, _on(field, part), mode="nearest"))
         return values[moved[0, 0].numpy().astype(int)].astype(array.dtype)
 
     return LabelMap(warped(labels.array), grid, labels.labels, tuple(warped(layer) for layer in labels.layers))
