@@ -162,7 +162,9 @@ def _load_landmarks(made: dict[str, Any], job: Mapping[str, Any], brought: list[
     for side, landmarks in found.items():
         role = f"{side}_landmarks"
         names = landmarks.names or [f"L{number}" for number in range(1, len(landmarks) + 1)]
-        made[role] = markups.points_node(landmarks.points, names, f"{made[side].GetName()} landmarks")
+        made[role] = markups.points_node(
+            landmarks.points, names, _("{scan}, landmarks").format(scan=made[side].GetName())
+        )
         made[role].SetNodeReferenceID(markups.BELONGS_TO_ROLE, made[side].GetID())
         brought.append(made[role])
 

@@ -21,9 +21,9 @@ from .lazy_sitk import sitk
 from .words import heading
 
 _ORGANS = {
-    "fixed_organs": "organs of the fixed scan (automatic, not reviewed)",
-    "moving_organs": "organs of the moving scan (automatic, not reviewed)",
-    "organs": "organs carried over (automatic, not reviewed)",
+    "fixed_organs": _("organs of the fixed scan (automatic, not reviewed)"),
+    "moving_organs": _("organs of the moving scan (automatic, not reviewed)"),
+    "organs": _("organs carried over (automatic, not reviewed)"),
 }
 
 
