@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-import torch
+from DeepLargeDeformRegLib.engine.device import computes_in_bfloat16
 
 from ..config import PhaseConfig
 
@@ -39,8 +39,5 @@ def uses_bfloat16(precision: str, device_type: str, coarsest: int) -> bool:
         coarsest: slices of the network's coarsest features. On processors, oneDNN's bfloat16 gradients of 3x3x3
             convolutions are wrong below three slices, by all of their size or infinitely (torch 2.13.0).
     """
-    if device_type == "cuda":
-        able = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        able = coarsest >= _FEWEST_SLICES and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    able = computes_in_bfloat16(device_type) and (device_type == "cuda" or coarsest >= _FEWEST_SLICES)
     return able if precision == "auto" else precision == "bf16"

@@ -42,6 +42,13 @@ def constant(values: npt.ArrayLike, like: Tensor) -> Tensor:
     return numbers.to(like.device, non_blocking=True)
 
 
+def computes_in_bfloat16(device_type: str) -> bool:
+    """True if the hardware multiplies bfloat16 by itself: elsewhere it is emulated, and slower than float32."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device_type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
 def describe_device(device: torch.device) -> str:
     """Name for people."""
     if device.type == "cuda":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...core.geometry import ImageGrid
 from ...core.progress import Monitor
-from ..device import constant
+from ..device import computes_in_bfloat16, constant
 from ..fields import DisplacementField
 from ..networks import RegistrationNetwork
 from .card import ModelCard
@@ -21,12 +21,13 @@ _SPACING_TOLERANCE = 0.02  # as a share; grids are made to measure, so anything 
 class RegistrationModel:
     """A network with its card, ready to run.
 
-    Runs in bfloat16 autocast on a CUDA device that has it, in float32 elsewhere; warps are float32 in any case.
+    Convolutions compute in bfloat16 where the device does so in hardware, in float32 elsewhere; warps are float32 in
+    any case. On a processor the channels of a voxel lie together, as its convolutions want them.
     """
 
     def __init__(self, card: ModelCard, network: RegistrationNetwork) -> None:
         self.card = card
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
     def device(self) -> torch.device:
@@ -68,9 +69,8 @@ class RegistrationModel:
         return DisplacementField(displacement, grid)
 
     def _autocast(self) -> AbstractContextManager:
-        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return nullcontext()
+        device = self.device.type
+        return torch.autocast(device, dtype=torch.bfloat16) if computes_in_bfloat16(device) else nullcontext()
 
     def _check(self, fixed: Tensor, moving: Tensor, grid: ImageGrid) -> None:
         if not grid.is_axis_aligned:
