@@ -45,6 +45,8 @@ def test_each_network_trains_to_the_end(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem not in WHOLE], ids=lambda path: path.stem)
 def test_every_configuration_takes_a_step(path: Path, tmp_path: Path) -> None:
     config = smaller(load_config(path))
+    # In bfloat16, on so few voxels, ha2020 has no usable gradient now and then, and then takes no step.
+    config = replace(config, training=replace(config.training, precision="32"))
     trainer = Trainer(config, PhantomPairs(config), [], tmp_path, make_fabric("cpu"))
     phase = config.training.phases[-1]
     level = trainer._open_phase(phase)
@@ -52,11 +54,7 @@ def test_every_configuration_takes_a_step(path: Path, tmp_path: Path) -> None:
     losses = config.losses_in(phase)
     before = [parameter.clone() for parameter in trainer.network.parameters()]
     objective = Objective(losses, level, trainer.grid)
-    for _ in range(4):  # ha2020 has no usable gradient now and then on so few voxels, and then takes no step
-        values = trainer._step(model, optimizer, objective, phase.learning_rate)
-        trainer.progress.step += 1
-        if int(trainer._unusable) == 0:
-            break
+    values = trainer._step(model, optimizer, objective, phase.learning_rate)
     assert {loss.name for loss in losses if loss.weight_at(level)} <= set(values)
     assert bool(torch.isfinite(values["total"]))
     after = list(trainer.network.parameters())

@@ -75,10 +75,10 @@ LARGE_DEFORMATION = RefinementPlan(
 
 # After a network: each level adds an update of its own (registration/solve.py).
 FOUR_UPDATES = (
-    RefinementLevel(4, 30, 1.0, organs=1.0),
-    RefinementLevel(2, 30, 0.8, organs=0.3),
+    RefinementLevel(4, 30, 1.5, organs=2.0),
+    RefinementLevel(2, 30, 1.2, organs=1.0),
+    RefinementLevel(2, 30, 1.2, organs=0.3),
     RefinementLevel(2, 30, 0.8),
-    RefinementLevel(2, 30, 0.5),
 )
 
 PRESETS: dict[str, Preset] = {
