@@ -51,7 +51,7 @@ def write_series(folder: Path, voxels: npt.NDArray[np.int16], grid: ImageGrid, *
         data.file_meta.MediaStorageSOPClassUID = CTImageStorage
         data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
         data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        path = folder / f"{index * 7 % 97:02d}.dcm"
+        path = folder / f"{index * 7 % 997:03d}.dcm"
         data.save_as(path, enforce_file_format=True)
         files[str(data.SOPInstanceUID)] = path
     return files

@@ -215,6 +215,8 @@ def test_scans_that_are_not_from_dicom_are_refused(folder: Path, scratch: Path) 
     sitk.WriteImage(read_volume(folder / "fixed").to_image(), str(scan))
     with pytest.raises(BadInputError, match="fixed scan is not from DICOM"):
         read_reference(scan, "fixed")
+    with pytest.raises(BadInputError, match="no file nowhere"):
+        read_reference(scratch / "nowhere", "fixed")
     voxels = np.zeros(GRID.shape, np.int16)
     write_series(scratch / "bare", voxels, GRID, FrameOfReferenceUID=None)
     with pytest.raises(BadInputError, match="moving DICOM series has no UID of its frame of reference"):

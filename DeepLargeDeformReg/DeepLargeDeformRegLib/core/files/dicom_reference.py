@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import BadInputError
 from ..geometry import ImageGrid
-from .common import PathLike
+from .common import PathLike, check_regular
 from .dicom import grid_of, series_frames, split_series
 from .dicom_frames import DicomImage, Frame
 from .streams import damaged
@@ -71,8 +71,10 @@ def read_reference(path: PathLike | Sequence[PathLike], name: str) -> DicomRefer
     """
     given = [Path(one) for one in path] if isinstance(path, Sequence) and not isinstance(path, str) else None
     place, series = (given, None) if given is not None else split_series(Path(str(path)).absolute(), None)
-    if given is None and isinstance(place, Path) and not place.is_dir() and not _is_series_file(place):
-        raise _not_dicom(name)
+    if given is None and isinstance(place, Path) and not place.is_dir():
+        check_regular(place)  # what is not there is no question of DICOM
+        if not _is_series_file(place):
+            raise _not_dicom(name)
     chosen, frames = series_frames(f"The {name} series", place, series)
     header = _read_header(chosen.images[0].path)
     missing = [
