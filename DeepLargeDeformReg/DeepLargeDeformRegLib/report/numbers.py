@@ -12,6 +12,7 @@ from ..core.measures import ErrorSummary, JacobianStatistics, Measure, Similarit
 from ..core.measures import measures_of as words_of
 from ..core.metrics import catalog
 from ..core.rows import position_text
+from .texts import DETERMINANT
 
 NOT_DEFINED = "not defined"
 WHEN = ("before", "after")
@@ -145,10 +146,16 @@ def jacobian_table(metrics: Mapping[str, Any]) -> Table | None:
     if not columns:
         return None
     rows = [
-        Row(words.heading, tuple(number(metrics, (key, entry), words) for key, _ in columns))
+        Row(_statistic(words), tuple(number(metrics, (key, entry), words) for key, _ in columns))
         for entry, words in words_of(JacobianStatistics).items()
     ]
-    return Table((("Volume change (det J)", "", tuple(title for _, title in columns)),), _with_numbers(rows))
+    return Table(((DETERMINANT, "", tuple(title for _, title in columns)),), _with_numbers(rows))
+
+
+def _statistic(words: Measure) -> str:
+    """What a row of the table of det J is called: the table's own title says of what it is a statistic."""
+    title = words.heading.removeprefix(f"{DETERMINANT}, ")
+    return title[:1].upper() + title[1:]
 
 
 def similarity_table(metrics: Mapping[str, Any]) -> Table | None:

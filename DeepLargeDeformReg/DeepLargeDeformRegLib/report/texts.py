@@ -8,6 +8,8 @@ from typing import Any
 from ..core.display import DIFFERENCE, MAPS
 from ..core.metrics import catalog
 
+DETERMINANT = "Volume change (det J)"
+"""How the catalog names det J, and the title of its table."""
 VOLUME_CHANGE = "Volume change"
 """Title of the picture of det J."""
 FOUND_ORGANS = "Organs found automatically"
@@ -51,7 +53,7 @@ def glossary(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     words = catalog()
     terms = [("Verdict", _VERDICT)] if metrics.get("verdict") else []
     if metrics.get("jacobian"):
-        terms.append(("Volume change (det J)", _DETERMINANT))
+        terms.append((DETERMINANT, _DETERMINANT))
     terms += [(words[key].title, words[key].description) for entry, key in _EXPLAINED.items() if metrics.get(entry)]
     similarity = [(MAPS["local_similarity"].title, MAPS["local_similarity"].description)]
     return [*terms, *(similarity if metrics.get("similarity") else []), *_PICTURES]

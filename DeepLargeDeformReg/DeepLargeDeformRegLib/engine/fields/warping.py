@@ -17,10 +17,6 @@ AnyField = DisplacementField | Callable[[ImageGrid], DisplacementField]
 """A field, or what gives its displacements on any grid, as :func:`.transform_files.sampler` does."""
 
 
-def _on(field: AnyField, grid: ImageGrid) -> DisplacementField:
-    return resample(field, grid) if isinstance(field, DisplacementField) else field(grid)
-
-
 def as_tensor(volume: Volume, device: torch.device | str | None = None) -> torch.Tensor:
     """Intensities of a scan as ``(1, 1, D, H, W)`` float32; on the CPU it shares memory with the scan."""
     return torch.from_numpy(volume.array)[None, None].to(device)
@@ -35,8 +31,7 @@ def counted_voxels(volume: Volume, device: torch.device | str | None = None) -> 
 
 def warp_volume(moving: Volume, field: AnyField, grid: ImageGrid) -> Volume:
     """Moving scan on a grid through a field, trilinear; outside of the scan its smallest intensity."""
-    image, fill = as_tensor(moving), float(moving.array.min())
-    warped = by_slabs(grid, image, lambda part, _: warp(image, moving.grid, _on(field, part), fill=fill))
+    warped = _through(field, as_tensor(moving), moving.grid, grid, fill=float(moving.array.min()))
     return Volume(warped[0, 0].numpy(), grid)
 
 
@@ -47,8 +42,7 @@ def warp_labels(labels: LabelMap, field: AnyField, grid: ImageGrid) -> LabelMap:
     def warped(array: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
         # Label values above 2^24 would be rounded by float32; positions among the labels are small.
         positions = np.searchsorted(values, array).clip(0, len(values) - 1).astype(np.float32)
-        image = torch.from_numpy(positions)[None, None]
-        moved = by_slabs(grid, image, lambda part, _: warp(image, labels.grid, _on(field, part), mode="nearest"))
+        moved = _through(field, torch.from_numpy(positions)[None, None], labels.grid, grid, mode="nearest")
         return values[moved[0, 0].numpy().astype(int)].astype(array.dtype)
 
     return LabelMap(warped(labels.array), grid, labels.labels, tuple(warped(layer) for layer in labels.layers))
@@ -58,3 +52,22 @@ def warp_scan(scan: Scan, field: DisplacementField, grid: ImageGrid) -> Scan:
     """A moving scan on a grid through a field, with its segmentation if it has one; its landmarks stay behind."""
     labels = None if scan.labels is None else warp_labels(scan.labels, field, grid)
     return Scan(warp_volume(scan.volume, field, grid), labels)
+
+
+def _through(
+    field: AnyField,
+    image: torch.Tensor,
+    image_grid: ImageGrid,
+    grid: ImageGrid,
+    mode: str = "bilinear",
+    fill: float = 0.0,
+) -> torch.Tensor:
+    """An image ``(1, 1, d, h, w)`` on a grid; a field that is not there yet is made slab by slab."""
+    if isinstance(field, DisplacementField) and field.grid == grid:
+        return warp(image, image_grid, field, mode, fill=fill)
+
+    def warped(part: ImageGrid, _: slice) -> torch.Tensor:
+        on_part = resample(field, part) if isinstance(field, DisplacementField) else field(part)
+        return warp(image, image_grid, on_part, mode, fill=fill)
+
+    return by_slabs(grid, image, warped)

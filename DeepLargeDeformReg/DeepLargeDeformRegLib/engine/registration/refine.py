@@ -127,9 +127,13 @@ def _similarity(pair: AlignedPair, plan: RefinementPlan) -> Term:
 
 def _supervision(pair: AlignedPair, plan: RefinementPlan) -> list[Term]:
     terms: list[Term] = []
-    masks = (pair.fixed.masks, pair.moving.masks)
-    if plan.masks > 0 and masks[0] is not None and masks[1] is not None:
-        terms.append(_mask_difference(pair.grid, masks[0], masks[1], plan))
+    fixed_masks, moving_masks = pair.fixed.masks, pair.moving.masks
+    if plan.masks > 0 and fixed_masks is not None and moving_masks is not None:
+        near = _around(fixed_masks, moving_masks)
+        difference = PointwiseDifference(
+            pair.grid, fixed_masks, moving_masks, near, torch.ones_like(near), plan.points // 2
+        )
+        terms.append(_weighted(difference, plan.masks, fixed_masks))
     fixed, moving = pair.fixed.landmarks, pair.moving.landmarks
     if plan.landmarks > 0 and fixed is not None and moving is not None and len(fixed):
         terms.append(lambda control, nodes: plan.landmarks * _landmark_distance(control, nodes, fixed, moving))
@@ -146,18 +150,21 @@ def _organs(pair: AlignedPair, plan: RefinementPlan, level: RefinementLevel) -> 
     fixed, moving = pair.fixed.organs, pair.moving.organs
     if level.organs <= 0 or fixed is None or moving is None:
         return []
-    near = F.max_pool3d(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 9, 1, 4) * pair.fixed.covered
+    near = _around(fixed, moving) * pair.fixed.covered
     if not bool((near > 0.5).any()):
         return []
     difference = PointwiseDifference(pair.grid, fixed, moving, near, pair.moving.covered, plan.points // 2)
-    return [lambda control, nodes: level.organs * 0.5 * difference(control, nodes) * fixed.shape[1]]
+    return [_weighted(difference, level.organs, fixed)]
 
 
-def _mask_difference(grid: ImageGrid, fixed: Tensor, moving: Tensor, plan: RefinementPlan) -> Term:
-    """Squared difference of the masks; near their rims, as deep inside and far outside they have no gradient."""
-    near = F.max_pool3d(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 9, 1, 4)
-    difference = PointwiseDifference(grid, fixed, moving, near, torch.ones_like(near), plan.points // 2)
-    return lambda control, nodes: plan.masks * 0.5 * difference(control, nodes) * fixed.shape[1]
+def _around(fixed: Tensor, moving: Tensor) -> Tensor:
+    """Masks and their surroundings, ``(1, 1, D, H, W)``: deep inside and far outside there is no gradient."""
+    return F.max_pool3d(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 9, 1, 4)
+
+
+def _weighted(difference: PointwiseDifference, weight: float, masks: Tensor) -> Term:
+    """Half the sum over the masks ``(1, K, D, H, W)`` of their squared differences, times a weight."""
+    return lambda control, nodes: weight * 0.5 * difference(control, nodes) * masks.shape[1]
 
 
 def _regularity(pair: AlignedPair, plan: RefinementPlan, level: int) -> list[Term]:
