@@ -32,6 +32,9 @@ SLAB_POINTS = 1 << 16  # evaluated at a time where the axes differ; 64 coefficie
 Matrices = tuple[Tensor, Tensor, Tensor]
 """One matrix (rows, columns) each along z, y and x, the order of a tensor's dimensions."""
 
+AxisMatrices = list[npt.NDArray[np.float64]]
+"""One matrix each along x, y and z."""
+
 
 @dataclass(frozen=True, eq=False)
 class SplineField:
@@ -127,11 +130,21 @@ def fit(field: DisplacementField, lattice: ImageGrid, roughness: float = FIT_ROU
     Raises:
         ValueError: if the field's axes are not those of the lattice.
     """
-    positions = axis_positions(lattice, field.grid)
+    _, inverses = fitting_matrices(field.grid, lattice, roughness)
+    return SplineField(separable(field.displacement, along_axes(inverses, field.displacement)), lattice)
+
+
+def fitting_matrices(grid: ImageGrid, lattice: ImageGrid, roughness: float) -> tuple[AxisMatrices, AxisMatrices]:
+    """Values at a grid's voxels from coefficients ``(voxels, nodes)``, and coefficients from values, of each axis.
+
+    Raises:
+        ValueError: if the grid's axes are not those of the lattice.
+    """
+    positions = axis_positions(lattice, grid)
     if positions is None:
         raise ValueError("the axes of the field are not those of the lattice")
-    inverses = [_least_squares(tuple(at), n, roughness) for at, n in zip(positions, lattice.size, strict=True)]
-    return SplineField(separable(field.displacement, along_axes(inverses, field.displacement)), lattice)
+    along = [(tuple(at), n) for at, n in zip(positions, lattice.size, strict=True)]
+    return [basis(*axis) for axis in along], [_least_squares(*axis, roughness) for axis in along]
 
 
 def interpolated(field: DisplacementField) -> SplineField:

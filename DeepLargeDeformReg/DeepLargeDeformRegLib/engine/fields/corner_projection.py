@@ -29,7 +29,7 @@ _SMALLEST_GRADIENT = 1e-3  # squared; a corner whose edges all but vanish has no
 _NEAR = [at for at in itertools.product(range(-2, 3), repeat=3) if sum(map(abs, at)) <= 2]
 
 
-def project_corners(voxels: Tensor, folded: Tensor, minimum: float, monitor: Monitor) -> Tensor:
+def project_corners(voxels: Tensor, folded: Tensor, minimum: float, monitor: Monitor, rounds: int = ROUNDS) -> Tensor:
     """The displacement with as many corners unfolded as can be; a few with deep folds may be left.
 
     Args:
@@ -37,6 +37,7 @@ def project_corners(voxels: Tensor, folded: Tensor, minimum: float, monitor: Mon
         folded: where a corner's determinant is below ``minimum``, ``(1, 1, D, H, W)``, boolean.
         minimum: smallest determinant that is left as it is.
         monitor: cancellation.
+        rounds: at most.
     """
     shape = (voxels.shape[2], voxels.shape[3], voxels.shape[4])
     candidates = torch.nonzero(folded.flatten())[:, 0]
@@ -44,7 +45,7 @@ def project_corners(voxels: Tensor, folded: Tensor, minimum: float, monitor: Mon
         return voxels
     points = voxels[0].flatten(1).T.contiguous()  # the numbers of a point beside each other, for the cache
     numbers = [len(candidates)]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         monitor.check()
         changed = [
             _project(points, candidates, signs, shape, minimum) for signs in itertools.product((1, -1), repeat=3)

@@ -5,26 +5,36 @@ forward or backward difference along each axis (the determinant is linear in eac
 works on the smallest of the eight: once that is positive everywhere, so is the reported one, and so is the
 determinant at the corners of every cell of the trilinear field.
 
-Nearly all folds are shallow, and moving their points a little unfolds them (``corner_projection``). Where that fails,
-the field is low-passed.
+Nearly all folds are shallow, and moving their points a little unfolds them (``corner_projection``). A field that is a
+spline is moved by its coefficients, so that det J stays as smooth as it was where it is repaired; what folds then is
+moved voxel by voxel. Where that fails, the field is low-passed.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...core.geometry import ImageGrid
 from ...core.progress import Monitor
+from ..device import constant
+from .bspline import COMPOSITION_ROUGHNESS, AxisMatrices, along_axes, fitting_matrices, separable
 from .corner_projection import project_corners
 from .field import DisplacementField, determinant, from_voxels, jacobian_determinant, lengths, to_voxels
 
 SMOOTHING_ROUNDS = 60
 DEEP_FOLD_MARGIN = 3  # voxels around what projection leaves, in which its moves are taken back
 SLAB_VOXELS = 1 << 18
+SPLINE_ROUNDS = 8
+SPLINE_PROJECTIONS = 3  # rounds of projection for one round of the spline
+SPLINE_AIM = 0.1  # determinant that a move of the spline shall reach
+LONGEST_STEP = 6.0
+SPLINE_REACH = 6  # nodes: beyond, a spline that was fitted to a move is next to nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +51,16 @@ def smallest_corner_determinant(field: DisplacementField, monitor: Monitor | Non
     return _smallest_determinant(to_voxels(field), monitor or Monitor())
 
 
-def repair_folds(field: DisplacementField, minimum: float = 0.01, monitor: Monitor | None = None) -> Repair:
+def repair_folds(
+    field: DisplacementField,
+    minimum: float = 0.01,
+    monitor: Monitor | None = None,
+    lattice: ImageGrid | None = None,
+) -> Repair:
     """Change a field until det J >= ``minimum`` > 0 at every voxel.
 
-    First the points of folded corners are moved as little as unfolds them. Where folds persist, the field as it was
+    First the coefficients of the spline, if it is one, then the points of folded corners are moved as little as
+    unfolds them. Where folds persist, the field as it was
     and a rim around are replaced by its low-pass, again and again with a rim that grows; displacements elsewhere are
     untouched. Should that not end (a field of noise), the whole field is relaxed towards its mean displacement, which
     is fold-free, until the last fold is gone.
@@ -53,6 +69,7 @@ def repair_folds(field: DisplacementField, minimum: float = 0.01, monitor: Monit
         field: displacement in mm, ``(1, 3, D, H, W)``.
         minimum: smallest determinant that is left standing.
         monitor: progress and cancellation.
+        lattice: of which the field is a cubic B-spline, with its axes; None moves single voxels alone.
     """
     if minimum <= 0:
         raise ValueError("minimum must be positive")
@@ -63,6 +80,12 @@ def repair_folds(field: DisplacementField, minimum: float = 0.01, monitor: Monit
     if not bool(bad.any()):
         return Repair(field, 0, 0.0)
     folded = int((jacobian_determinant(field) <= 0).sum())
+    if lattice is not None:
+        voxels, bad = _move_coefficients(
+            voxels, bad, minimum, fitting_matrices(field.grid, lattice, COMPOSITION_ROUGHNESS), monitor
+        )
+        if not bool(bad.any()):
+            return _repaired(field, voxels, folded)
     current = project_corners(voxels, bad, minimum, monitor)
     left = _smallest_determinant(current, monitor) < minimum
     if not bool(left.any()):
@@ -75,13 +98,57 @@ def repair_folds(field: DisplacementField, minimum: float = 0.01, monitor: Monit
         rim = 1 + number // 6
         # Only around folds: smoothing changes rim + 1 voxels around them and looks at 4 more, so that nothing that
         # changes is near the region's edge, where differences are one-sided.
-        region = _around(bad, rim + 7)
+        region = _around(bad, (rim + 7,) * 3)
         part = _smooth_around(current[region], bad[region], rim)
         current[region] = part
         bad[region] = _smallest_determinant(part, monitor) < minimum
         if not bool(bad.any()):
             return _repaired(field, current, folded)
     return _repaired(field, _relax(current, field, minimum), folded)
+
+
+def _move_coefficients(
+    voxels: Tensor, bad: Tensor, minimum: float, matrices: tuple[AxisMatrices, AxisMatrices], monitor: Monitor
+) -> tuple[Tensor, Tensor]:
+    """The field with the folds that the coefficients of a spline can undo undone, and what is left of them.
+
+    What the projection would do to single voxels is fitted by a spline and added, again and again: projections in
+    turn onto fields that do not fold and onto splines.
+
+    Args:
+        voxels: displacement in voxels ``(1, 3, D, H, W)``.
+        bad: where a corner's determinant is below ``minimum``, ``(1, 1, D, H, W)``, boolean.
+        minimum: smallest determinant that is left as it is.
+        matrices: values from coefficients, and coefficients from values, of each axis.
+        monitor: cancellation.
+    """
+    reach = [-(-SPLINE_REACH * len(values) // values.shape[1]) for values in matrices[0]]
+    current, left = voxels.clone(), bad.clone()
+    count = int(left.sum())
+    for _ in range(SPLINE_ROUNDS):
+        region = _around(left, reach)
+        part = current[region]
+        move = project_corners(part, left[region], minimum, monitor, SPLINE_PROJECTIONS) - part
+        if not bool(move.any()):
+            break
+        z, y, x = region[2:]
+        ways = [(values[at], fits[:, at]) for values, fits, at in zip(*matrices, (x, y, z), strict=True)]
+        smooth = separable(move, along_axes([fits for _, fits in ways], move))
+        smooth = separable(smooth, along_axes([values for values, _ in ways], move))
+        smooth *= (smooth * move).sum() / smooth.square().sum()
+        smallest = _smallest_determinant(torch.stack((part, part + smooth)).flatten(0, 1), monitor)
+        here, moved = (values[left[region][0]] for values in smallest)
+        # A spline follows what is narrower than its nodes by less: as far as half of the folds need it.
+        steps = (SPLINE_AIM - here) / (moved - here).clamp(min=SPLINE_AIM / LONGEST_STEP)
+        part = part + steps.median().clamp(1.0, LONGEST_STEP) * smooth
+        folds = _smallest_determinant(part, monitor) < minimum
+        before, after = int(left[region].sum()), int(folds.sum())
+        if after >= before:
+            break
+        current[region], left[region] = part, folds
+        if after == 0:
+            break
+    return (current, left) if int(left.sum()) < count else (voxels, bad)
 
 
 def _smallest_determinant(voxels: Tensor, monitor: Monitor) -> Tensor:
@@ -102,10 +169,11 @@ def _smallest_determinant(voxels: Tensor, monitor: Monitor) -> Tensor:
     return torch.cat(parts, dim=2)
 
 
-def _around(bad: Tensor, margin: int) -> tuple[slice, ...]:
-    """The box around all bad voxels ``(1, 1, D, H, W)``, larger by a margin on each side."""
+def _around(bad: Tensor, margin: Sequence[int]) -> tuple[slice, ...]:
+    """The box around all bad voxels ``(1, 1, D, H, W)``, larger by a margin along x, y and z on each side."""
     where = torch.nonzero(bad[0, 0])
-    low, high = where.amin(dim=0) - margin, where.amax(dim=0) + margin + 1
+    rim = constant(margin[::-1], where)
+    low, high = where.amin(dim=0) - rim, where.amax(dim=0) + rim + 1
     box = [slice(max(int(first), 0), int(last)) for first, last in zip(low, high, strict=True)]
     return (slice(None), slice(None), *box)
 

@@ -16,7 +16,7 @@ from ...core.progress import Monitor
 from .. import fields
 from ..anatomy.structures import Structures
 from ..fields import DisplacementField
-from ..fields.bspline import resample_smoothly
+from ..fields.bspline import control_lattice, resample_smoothly
 from ..models import RegistrationModel
 from .aligned import AlignedPair, align
 from .plan import RegistrationPlan
@@ -62,6 +62,8 @@ class Deformed:
         round_trip_mm: mean distance by which forward and backward run missed each other before they were made to
             agree; None without a symmetric run.
         backward: the run in the other direction as it ended, like the field; None if there was none.
+        lattice: of which the field is a cubic B-spline; None where it is no smoother than its voxels, as a network's
+            own map, or one that slides along a surface.
     """
 
     field: DisplacementField
@@ -71,6 +73,7 @@ class Deformed:
     evidence: Evidence | None = None
     round_trip_mm: float | None = None
     backward: DisplacementField | None = None
+    lattice: ImageGrid | None = None
 
 
 def voxels_that_fit(free_bytes: float) -> int:
@@ -153,6 +156,7 @@ def deform(
         evidence=evidence,
         round_trip_mm=round_trip,
         backward=None if backward is None else backward.detach().to("cpu"),
+        lattice=control_lattice(grid, 1) if solved.steps and pair.sliding_mask is None else None,
     )
 
 

@@ -312,7 +312,9 @@ def _output_field(
     field = resample_smoothly(deformed.field, grid if spacing is None else grid.with_spacing(spacing))
     monitor.check()
     field = fields.compose_affine(linear, field)
-    return repair_folds(field, monitor=monitor).field if request.settings.fold_free else field
+    if not request.settings.fold_free:
+        return field
+    return repair_folds(field, monitor=monitor, lattice=deformed.lattice).field
 
 
 def _measured(
