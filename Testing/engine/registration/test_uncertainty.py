@@ -73,6 +73,16 @@ def test_the_expected_error_follows_the_law() -> None:
     assert float(apart.max()) == pytest.approx((float(least.max()) ** 2 + 3.0) ** 0.5)
 
 
+def test_noise_between_edges_is_no_mismatch() -> None:
+    """Two scans with the same edges, and noise of their own: without an edge nothing tells that they disagree."""
+    edges = torch.zeros((1, 1, *GRID.shape))
+    edges[..., 10:14, :] = 500.0
+    fixed, warped = (edges + _noise(seed, 0.7) for seed in (3, 4))
+    mismatch = Evidence.of(fixed, warped, fields.identity(GRID)).mismatch
+    between = mismatch[..., 4:-4, 7, :]
+    assert float(between.max()) < 2 * float(mismatch[..., 4:-4, 11, :].mean())
+
+
 def test_errors_are_expected_where_they_are() -> None:
     """One half of the moving scan is another texture, so that nothing there is found again."""
     image, other = 1000 * _noise(1, 1.5), 1000 * _noise(2, 1.5)

@@ -11,6 +11,8 @@ the constants.
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -20,13 +22,19 @@ import numpy.typing as npt
 import torch
 import typer
 from DeepLargeDeformRegLib.core.errors import RegistrationError
+from DeepLargeDeformRegLib.core.files.common import write_text
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.presets import find_preset
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields, metrics
-from DeepLargeDeformRegLib.engine.fields import as_tensor
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
-from DeepLargeDeformRegLib.engine.registration.uncertainty import SMALLEST_MISMATCH, SMALLEST_STRAIN
+from DeepLargeDeformRegLib.engine.registration.uncertainty import (
+    ERROR_SCALE_MM,
+    MISMATCH_EXPONENT,
+    SMALLEST_MISMATCH,
+    SMALLEST_STRAIN,
+    STRAIN_EXPONENT,
+)
 from rich.console import Console
 from rich.progress import track
 from scipy.stats import spearmanr
@@ -51,17 +59,28 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
-    """True and expected errors (mm) of the landmarks of one pair, and mismatch and strain there.
+    """True errors (mm) of the landmarks of one pair, and what there is known of them.
 
-    ``early`` is the number of refinement steps after which the registration was stopped, 0 if it was not.
+    Args:
+        name: of the pair.
+        early: refinement steps after which the registration was stopped, 0 if it was not.
+        true: errors (n,), mm.
+        mismatch: as in :class:`.engine.registration.uncertainty.Evidence`, likewise.
+        strain: likewise.
+        spread: likewise; 0 where there is one solution.
     """
 
     name: str
     early: int
     true: Array
-    expected: Array
     mismatch: Array
     strain: Array
+    spread: Array
+
+    @property
+    def expected(self) -> Array:
+        """Expected errors (n,), mm, by the law that ships."""
+        return expected_by((ERROR_SCALE_MM, MISMATCH_EXPONENT, STRAIN_EXPONENT), self)
 
 
 def main(
@@ -71,6 +90,9 @@ def main(
         list[int], typer.Option(help="Steps of each level after which refinement is stopped; 0 lets it end.")
     ] = [0, 6, 15],  # noqa: B006  (typer wants a list, and does not change it)
     data: Annotated[Path, typer.Option(help="Folder of the data.")] = DATA,
+    kept: Annotated[
+        Path | None, typer.Option(help="Folder where what was measured is kept; what is there is not measured again.")
+    ] = None,
 ) -> None:
     """Compare expected with true errors at landmarks, and fit the law anew."""
     console = Console(width=140)
@@ -78,7 +100,7 @@ def main(
         chosen = [case for case in load_cases(cases.split(","), data) if not case.guides]
         runs = [(case, steps) for steps in early for case in chosen]
         progress = track(runs, "Registering", console=Console(stderr=True))
-        found = [errors_of(case, symmetric, steps) for case, steps in progress]
+        found = [_kept_or_measured(case, symmetric, steps, kept) for case, steps in progress]
     except RegistrationError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(error.exit_code) from error
@@ -102,6 +124,21 @@ def main(
     console.print(f"Fit on all: {scale:.1f} mm * mismatch^{mismatch:.2f} * strain^{strain:.2f}")
 
 
+def _kept_or_measured(case: Case, symmetric: bool, early: int, folder: Path | None) -> Errors:
+    if folder is None:
+        return errors_of(case, symmetric, early)
+    name = re.sub("[^a-z0-9]+", "-", case.name.lower()) + ("-symmetric" if symmetric else "")
+    file = folder / f"{name}-{early}.json"
+    if file.exists():
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        return Errors(name=case.name, early=early, **{key: np.array(values) for key, values in entries.items()})
+    found = errors_of(case, symmetric, early)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {key: values.tolist() for key, values in vars(found).items() if isinstance(values, np.ndarray)}
+    write_text(json.dumps(arrays, indent=2) + "\n", file)
+    return found
+
+
 def errors_of(case: Case, symmetric: bool = False, early: int = 0) -> Errors:
     """Register a case, to the end or to ``early`` steps of refinement, and read all maps at its landmarks."""
     assert case.landmarks is not None
@@ -112,16 +149,15 @@ def errors_of(case: Case, symmetric: bool = False, early: int = 0) -> Errors:
     if early:
         preset = replace(preset, search=())
     result = register(RegistrationRequest(pair=case.pair(known=False), settings=settings, preset=preset))
-    assert result.uncertainty is not None
-    assert result.evidence is not None
-    points = case.landmarks.fixed
+    evidence, points = result.evidence, case.landmarks.fixed
+    assert evidence is not None
     return Errors(
         name=case.name,
         early=early,
         true=metrics.landmark_errors(result.field, case.landmarks).astype(np.float64),
-        expected=_at(as_tensor(result.uncertainty), result.uncertainty.grid, points),
-        mismatch=_at(result.evidence.mismatch, result.evidence.grid, points),
-        strain=_at(result.evidence.strain, result.evidence.grid, points),
+        mismatch=_at(evidence.mismatch, evidence.grid, points),
+        strain=_at(evidence.strain, evidence.grid, points),
+        spread=np.zeros(len(points)) if evidence.spread is None else _at(evidence.spread, evidence.grid, points),
     )
 
 
@@ -135,7 +171,8 @@ def fit(found: list[Errors]) -> tuple[float, float, float]:
 
 def expected_by(law: tuple[float, float, float], one: Errors) -> Array:
     """Expected errors (mm) of a pair's landmarks by a fit."""
-    return law[0] * np.exp(_logs(one)[:, 1:] @ np.array(law[1:]))
+    single = law[0] * np.exp(_logs(one)[:, 1:] @ np.array(law[1:]))
+    return np.asarray(np.hypot(single, one.spread), dtype=np.float64)
 
 
 def _logs(one: Errors) -> Array:

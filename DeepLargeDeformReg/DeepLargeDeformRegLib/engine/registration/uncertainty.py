@@ -16,11 +16,12 @@ from ..losses.mind import mind_ssc
 from ..losses.stencils import box_count, box_sum, derivative, spatial_axes
 
 # Of ``python -m training.evaluation uncertainty``: log error of landmarks on log mismatch and log strain.
-ERROR_SCALE_MM = 25.7
-MISMATCH_EXPONENT = 0.54
-STRAIN_EXPONENT = 0.55
+ERROR_SCALE_MM = 31.5
+MISMATCH_EXPONENT = 0.62
+STRAIN_EXPONENT = 0.42
 SMALLEST_STRAIN = 0.02  # a map that hardly bends is not without error for that
 SMALLEST_MISMATCH = 1e-3
+SMALLEST_WEIGHT = 1e-6  # of the mean one: without an edge nearby there is nothing that could disagree
 
 
 def symmetrized(
@@ -41,8 +42,8 @@ class Evidence:
 
     Args:
         grid: of all of them.
-        mismatch: mean squared difference of the self-similarities (MIND-SSC) of the fixed and the warped scan; NaN
-            where a mask leaves one of them out, as nothing is known there.
+        mismatch: mean squared difference of the self-similarities (MIND-SSC) of the fixed and the warped scan, as
+            their edges have it; NaN where a mask leaves one of them out, as nothing is known there.
         strain: Frobenius norm of the displacement's gradient, the linear alignment left out; dimensionless.
         spread: root mean square distance of several solutions from their mean, mm; None where there is one solution.
     """
@@ -72,14 +73,16 @@ class Evidence:
             left_out: above 0.5 where a mask leaves out either scan, ``(1, 1, D, H, W)``; None without masks.
         """
         first, second = (mind_ssc(image, 1, 2) for image in (fixed, warped))
-        mismatch = _around((first - second).square().mean(dim=1, keepdim=True), 3)
+        difference = (first - second).square().mean(dim=1, keepdim=True)
+        # Between edges both show noise, which never agrees: there, the edges around tell how well the scans agree.
+        weight = _squared_gradient(fixed, field.grid) + _squared_gradient(warped, field.grid)
+        if left_out is not None:
+            weight = weight * (left_out <= 0.5)
+        weight = weight / weight.mean().clamp(min=torch.finfo(weight.dtype).tiny)
+        mismatch = _around(difference * weight, 5) / _around(weight, 5).clamp(min=SMALLEST_WEIGHT)
         if left_out is not None:
             mismatch = mismatch.masked_fill(left_out > 0.5, float("nan"))
-        squares = [
-            derivative(field.displacement, axis).square().sum(dim=1, keepdim=True)
-            for axis in spatial_axes(field.grid.spacing)
-        ]
-        strain = _around(torch.stack(squares).sum(dim=0), 5).sqrt()
+        strain = _around(_squared_gradient(field.displacement, field.grid), 5).sqrt()
         return cls(field.grid, mismatch, strain, disagreement(solutions) if solutions else None)
 
     def to(self, device: torch.device | str) -> Evidence:
@@ -108,6 +111,14 @@ def disagreement(solutions: Sequence[DisplacementField]) -> Tensor:
     stack = torch.cat([solution.displacement for solution in solutions])
     deviation = stack - stack.mean(dim=0, keepdim=True)
     return deviation.square().sum(dim=1, keepdim=True).mean(dim=0, keepdim=True).sqrt()
+
+
+def _squared_gradient(values: Tensor, grid: ImageGrid) -> Tensor:
+    """Sum of the squared derivatives of ``(1, C, D, H, W)`` along all axes, per mm^2, ``(1, 1, D, H, W)``."""
+    total = torch.zeros_like(values[:, :1])
+    for axis in spatial_axes(grid.spacing):
+        total += derivative(values, axis).square().sum(dim=1, keepdim=True)
+    return total
 
 
 def _around(values: Tensor, window: int) -> Tensor:
