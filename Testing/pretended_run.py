@@ -24,7 +24,6 @@ from lightning_fabric.strategies import SingleDeviceStrategy
 
 from training.config import Config, find_config, load_config, smaller
 from training.keypoints import MINIMUM, KeypointSettings, match
-from training.loop.objective import Objective
 from training.loop.trainer import Trainer
 from training.pairs import sources
 from training.pairs.phantom import PhantomPairs
@@ -54,9 +53,9 @@ def train(names: list[str]) -> Iterator[tuple[str, Pretended]]:
             validation = [PhantomPairs(config).draw(torch.Generator())]
             trainer = Trainer(config, source, validation, Path(folder), fabric)
             phase = config.training.phases[-1]
-            level = trainer._open_phase(phase)
+            trainer._open_phase(phase)
             model, optimizer = trainer._set_up(phase)
-            objective = Objective(config.losses_in(phase), level, trainer.grid).to(DEVICE)
+            objective = trainer._objective(phase)
             recorded.waits.clear()
             trainer._step(model, optimizer, objective, 1e-3)
             trainer.average.update(trainer.network, 0)

@@ -10,6 +10,7 @@ from typing import Any
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.engine import networks
 from DeepLargeDeformRegLib.engine.models import Channel
+from DeepLargeDeformRegLib.engine.models.packing import STORED_BITS
 
 from .optimization import LossConfig, PhaseConfig, TrainingConfig
 from .schema import build, load_yaml, to_plain
@@ -167,6 +168,7 @@ class Config:
     """A training run.
 
     ``mean_of_phases``: of how many of the last phases' weights, as they ended, the published ones are the mean.
+    ``stored_bits``: a number of the published weights takes, see :mod:`DeepLargeDeformRegLib.engine.models.packing`.
     """
 
     name: str
@@ -180,6 +182,7 @@ class Config:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     measure: MeasureConfig | None = None
     mean_of_phases: int = 1
+    stored_bits: int = 32
     notes: str = ""
 
     def __post_init__(self) -> None:
@@ -188,6 +191,8 @@ class Config:
             raise BadInputError(
                 f"{self.name} describes {len(self.channels)} channels, its network has {network.channels}."
             )
+        if self.stored_bits not in STORED_BITS:
+            raise BadInputError(f"stored_bits of {self.name} must be 8, 16 or 32, not {self.stored_bits}.")
         if not 1 <= self.mean_of_phases <= len(self.training.phases):
             raise BadInputError(f"{self.name} has {len(self.training.phases)} phases to take mean_of_phases from.")
         if len({phase.levels for phase in self.training.phases[-self.mean_of_phases :]}) > 1:
@@ -196,6 +201,8 @@ class Config:
             if phase.levels > network.levels:
                 raise BadInputError(f"{self.name} trains {phase.levels} levels, its network has {network.levels}.")
             unknown = set(phase.weights) - {loss.name for loss in self.losses}
+            if phase.size is not None and any(a > b for a, b in zip(phase.size, self.grid.size, strict=True)):
+                raise BadInputError(f"A phase of {self.name} has a size that its grid does not hold.")
             if unknown:
                 raise BadInputError(
                     f"A phase of {self.name} weights the loss {unknown.pop()}, which the run has not."
@@ -213,6 +220,10 @@ class Config:
     def losses_in(self, phase: PhaseConfig) -> tuple[LossConfig, ...]:
         """The terms of the loss with a phase's own weights."""
         return tuple(replace(loss, weight=phase.weights.get(loss.name, loss.weight)) for loss in self.losses)
+
+    def grid_in(self, phase: PhaseConfig) -> GridConfig:
+        """The part of the grid that a phase trains on."""
+        return self.grid if phase.size is None else replace(self.grid, size=phase.size)
 
     def continues(self, old: Config) -> bool:
         """Whether a run of the old configuration is the beginning of one of this: the same, or with more phases."""
@@ -277,17 +288,18 @@ def _essence(config: Config) -> Config:
         notes="",
         measure=None,
         mean_of_phases=1,
+        stored_bits=32,
         card=CardConfig(title="", modality="", anatomy="", purpose="", license="", citation=""),
     )
 
 
 def smaller(config: Config) -> Config:
-    """The same run at a size that a test can afford, under another name: a few steps, one pair, coarse voxels."""
+    """The same run at a size that a test can afford, under another name: a step a phase, one pair, coarse voxels."""
     x, y, z = (max(16, n // 8) for n in config.grid.size)
     size = (x, y, z)
     u, v, w = (s * n / m for s, n, m in zip(config.grid.spacing_mm, config.grid.size, size, strict=True))
     phases = tuple(
-        replace(phase, steps=2, warmup=0, freeze_coarser=min(phase.freeze_coarser, 1))
+        replace(phase, steps=1, warmup=0, freeze_coarser=min(phase.freeze_coarser, 1), size=phase.size and size)
         for phase in config.training.phases
     )
     # From fresh weights: those to start from may lie beside the repository, as data do.

@@ -76,6 +76,8 @@ class PhaseConfig:
         freeze_coarser: so many steps at the start of the phase leave the coarser levels as they are, as the published
             code of LapIRN does for 2000; where the phase is lengthened to fill a time, in proportion.
         weights: weights of losses, by name, that differ from the run's in this phase.
+        size: voxels along (x, y, z) of the middle of the grid, all that this phase trains on; the whole grid by
+            default. Where the middle holds what matters, steps cost less, and the weights fit the whole.
     """
 
     steps: int
@@ -87,6 +89,7 @@ class PhaseConfig:
     inherit: bool = False
     freeze_coarser: int = 0
     weights: Mapping[str, float] = field(default_factory=dict)
+    size: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.decay not in ("constant", "cosine"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from training.loop.trainer import Trainer
 from training.pairs.phantom import PhantomPairs
 from training.train import make_fabric
 
+PAGE = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+BUILDS = sorted(set(re.findall(r"`build ([\w-]+)`", PAGE)))
 CONFIGS = sorted((ROOT / "training" / "configs").glob("*.yaml"))
 
 

@@ -1,34 +1,66 @@
-"""Each command of docs/papers.md names a configuration that is there, and options that its command has."""
+"""Each row of docs/papers.md is built at smoke size, and each command in the text has the options that it names."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 
 import click
 import pytest
 import typer
+from DeepLargeDeformRegLib.engine.models import load_model
+from typer.testing import CliRunner
 
-from training.config import ROOT, find_config, load_config
+from training.config import find_config, load_config, smaller
 from training.data import READERS
 from training.evaluation.__main__ import app as evaluation
 from training.evaluation.challenges import CHALLENGES
 from training.evaluation.peers import PEERS
+from training.loop.checkpoint import load_checkpoint
+from training.release import build as building
 from training.release.__main__ import app as release
 
-PAGE = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
-BUILDS = sorted(set(re.findall(r"`build ([\w-]+)`", PAGE)))
+from .conftest import BUILDS, PAGE
+
 APPS = {"training.evaluation": evaluation, "training.release": release}
 PAPERS = ("Schumacher", "Hering et al. 2019", "Hering et al. 2021", "Mok and Chung 2020", "Sun and Du 2023")
 
 
+def in_this_process(arguments: list[str]) -> bool:
+    """A part of a build without a process of its own, which takes seconds to start."""
+    module, *words = arguments
+    app = release if module == "training.release" else typer.Typer()
+    if app is not release:
+        app.command()(importlib.import_module(module).main)
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return False
+
+
 @pytest.mark.parametrize("name", BUILDS)
-def test_a_command_names_a_configuration_that_loads(name: str) -> None:
-    config = load_config(find_config(Path(name)))
-    assert config.name == name
+def test_a_row_is_built_and_measured_at_smoke_size(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "_run", in_this_process)
+    command = ["build", name, "--smoke", "--threads", "1", "--output", str(tmp_path)]
+    done = CliRunner().invoke(release, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    config = smaller(load_config(find_config(Path(name))))
+    assert config.name == f"{name}-smoke"
+    folder = tmp_path / config.name
+    assert load_checkpoint(folder).progress.finished
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(entries) == len(config.training.phases)
+    finest = config.make_network(meta=True).levels - 1
+    assert {loss.name for loss in config.losses if loss.weight_at(finest)} <= set(entries[-1])
+    assert all(isfinite(value) for entry in entries for value in entry.values())
+    model = load_model(config.name, "cpu", [folder / "models"])
+    assert {"folds (det J <= 0)", "time of the network"} <= {figure.measure for figure in model.card.figures}
 
 
 def test_all_five_papers_have_their_tables() -> None:

@@ -12,7 +12,7 @@ class MovingAverage:
     """Exponential moving average (Polyak and Juditsky 1992), with a start-up during which it forgets faster.
 
     Args:
-        network: what is averaged; buffers (statistics of batch norm) are copied as they are.
+        network: what is averaged, the statistics of batch norm as well: those of few pairs differ from step to step.
         decay: share of the old average that a step keeps; 0 keeps the weights themselves.
     """
 
@@ -28,8 +28,12 @@ class MovingAverage:
         trained = [(mine, other.detach()) for mine, other in pairs if other.requires_grad]
         # All at once: one call to a GPU for each tensor would take longer than the sums.
         torch._foreach_lerp_([mine for mine, _ in trained], [other for _, other in trained], weight)
-        if buffers := list(network.buffers()):
-            torch._foreach_copy_(list(self.network.buffers()), buffers)
+        buffers = list(zip(self.network.buffers(), network.buffers(), strict=True))
+        if statistics := [pair for pair in buffers if pair[0].is_floating_point()]:
+            torch._foreach_lerp_([mine for mine, _ in statistics], [other for _, other in statistics], weight)
+        for mine, other in buffers:
+            if not mine.is_floating_point():
+                mine.copy_(other)
 
     @torch.no_grad()
     def start_phase(self, network: RegistrationNetwork, inherit_level: int | None) -> None:

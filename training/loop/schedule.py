@@ -8,8 +8,6 @@ from DeepLargeDeformRegLib.engine.device import computes_in_bfloat16
 
 from ..config import PhaseConfig
 
-_FEWEST_SLICES = 3  # of features whose convolutions have right gradients in bfloat16 on a processor
-
 
 class Speed:
     """Seconds per step, smoothed."""
@@ -30,14 +28,6 @@ def learning_rate(phase: PhaseConfig, step: int, steps: int) -> float:
     return rate
 
 
-def uses_bfloat16(precision: str, device_type: str, coarsest: int) -> bool:
-    """Whether a network computes in bfloat16: as asked, or where the hardware does so itself, and rightly.
-
-    Args:
-        precision: of the configuration.
-        device_type: torch's.
-        coarsest: slices of the network's coarsest features. On processors, oneDNN's bfloat16 gradients of 3x3x3
-            convolutions are wrong below three slices, by all of their size or infinitely (torch 2.13.0).
-    """
-    able = computes_in_bfloat16(device_type) and (device_type == "cuda" or coarsest >= _FEWEST_SLICES)
-    return able if precision == "auto" else precision == "bf16"
+def uses_bfloat16(precision: str, device_type: str) -> bool:
+    """Whether a network computes in bfloat16: as the configuration says, or where the hardware does so itself."""
+    return computes_in_bfloat16(device_type) if precision == "auto" else precision == "bf16"

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..config import ROOT, Config, PhaseConfig
+from ..pairs.middle import centered
 from ..pairs.samples import PairSource, Sample, draw_batch, training_grid
 from .average import MovingAverage
 from .checkpoint import (
@@ -97,11 +98,10 @@ class Trainer:
         torch.manual_seed(config.training.seed)
         self.network: RegistrationNetwork = config.make_network()
         for phase in config.training.phases:  # what a loss does not take is refused now, not when its phase begins
-            Objective(config.losses_in(phase), (phase.levels or self.network.levels) - 1, self.grid)
+            self._objective(phase)
         if config.training.start:
             _start_from(self.network, Path(config.training.start))
-        coarsest = max(self.grid.shape[0], self.network.minimum_size) // self.network.size_multiple
-        self.bfloat16 = uses_bfloat16(config.training.precision, fabric.device.type, coarsest)
+        self.bfloat16 = uses_bfloat16(config.training.precision, fabric.device.type)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             # Batch norm over the whole batch, as one process has it; there is no such module for processors.
             self.network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
@@ -116,6 +116,7 @@ class Trainer:
         self._saved = time.monotonic()
         self._validated = -1
         self._phase = config.training.phases[0]
+        self._pairs = source
         self._unusable = torch.zeros((), dtype=torch.int64, device=fabric.device)  # steps, one after the other
         self._speeds: dict[int, float] = {}  # seconds per step of phases to come, where they were measured
 
@@ -191,9 +192,9 @@ class Trainer:
 
     def _run_phase(self, phase: PhaseConfig) -> bool:
         progress, training = self.progress, self.config.training
-        level = self._open_phase(phase)
+        self._open_phase(phase)
         model, optimizer = self._set_up(phase)
-        objective = Objective(self.config.losses_in(phase), level, self.grid).to(self.fabric.device)
+        objective = self._objective(phase)
         steps = progress.steps[progress.phase]
         if steps == 0:
             return True
@@ -219,8 +220,14 @@ class Trainer:
             begun = time.monotonic()  # validations and checkpoints are time of the run, but of no step
         return True
 
-    def _open_phase(self, phase: PhaseConfig) -> int:
-        """Activate the phase's levels; returns the finest."""
+    def _objective(self, phase: PhaseConfig) -> Objective:
+        finest = (phase.levels or self.network.levels) - 1
+        grid = training_grid(self.config.grid_in(phase))
+        return Objective(self.config.losses_in(phase), finest, grid).to(self.fabric.device)
+
+    def _open_phase(self, phase: PhaseConfig) -> None:
+        """Activate the phase's levels, and draw pairs of its size."""
+        self._pairs = self.source if phase.size is None else centered(self.source, phase.size, self.config.grid)
         self._phase, levels = phase, phase.levels or self.network.levels
         for network in (self.network, self.average.network):
             network.active_levels = levels
@@ -231,7 +238,6 @@ class Trainer:
         for level in trained:
             for parameter in self.network.parameters_of_level(level):
                 parameter.requires_grad_(True)
-        return levels - 1
 
     def _frozen_levels(self) -> range:
         """Levels that this step leaves as they are."""
@@ -258,7 +264,7 @@ class Trainer:
         training, fabric = self.config.training, self.fabric
         share = training.batch // fabric.world_size
         first = self.progress.step * training.batch + fabric.global_rank * share
-        batch = draw_batch(self.source, range(first, first + share), training.seed, fabric.device)
+        batch = draw_batch(self._pairs, range(first, first + share), training.seed, fabric.device)
         model.train()
         frozen = [self.network.level_module(level) for level in self._frozen_levels()]
         for module in frozen:
@@ -358,9 +364,9 @@ class Trainer:
         """Of a phase, measured with a copy that is thrown away."""
         twin = Trainer(self.config, self.source, (), self.folder, self.fabric)
         twin.progress.steps = [1]
-        level = twin._open_phase(phase)
+        twin._open_phase(phase)
         model, optimizer = twin._set_up(phase)
-        objective = Objective(self.config.losses_in(phase), level, self.grid).to(self.fabric.device)
+        objective = twin._objective(phase)
         times = []
         for _ in range(5):
             start = time.perf_counter()

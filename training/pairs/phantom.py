@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from torch import Tensor
 
 from ..config import Config
+from ..data import Pair, Subject
 from .samples import Sample, Scan, training_grid
 
 _POINTS = 64
@@ -65,3 +68,35 @@ class PhantomPairs:
         """Smooth noise ``(1, channels, D, H, W)`` within -1..1."""
         coarse = 2 * torch.rand((1, channels, 4, 4, 4), generator=generator) - 1
         return torch.nn.functional.interpolate(coarse, self.grid.shape, mode="trilinear", align_corners=True)
+
+
+def phantom_pair(config: Config) -> Pair:
+    """A made-up pair as a data set has it, on the grid of the configuration, of one patient.
+
+    With structures, masks and landmarks: to try what measures a network where there are no data.
+    """
+    sample = PhantomPairs(config).draw(torch.Generator())
+    grid = training_grid(config.grid)
+    values = torch.tensor(config.data.labels or (1,), dtype=torch.int16).reshape(-1, 1, 1, 1)
+
+    def subject(name: str, scan: Scan) -> Subject:
+        volume = Volume(scan.image[0].numpy(), grid)
+        labels = None if scan.labels is None else ((scan.labels >= 0.5) * values).amax(dim=0).numpy()
+        mask = None if scan.mask is None else (scan.mask[0] >= 0.5).numpy().astype(np.uint8)
+        return Subject(
+            name=name,
+            read_image=lambda: volume,
+            read_labels=None if labels is None else lambda: LabelMap(labels, grid),
+            read_mask=None if mask is None else lambda: LabelMap(mask, grid),
+            patient="made up",
+        )
+
+    first, second = sample.fixed_points, sample.moving_points
+    points = (
+        None if first is None or second is None else LandmarkPairs(first.double().numpy(), second.double().numpy())
+    )
+    return Pair(
+        subject("fixed", sample.fixed),
+        subject("moving", sample.moving),
+        None if points is None else lambda: points,
+    )

@@ -50,7 +50,7 @@ def main(
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
     restart: Annotated[bool, typer.Option(help="Throw an earlier run of this name away.")] = False,
     smoke: Annotated[
-        bool, typer.Option(help="A few steps on small made-up scans, for tests; measured on real ones all the same.")
+        bool, typer.Option(help="A few steps on small made-up scans, measured on such a pair, for tests; no data.")
     ] = False,
 ) -> None:
     """Train a network and publish it with figures measured on the configuration's test pairs."""
@@ -120,7 +120,7 @@ def build(
         subprocess.CalledProcessError: if a part fails.
     """
     if restart or not _trained(run):
-        if run.settings.measure is not None:
+        if run.settings.measure is not None and not run.smoke:
             measured_on(run.settings)  # pairs that are missing are to be found before hours of training, not after
         command = _training_command(run, max_minutes, devices, threads)
         if _run([*command, "--restart"] if restart else command):
@@ -128,7 +128,7 @@ def build(
     name = run.settings.name
     publish = ["training.release", "publish", str(run.folder), "--output"]
     newest = ["--config", str(run.config)]  # its texts may be better than those that the run was begun with
-    if run.settings.measure is None:
+    if run.settings.measure is None and not run.smoke:
         _log.warning("%s names no pairs to measure on (measure), so its card has no figures.", name)
         _run([*publish, str(run.target), *newest])
         return True
@@ -136,7 +136,8 @@ def build(
     wanted = _to_be_measured(run)
     if not run.figures.is_file() or _measured(run) != wanted:
         command = ["training.release", "figures", name, "--config", str(run.config), "--models", str(run.own_models)]
-        _run([*command, "--output", str(run.figures), *_threads(threads)])
+        command += ["--output", str(run.figures), *_threads(threads)]
+        _run([*command, "--smoke"] if run.smoke else command)
         (run.folder / _MEASURED).write_text(wanted, encoding="utf-8")
     _run([*publish, str(run.target), *newest, "--figures", str(run.figures)])
     return True

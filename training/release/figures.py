@@ -32,8 +32,9 @@ from DeepLargeDeformRegLib.resources import MODELS
 from rich.console import Console
 from rich.progress import track
 
-from ..config import Config, GridConfig, find_config, load_config
+from ..config import Config, GridConfig, find_config, load_config, smaller
 from ..data import Pair, Subject
+from ..pairs.phantom import phantom_pair
 from ..pairs.samples import grid_around
 from ..pairs.sources import center_of, grid_of, open_training_data, pairs_of
 
@@ -61,13 +62,19 @@ def main(
     description: Annotated[str, typer.Option(help="What the pairs are, for the card.")] = "",
     models: Annotated[Path, typer.Option(help="Folder of models.")] = MODELS,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
+    smoke: Annotated[bool, typer.Option(help="On a small made-up pair, for tests; needs no data.")] = False,
 ) -> None:
     """Measure a model: Dice, HD95, TRE, folds, both SDlogJ; means over pairs."""
     console = Console(stderr=True)
     if threads:
         torch.set_num_threads(threads)
     try:
-        settings, chosen, description = measured_on(load_config(find_config(config)), pairs, description)
+        settings = load_config(find_config(config))
+        if smoke:
+            settings, description = smaller(settings), "a small made-up pair"
+            chosen = [phantom_pair(settings)]
+        else:
+            settings, chosen, description = measured_on(settings, pairs, description)
         network = load_model(model, "cuda" if torch.cuda.is_available() else "cpu", [models])
         if torch.cuda.is_available():  # whose first use takes longer; its time is not counted
             measure_pair(network, chosen[0], settings)

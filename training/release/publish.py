@@ -34,7 +34,7 @@ def main(
     name: Annotated[str | None, typer.Option(help="Name of the model; the configuration's by default.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="Configuration whose card texts and mean_of_phases replace the run's."),
+        typer.Option(help="Configuration whose card texts, mean_of_phases and stored_bits replace the run's."),
     ] = None,
 ) -> None:
     """Publish the moving average of a run's weights: safetensors, and a card with figures, checksum and command."""
@@ -61,7 +61,7 @@ def publish(
         figures: JSON files with measured figures, see :func:`read_figures`.
         output: folder of models; weights of an older card of the same name are removed from it.
         name: of the model.
-        newer: configuration whose card texts and mean_of_phases replace those that the run was started with.
+        newer: configuration whose card texts, mean_of_phases and stored_bits replace those of the run's beginning.
 
     Raises:
         BadInputError: if there is no checkpoint, the newer configuration is of another network, figures cannot be
@@ -73,15 +73,15 @@ def publish(
     if newer is not None:
         if (newer.network, newer.channels) != (config.network, config.channels):
             raise BadInputError(f"{newer.name} describes another network than the run {config.name} trained.")
-        config = replace(config, card=newer.card, mean_of_phases=newer.mean_of_phases)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.average.values()) / 2**20
+        config = replace(config, card=newer.card, mean_of_phases=newer.mean_of_phases, stored_bits=newer.stored_bits)
+    size = sum(tensor.numel() * config.stored_bits / 8 for tensor in checkpoint.average.values()) / 2**20
     if size > LARGEST_MB:
         raise BadInputError(f"The weights take {size:.0f} MB; models that ship must not take more than {LARGEST_MB}.")
     network = config.make_network()
     network.load_state_dict(mean_over_phases(checkpoint, config.mean_of_phases))
     card = make_card(config, checkpoint, tuple(f for path in figures for f in read_figures(path)), name)
     old = _old_weights(card.name, output)
-    written = save_model(network.eval(), card, output)
+    written = save_model(network.eval(), card, output, config.stored_bits)
     if old is not None and old.name != written.weights_file:
         old.unlink(missing_ok=True)
     return written

@@ -25,6 +25,7 @@ from DeepLargeDeformRegLib.engine.models import (
     registration,
     save_model,
 )
+from DeepLargeDeformRegLib.engine.models.packing import packed, unpacked
 from DeepLargeDeformRegLib.engine.networks import build
 from safetensors.torch import load_file, save_file
 
@@ -102,6 +103,34 @@ def test_card_and_weights_rebuild_the_network(tmp_path, name, monkeypatch):
     difference = model.predict(fixed, moving, GRID).displacement - voxels * spacing
     # Eight bits of each number: half a percent a layer, which adds up over the layers as errors do.
     assert 0 < difference.abs().mean() < 0.1 * voxels.abs().mean()
+
+
+@pytest.mark.parametrize(("bits", "share", "error"), [(16, 0.5, 2**-11), (8, 0.25, 0.5 / 127)])
+def test_weights_stored_in_fewer_bits_are_rounded_by_no_more_than_that(tmp_path, bits, share, error):
+    torch.manual_seed(0)
+    network = build("semantic", initial_scale=0.05)
+    card = replace(CARD, network="semantic", arguments={"initial_scale": 0.05}, channels=CARD.channels[:1])
+    whole = (tmp_path / save_model(network, card, tmp_path).weights_file).stat().st_size
+    written = save_model(network, card, tmp_path, bits)
+    assert (tmp_path / written.weights_file).stat().st_size < (share + 0.02) * whole
+    rebuilt = load_model("lobes", folders=[tmp_path]).network.state_dict()
+    assert rebuilt.keys() == network.state_dict().keys()
+    for key, value in network.state_dict().items():
+        assert rebuilt[key].dtype == value.dtype
+        if value.dim() < 2:
+            assert torch.equal(rebuilt[key], value)
+        else:
+            largest = value.flatten(1).abs().amax(dim=1).reshape(-1, *[1] * (value.dim() - 1))
+            assert ((rebuilt[key] - value).abs() <= 1.001 * error * largest).all()
+
+
+def test_a_filter_of_zeros_is_stored_as_one():
+    state = {"kernel": torch.tensor([[0.0, 0.0], [-2.0, 1.0]]), "bias": torch.tensor([0.3])}
+    restored = unpacked(packed(state, 8))
+    torch.testing.assert_close(restored["kernel"], state["kernel"], atol=2 / 127, rtol=0)
+    assert torch.equal(restored["kernel"][0], state["kernel"][0])
+    with pytest.raises(ValueError, match="8, 16, 32 bits, not 4"):
+        packed(state, 4)
 
 
 def test_displacement_is_in_millimeters_and_ready_for_gradients(saved):

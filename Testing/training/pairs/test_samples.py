@@ -13,6 +13,7 @@ from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.models import Channel
 
 from training.config import AugmentationConfig, GridConfig
+from training.pairs.middle import centered
 from training.pairs.phantom import PhantomPairs
 from training.pairs.samples import (
     Augmented,
@@ -127,6 +128,33 @@ def test_augmentation_moves_image_labels_and_points_alike(elastic_mm: float) -> 
     assert max(shifts) > 1
     unchanged = Augmented(ListedPairs([sample], points=1), AugmentationConfig(probability=0.0), grid)
     assert torch.equal(unchanged.draw(torch.Generator()).fixed.image, blob)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_the_middle_of_a_pair_keeps_scans_and_points_together(probability: float) -> None:
+    config = GridConfig((32, 28, 24), (1.0, 1.5, 2.0))
+    blob = torch.zeros(1, 24, 28, 32)
+    blob[0, 10:13, 12:15, 17:20] = 1.0
+    point = torch.tensor(training_grid(config).to_physical([18, 13, 11])).float()[None]
+    pairs = ListedPairs(
+        [Sample(fixed=Scan(blob, blob), moving=Scan(blob, blob), fixed_points=point, moving_points=point)], points=1
+    )
+    settings = AugmentationConfig(probability=probability, translation=0.1)
+    size = (20, 16, 14)
+    middle = centered(Augmented(pairs, settings, training_grid(config)), size, config)
+    drawn = middle.draw(torch.Generator().manual_seed(2))
+    assert drawn.fixed.labels is not None
+    assert drawn.fixed_points is not None
+    assert drawn.fixed.image.shape == drawn.fixed.labels.shape == (1, 14, 16, 20)
+    where = drawn.fixed.image[0] / drawn.fixed.image.sum()
+    voxel = [
+        float((where.sum(dim=dims) * torch.arange(n)).sum())
+        for dims, n in zip(((0, 1), (0, 2), (1, 2)), size, strict=True)
+    ]
+    found = training_grid(GridConfig(size, config.spacing_mm)).to_physical(voxel)
+    assert np.linalg.norm(found - drawn.fixed_points[0].numpy()) < 0.3
+    if probability == 0:
+        assert torch.equal(drawn.fixed.image, blob[:, 5:19, 6:22, 6:26])
 
 
 def test_what_is_moved_stays_sharp() -> None:

@@ -65,7 +65,7 @@ def test_the_command_builds_a_measured_model_and_repeats_nothing(
     assert "release figures" not in messages[1]
     card = json.loads((tmp_path / "models" / "built-smoke.json").read_text(encoding="utf-8"))
     figures = {figure["measure"]: figure for figure in card["figures"]}
-    assert figures["Dice, mean of structures"]["data"] == "two made-up subjects"
+    assert figures["Dice, mean of structures"]["data"] == "a small made-up pair"
     assert 0 < figures["Dice, mean of structures"]["before"] < 1
     assert len(load_checkpoint(tmp_path / "runs" / "built-smoke").progress.commands) == 1
 

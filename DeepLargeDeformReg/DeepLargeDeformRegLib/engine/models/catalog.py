@@ -19,6 +19,7 @@ from ... import resources
 from ...core.errors import ModelInvalidError, ModelMissingError, OutputError
 from ..networks import RegistrationNetwork, build
 from .card import ModelCard
+from .packing import packed, unpacked
 from .registration import RegistrationModel
 
 MODELS_VARIABLE = "DEEPLARGEDEFORMREG_MODELS"
@@ -83,13 +84,14 @@ def load_model(
     return RegistrationModel(card, network.eval().to(device))
 
 
-def save_model(network: RegistrationNetwork, card: ModelCard, folder: Path) -> ModelCard:
+def save_model(network: RegistrationNetwork, card: ModelCard, folder: Path, bits: int = 32) -> ModelCard:
     """Write weights and card so that :func:`load_model` finds them; either both appear or neither replaces anything.
 
     Args:
         network: the trained network.
         card: its card; ``weights_file`` and ``weights_sha256`` are filled in here.
         folder: made if it does not exist.
+        bits: a number of the kernels takes; see :mod:`.packing`.
 
     Returns:
         The card as written.
@@ -98,7 +100,7 @@ def save_model(network: RegistrationNetwork, card: ModelCard, folder: Path) -> M
         ModelInvalidError: if the network is not what the card describes.
         OutputError: if the folder cannot be written.
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    state = network.state_dict()
     expected = _build(card).state_dict()
     if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
         raise ModelInvalidError(
@@ -108,7 +110,7 @@ def save_model(network: RegistrationNetwork, card: ModelCard, folder: Path) -> M
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
             weights = Path(scratch) / "weights.safetensors"
-            save_file(state, weights)
+            save_file(packed(state, bits), weights)
             checksum = _sha256(weights)
             # The checksum in the file name lets new weights stand beside old ones until the card switches over.
             written = replace(card, weights_file=f"{card.name}-{checksum[:8]}.safetensors", weights_sha256=checksum)
@@ -175,7 +177,7 @@ def _load_weights(network: RegistrationNetwork, path: Path, card: ModelCard) -> 
             "card's); install the model again."
         )
     try:
-        state = load_file(path)
+        state = unpacked(load_file(path))
     except SafetensorError as error:
         raise ModelInvalidError(f"The weights of the model {card.name!r} cannot be read.", str(error)) from error
     expected = network.state_dict()

@@ -26,6 +26,24 @@ def normalization(kind: str, channels: int) -> nn.Module:
     raise ValueError(f"norm must be 'batch', 'instance' or 'none', not {kind!r}")
 
 
+class Convolution(nn.Conv3d):
+    """A convolution whose gradients are right on any device and in any precision.
+
+    On processors, oneDNN's bfloat16 gradients of convolutions are wrong for few slices, by all of their size or
+    infinitely, and some corrupt memory (torch 2.13.0). So while a network trains there, these compute in float32;
+    they are small.
+    """
+
+    _FEWEST_SLICES = 4  # wrong for 2 of them, and with stride 2 for 1; one more than that of room
+
+    def forward(self, features: Tensor) -> Tensor:
+        few = features.shape[2] < self._FEWEST_SLICES and features.device.type == "cpu"
+        if few and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(features.float()).to(torch.get_autocast_dtype("cpu"))
+        return super().forward(features)
+
+
 class ConvBlock(nn.Module):
     """Convolution 3x3x3 with padding 1, normalization, (leaky) ReLU."""
 
@@ -34,7 +52,7 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         # Short names: they are part of the keys of published weights.
-        self.c = nn.Conv3d(inputs, outputs, kernel_size=3, stride=stride, padding=1)
+        self.c = Convolution(inputs, outputs, kernel_size=3, stride=stride, padding=1)
         self.n = normalization(norm, outputs)
         self.a = activation(slope)
 
@@ -74,7 +92,7 @@ class UNet(nn.Module):
         steps = list(itertools.pairwise(reversed(filters)))
         self.up = nn.ModuleList(nn.ConvTranspose3d(low, high, kernel_size=2, stride=2) for low, high in steps)
         self.dec = nn.ModuleList(_blocks(2 * high, high, decoder_blocks, norm, slope) for _, high in steps)
-        self.head = nn.Conv3d(filters[0], outputs, kernel_size=1)
+        self.head = Convolution(filters[0], outputs, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
         skips: list[Tensor] = []

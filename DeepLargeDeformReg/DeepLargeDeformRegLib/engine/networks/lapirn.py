@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..device import constant
 from .base import LevelField, NetworkOutput, RegistrationNetwork, exponentiate_float, resize_displacement, warp_float
-from .blocks import ReceptiveField, pool_average, start_as_identity
+from .blocks import Convolution, ReceptiveField, pool_average, start_as_identity
 
 _SLOPE = 0.2
 
@@ -21,8 +21,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv3d(width, width, 3, padding=1, bias=False)
-        self.second = nn.Conv3d(width, width, 3, padding=1, bias=False)
+        self.first = Convolution(width, width, 3, padding=1, bias=False)
+        self.second = Convolution(width, width, 3, padding=1, bias=False)
         self.activation = nn.LeakyReLU(_SLOPE)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -46,22 +46,22 @@ class LevelNetwork(nn.Module):
         super().__init__()
         halvings = bottleneck_stride.bit_length() - 1
         self.encoder = nn.Sequential(
-            nn.Conv3d(inputs, width, 3, padding=1, bias=False),
+            Convolution(inputs, width, 3, padding=1, bias=False),
             nn.LeakyReLU(_SLOPE),
-            nn.Conv3d(width, width, 3, padding=1, bias=False),
+            Convolution(width, width, 3, padding=1, bias=False),
         )
         downs: list[nn.Module] = []
         for i in range(halvings):
             downs += [nn.LeakyReLU(_SLOPE)] if i else []
-            downs.append(nn.Conv3d(width, width, 3, stride=2, padding=1, bias=False))
+            downs.append(Convolution(width, width, 3, stride=2, padding=1, bias=False))
         self.down = nn.Sequential(*downs)
         residual: list[nn.Module] = []
         for _ in range(residual_blocks):
             residual += [ResidualBlock(width), nn.LeakyReLU(_SLOPE)]
         self.residual = nn.Sequential(*residual)
         self.up = nn.ModuleList(nn.ConvTranspose3d(width, width, 2, stride=2, bias=False) for _ in range(halvings))
-        self.decoder = nn.Sequential(nn.Conv3d(2 * width, width, 3, padding=1, bias=False), nn.LeakyReLU(_SLOPE))
-        self.head = nn.Conv3d(width, 3, 3, padding=1, bias=False)
+        self.decoder = nn.Sequential(Convolution(2 * width, width, 3, padding=1, bias=False), nn.LeakyReLU(_SLOPE))
+        self.head = Convolution(width, 3, 3, padding=1, bias=False)
         start_as_identity(self.head, initial_scale)
 
     def forward(self, images: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .blocks import ReceptiveField, activation
+from .blocks import Convolution, ReceptiveField, activation
 from .voxelmorph import VoxelMorph
 
 
@@ -35,9 +35,9 @@ class Enhancement(nn.Module):
 
     def __init__(self, width: int, rates: Sequence[int], slope: float) -> None:
         super().__init__()
-        self.dilated = nn.ModuleList(nn.Conv3d(width, width, 3, padding=rate, dilation=rate) for rate in rates)
+        self.dilated = nn.ModuleList(Convolution(width, width, 3, padding=rate, dilation=rate) for rate in rates)
         self.activation = activation(slope)
-        self.fuse = nn.Conv3d(len(rates) * width, width, 1)
+        self.fuse = Convolution(len(rates) * width, width, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.fuse(torch.cat([self.activation(conv(features)) for conv in self.dilated], dim=1))
@@ -54,8 +54,8 @@ class Guidance(nn.Module):
 
     def __init__(self, encoded: int, decoded: int) -> None:
         super().__init__()
-        self.fuse = nn.Conv3d(encoded + decoded, encoded, 1)
-        self.squeeze = nn.Conv3d(2, 1, 1)
+        self.fuse = Convolution(encoded + decoded, encoded, 1)
+        self.squeeze = Convolution(2, 1, 1)
 
     def forward(self, encoded: Tensor, decoded: Tensor) -> Tensor:
         enhanced = encoded * self.channel_attention(encoded, decoded)

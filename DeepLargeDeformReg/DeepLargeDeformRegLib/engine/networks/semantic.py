@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import LevelField, NetworkOutput, RegistrationNetwork, resize_displacement, warp_float
-from .blocks import ConvBlock, ReceptiveField, start_as_identity
+from .blocks import ConvBlock, Convolution, ReceptiveField, start_as_identity
 
 _SLOPE = 0.1
 
@@ -50,7 +50,7 @@ class FeatureNetwork(nn.Module):
                 ConvBlock(quarter + half, half, "instance", _SLOPE),
             )
         )
-        self.classify = nn.Conv3d(half, classes, 1)
+        self.classify = Convolution(half, classes, 1)
 
     def forward(self, image: Tensor) -> Features:
         half = self.down[0](image)
@@ -92,7 +92,7 @@ class FieldNetwork(nn.Module):
         ups = [ConvBlock(low + high, high, "batch", _SLOPE) for low, high in itertools.pairwise(reversed(filters))]
         ups.append(ConvBlock(filters[0] + inputs, filters[0], "batch", _SLOPE))
         self.up = nn.ModuleList(ups if decoder else [])
-        self.head = nn.Conv3d(filters[0] if decoder else filters[-1], 3, 3, padding=1)
+        self.head = Convolution(filters[0] if decoder else filters[-1], 3, 3, padding=1)
         start_as_identity(self.head, initial_scale)
         self._drop_odd = drop_odd
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import LevelField, NetworkOutput, RegistrationNetwork
-from .blocks import ConvBlock, ReceptiveField, start_as_identity
+from .blocks import ConvBlock, Convolution, ReceptiveField, start_as_identity
 
 
 class PlainSkip(nn.Module):
@@ -70,7 +70,7 @@ class VoxelMorph(RegistrationNetwork):
         self.decoder = nn.ModuleList(
             ConvBlock(before, after, "none", slope) for before, after in zip(inputs, decoder, strict=True)
         )
-        self.head = nn.Conv3d(decoder[-1], 3, 3, padding=1)
+        self.head = Convolution(decoder[-1], 3, 3, padding=1)
         start_as_identity(self.head, initial_scale)
 
     def receptive_field(self) -> int:
