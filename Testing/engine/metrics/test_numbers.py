@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 import torch
@@ -10,7 +11,10 @@ from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.engine import fields, metrics
 from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_labels
+from DeepLargeDeformRegLib.engine.metrics import similarity
 from DeepLargeDeformRegLib.engine.metrics.worst import largest_error, smallest_determinant
+from scipy.ndimage import uniform_filter
+from torch import Tensor
 
 from .conftest import Pair, input_of
 
@@ -210,6 +214,43 @@ def test_similarity_knows_no_gain_and_sees_a_shift(lungs: Pair) -> None:
     assert same.mutual_information is not None
     assert moved.mutual_information < 0.7 * same.mutual_information
     assert moved.overlap_percent == pytest.approx(100 * (1 - 12.0 / grid.extent[2]), abs=2.0)
+
+
+def _plain_correlation(fixed: Tensor, warped: Tensor, covered: Tensor, window: int) -> Tensor:
+    """The squared local correlation as it is written in a book, in double precision, with scipy's box filter."""
+    weight, images = covered[0, 0].numpy().astype(np.float64), []
+    for image in (fixed, warped):
+        values = image[0, 0].numpy().astype(np.float64)
+        images.append((values - np.average(values, weights=weight)) * weight)
+
+    def mean(values: npt.NDArray) -> npt.NDArray:
+        return uniform_filter(values, window, mode="constant") / uniform_filter(weight, window, mode="constant")
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = (mean(image) for image in images)
+        variances = [mean(image**2) - mean(image) ** 2 for image in images]
+        floors = [0.01 * (image**2).sum() / weight.sum() for image in images]
+        squared = (mean(images[0] * images[1]) - first * second) ** 2
+        for variance, floor in zip(variances, floors, strict=True):
+            squared = squared / np.maximum(variance, floor)
+    filled = uniform_filter(weight, window, mode="constant") > 0.5 - 1e-9
+    textured = (variances[0] > floors[0]) | (variances[1] > floors[1])
+    squared[~(filled & textured & (weight > 0))] = np.nan
+    return torch.from_numpy(squared.clip(0, 1))[None, None]
+
+
+def test_the_similarity_shown_is_that_of_plain_formulas(lungs: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = np.eye(4)
+    matrix[:3, 3] = (2.0, -1.5, 1.0)
+    grid = lungs.fixed.grid.planes(50, 36)
+    fixed, field = Volume(lungs.fixed.array[50:86], grid), fields.from_affine(matrix, grid)
+    fast, _ = similarity.similarity_metrics(fixed, lungs.fixed, field)
+    monkeypatch.setattr(similarity, "_local_correlation", _plain_correlation)
+    plain, _ = similarity.similarity_metrics(fixed, lungs.fixed, field)
+    assert plain.local_ncc.after is not None
+    assert 5 < (plain.in_place_percent or 0) < 95
+    assert fast.local_ncc.after == pytest.approx(plain.local_ncc.after, abs=1e-4), "three digits are shown"
+    assert fast.in_place_percent == pytest.approx(plain.in_place_percent, abs=0.02), "one digit is shown"
 
 
 def test_neighborhoods_are_in_place_where_they_fit_best(lungs: Pair) -> None:

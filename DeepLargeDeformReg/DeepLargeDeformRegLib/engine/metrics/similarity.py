@@ -24,6 +24,7 @@ SHIFTS_MM = (5.0, 10.0)  # beyond the tolerance of TG-132, within reach of a win
 BINS = 32
 FLAT = 0.01  # of the variance of the whole scan: a window with less holds noise, nothing to compare
 ALL_COUNTED = 0.99  # of the voxels that a value is made of: it holds nothing that a mask leaves out
+SMALLEST_VARIANCE = 1e-20
 FILLED = 0.5  # share of a window that both scans must cover
 
 
@@ -56,7 +57,7 @@ def similarity_metrics(
     found = SimilarityMetrics(
         local_ncc=Change(before=before.local_ncc, after=after.local_ncc),
         mutual_information=Change(before=before.mutual_information, after=after.mutual_information),
-        in_place_percent=_in_place_percent(*inputs, coarse),
+        in_place_percent=_in_place_percent(*inputs, coarse, after.local),
         overlap_percent=Change(before=before.overlap_percent, after=after.overlap_percent),
     )
     return found, after
@@ -83,7 +84,8 @@ def in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) ->
     the costs around it). Like any similarity, it cannot tell right structures from wrong ones that look the same.
     """
     inputs = _prepare(fixed, moving)
-    return _in_place_percent(*inputs, fields.resample(field, inputs[0].grid))
+    coarse = fields.resample(field, inputs[0].grid)
+    return _in_place_percent(*inputs, coarse, _compare(*inputs, coarse).local)
 
 
 def _prepare(fixed: Volume, moving: Volume) -> tuple[Volume, Volume]:
@@ -126,10 +128,11 @@ def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similar
     )
 
 
-def _in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) -> float | None:
+def _in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField, local: Volume) -> float | None:
+    """As :func:`in_place_percent`, of the correlation of each window where the map puts it."""
     warped, _, counts = _warped(moving, field)
     target, target_counts, window = as_tensor(fixed), _counted(fixed), _window(fixed.grid)
-    here = _local_correlation(target, warped, counts & target_counts, window)
+    here = as_tensor(local)
     counted = torch.isfinite(here)
     in_place = torch.ones_like(counted)
     for dimension, spacing in zip((4, 3, 2), fixed.grid.spacing, strict=True):
@@ -173,25 +176,41 @@ def _window(grid: ImageGrid) -> int:
 def _local_correlation(fixed: Tensor, warped: Tensor, covered: Tensor, window: int) -> Tensor:
     """Squared correlation in a cube over the voxels that both cover, ``(1, 1, D, H, W)``; NaN where undefined."""
     weight = covered.to(fixed.dtype)
+    (first, first_variance), (second, second_variance) = (_centered(image, weight) for image in (fixed, warped))
+    flat = (FLAT * first_variance, FLAT * second_variance)
+    return _squared_correlation(first, second, weight, window, flat).masked_fill_(~covered, float("nan"))
+
+
+def _centered(image: Tensor, weight: Tensor) -> tuple[Tensor, float]:
+    """The image less its mean, 0 where it does not count, and its variance.
+
+    Centered first: differences of sums of raw HU would not be accurate in float32.
+    """
+    number = max(float(weight.sum(dtype=torch.float64)), 1.0)
+    mean = float((image * weight).sum(dtype=torch.float64)) / number
+    centered = (image - mean).mul_(weight)
+    return centered, float(centered.square().sum(dtype=torch.float64)) / number
+
+
+def _squared_correlation(
+    first: Tensor, second: Tensor, weight: Tensor, window: int, flat: tuple[float, float]
+) -> Tensor:
+    """Of two centered images; NaN where the window is not filled, or both vary by no more than what is flat."""
     count = box_sum(weight, window)
-    share = count.clamp_min(1).reciprocal()
-    images, scales = [], []
-    for image in (fixed, warped):
-        inside = image[covered] if bool(covered.any()) else image.flatten()
-        scales.append(float(inside.var(correction=0)))
-        # Centered first: differences of sums of raw HU would not be accurate in float32.
-        images.append((image - inside.mean()) * weight)
-    means = [box_sum(image, window) * share for image in images]
+    share = count.clamp_min(1).reciprocal_()
+    means = [box_sum(image, window).mul_(share) for image in (first, second)]
 
-    def moment(first: int, second: int) -> Tensor:
-        return box_sum(images[first] * images[second], window) * share - means[first] * means[second]
+    def moment(one: int, other: int) -> Tensor:
+        images = (first, second)
+        total = box_sum(images[one] * images[other], window)
+        return total.mul_(share).addcmul_(means[one], means[other], value=-1)
 
-    variances = [moment(0, 0).clamp_min(0), moment(1, 1).clamp_min(0)]
-    textured = [variance > FLAT * scale for variance, scale in zip(variances, scales, strict=True)]
-    floors = [variance.clamp_min(max(FLAT * scale, 1e-20)) for variance, scale in zip(variances, scales, strict=True)]
-    squared = (moment(0, 1).square() / floors[0] / floors[1]).clamp(0, 1)
-    counts = covered & (count >= FILLED * window**3) & (textured[0] | textured[1])
-    return squared.masked_fill(~counts, float("nan"))
+    variances = [moment(0, 0), moment(1, 1)]
+    undefined = (count < FILLED * window**3) | ((variances[0] <= flat[0]) & (variances[1] <= flat[1]))
+    squared = moment(0, 1).square_()
+    for variance, least in zip(variances, flat, strict=True):
+        squared.div_(variance.clamp_min_(max(least, SMALLEST_VARIANCE)))
+    return squared.clamp_(max=1).masked_fill_(undefined, float("nan"))
 
 
 def _mutual_information(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
