@@ -132,7 +132,11 @@ PRESETS: dict[str, Preset] = {
             spacing_mm=1.5,
             model=None,
             search=(SearchLevel(6, 4), SearchLevel(4, 3), SearchLevel(2, 2)),
-            refinement=dataclasses.replace(LARGE_DEFORMATION, diffusion=0.02),
+            refinement=dataclasses.replace(
+                LARGE_DEFORMATION,
+                levels=(RefinementLevel(8, 20, 1.5), *LARGE_DEFORMATION.levels),
+                diffusion=0.02,
+            ),
         ),
     )
 }

@@ -16,9 +16,9 @@ from ..losses.mind import mind_ssc
 from ..losses.stencils import box_count, box_sum, derivative, spatial_axes
 
 # Of ``python -m training.evaluation uncertainty``: log error of landmarks on log mismatch and log strain.
-ERROR_SCALE_MM = 31.5
-MISMATCH_EXPONENT = 0.62
-STRAIN_EXPONENT = 0.42
+ERROR_SCALE_MM = 27.7
+MISMATCH_EXPONENT = 0.57
+STRAIN_EXPONENT = 0.48
 SMALLEST_STRAIN = 0.02  # a map that hardly bends is not without error for that
 SMALLEST_MISMATCH = 1e-3
 SMALLEST_WEIGHT = 1e-6  # of the mean one: without an edge nearby there is nothing that could disagree
