@@ -8,9 +8,10 @@ from typing import Any
 
 import slicer
 import vtk
+from DeepLargeDeformRegLib.core.errors import RegistrationError
 from DeepLargeDeformRegLib.resources import SAMPLE_CASE
 from DeepLargeDeformRegLib.scene import results
-from DeepLargeDeformRegLib.scene.errors import SceneError
+from DeepLargeDeformRegLib.scene.words import say, say_error
 from DeepLargeDeformRegLib.widgets import listeners
 from DeepLargeDeformRegLib.widgets.default_inputs import choose_inputs, swap_sides
 from DeepLargeDeformRegLib.widgets.dependencies import slicer_too_old
@@ -298,7 +299,6 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def _start(self, model: str | None = None) -> Any:
         from DeepLargeDeformRegLib.widgets import dependencies
-        from DeepLargeDeformRegLib.widgets.registration import RegistrationFailed
 
         runner = self.logic.runner
         self._listen_to_worker()
@@ -309,18 +309,18 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.run = run
             self.progress.started()
             runner.start(run)
-        except (SceneError, RegistrationFailed, dependencies.DependenciesMissing) as error:
+        except RegistrationError as error:
             self.run = None
-            self.progress.idle(str(error), error=True)
+            self.progress.idle(say_error(error), error=True)
         else:
             for warning in run.warnings:
-                self.progress.log(warning)
+                self.progress.log(say(warning))
         self._update_button()
         return self.run
 
     def _worker_state(self, state: Any, message: str) -> None:
         if message:
-            self.progress.log(message)
+            self.progress.log(say(message))
         devices = self.logic.runner.devices
         if devices and self.method.show_devices(devices):
             self._update()
@@ -341,7 +341,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         else:
             self.progress.idle(_("{name} is done.").format(name=run.result.name))
             for warning in run.result.metrics.warnings:
-                self.progress.log(str(warning))
+                self.progress.log(say(warning))
             self.results.refresh(newest=True)
             self.results.show_view("fade", fit=True)
         self._update_button()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from DeepLargeDeformRegLib.cohort.__main__ import INPUT_GONE
+from DeepLargeDeformRegLib.core.sentences import from_json
 
 from .quick_jobs import computed, write_pairs
 
@@ -42,7 +43,7 @@ def test_progress_and_the_end_are_told_as_json_lines(tmp_path: Path) -> None:
     process = start(write_pairs(tmp_path / "data", "ok", "bad", "ok"), tmp_path / "out")
     first, plan, *progress, last = said(process)
     assert first == {"process": process.pid}
-    assert "Registering 3 pairs" in plan["say"]
+    assert "Registering 3 pairs" in from_json(plan["say"])
     assert [line["done"] for line in progress] == [1, 2, 3]
     assert {line["total"] for line in progress} == {3}
     assert progress[-1]["failed"] == 1
@@ -54,7 +55,7 @@ def test_progress_and_the_end_are_told_as_json_lines(tmp_path: Path) -> None:
 def test_an_error_is_a_line_and_an_exit_code(tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "data", "ok")
     process = start(pairs, tmp_path / "out", "--settings", '{"preset": "lungs"}')
-    assert "no preset 'lungs'" in said(process)[-1]["error"]
+    assert "no preset 'lungs'" in from_json(said(process)[-1]["error"])
     assert process.returncode == 2
 
 

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import card_texts
+
 MODULE = Path(__file__).resolve().parents[2] / "DeepLargeDeformReg"
 CMAKE = MODULE / "CMakeLists.txt"
 _NOT_PACKAGED = ("CMakeLists.txt", ".gitkeep", ".gitignore")
@@ -54,7 +56,8 @@ def differences() -> list[str]:
 
 
 def write() -> None:
-    """Put what git has into the lists."""
+    """Put what git has into the lists, and what model cards say into theirs."""
+    card_texts.LISTED.write_text(card_texts.source(), encoding="utf-8")
     text = CMAKE.read_text(encoding="utf-8")
     for variable, names in files_in_git().items():
         body = "".join(f"  {name}\n" for name in names)

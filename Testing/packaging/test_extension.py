@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from . import card_texts
 from .file_lists import differences, files_in_cmake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,10 @@ def png_size(path: Path) -> tuple[int, int]:
     assert data[:8] == b"\x89PNG\r\n\x1a\n", path.name
     width, height = struct.unpack(">II", data[16:24])
     return width, height
+
+
+def test_texts_of_model_cards_can_be_translated() -> None:
+    assert card_texts.is_up_to_date(), "Run: python -m Testing.packaging.card_texts --write"
 
 
 def test_every_file_of_the_module_is_packaged() -> None:

@@ -1,4 +1,4 @@
-"""Every string that a user sees can be translated."""
+"""Every string that a user sees can be translated, also what the engine says from its own process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from . import language_files
 from .nodes import MODULE
 
 LIBRARY = MODULE.parent / "DeepLargeDeformRegLib"
@@ -23,6 +23,24 @@ WORDS = re.compile(r"[A-Za-z]{2,}[,:]? [a-zA-Z(]|^ [a-z]|[a-z] $|^[A-Z][a-z]+\.$
 NOT_SPOKEN = (
     *("Segmentation category and type", "<", "border-", "background: ", "color: ", "; "),
     *("hardened copy", "reference grid", "taking the result", "There is no view", "Unknown output", "The self-test"),
+)
+# Sentences of the engine, which begin with a capital or a value and end with a period.
+SENTENCE = re.compile(r"^([A-Z{]|[a-z]+:? ).* .*[a-z0-9)}']\.$", re.DOTALL)
+NOT_SHOWN = ("_log", "logger", "parser", "warnings")
+OF_PROGRAMS = (
+    "ValueError",
+    "TypeError",
+    "KeyError",
+    "IndexError",
+    "ProtocolError",
+    "OSError",
+    "RuntimeError",
+    "EOFError",
+)
+# What is shown and not said: words of a file, units, names of nodes and structures.
+OF_THE_USER = re.compile(
+    r"<[^<>]*>|&\w+;|\b(?:mm|ml|nats|MB|GB|CPU|[FMCLP]\d|warped \d|metrics)\b|(?<!\w)\.[a-z.\d]+\b|^"
+    + re.escape(str(Path.home()))
 )
 
 
@@ -46,18 +64,22 @@ def untranslated(text: str) -> Iterator[str]:
             yield f"{node.lineno}: {node.value}"
 
 
+def sources_of_the_engine() -> list[Path]:
+    return [
+        path for room in ("core", "engine", "worker", "cohort") for path in sorted((LIBRARY / room).rglob("*.py"))
+    ]
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .ts file of all that can be translated."""
+    forms = MODULE.parent.glob("Resources/UI/*.ui")
+    return language_files.collect([*sources(), *sources_of_the_engine(), *forms], tmp_path_factory.mktemp("texts"))
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_sentences_are_translated_where_they_stand(path: Path) -> None:
     assert list(untranslated(path.read_text(encoding="utf-8"))) == []
-
-
-def test_texts_stand_in_the_source() -> None:
-    """The tool that collects them reads the source: a variable is no text."""
-    for path in sources():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
-                (argument,) = node.args
-                assert isinstance(argument, ast.Constant), f"{path.name}:{node.lineno}"
 
 
 @pytest.mark.parametrize("line", ['raise E("No result yet.")', 'f"{name} has no segments."', 'return "Ready."'])
@@ -69,59 +91,68 @@ def test_translated_sentence_is_not_found() -> None:
     assert not list(untranslated('_("No result yet.")\nsay("Local similarity")\nget("outputVolume")'))
 
 
-def visible_texts(panel: Any) -> Iterator[tuple[str, str]]:
-    """Name and text of all that the panel writes, tooltips and entries of boxes included."""
-    import qt
-
-    for widget in panel.findChildren(qt.QWidget):
-        texts = [widget.toolTip]
-        if isinstance(widget, (qt.QLabel, qt.QAbstractButton)):
-            texts.append(widget.text)
-        if isinstance(widget, qt.QGroupBox):
-            texts.append(widget.title)
-        if isinstance(widget, qt.QComboBox):
-            texts += [widget.itemText(index) for index in range(widget.count)]
-        if isinstance(widget, qt.QTableWidget):
-            texts += [widget.horizontalHeaderItem(column).text() for column in range(widget.columnCount)]
-        yield from ((widget.name, text) for text in texts if text)
-
-
-SPEAKING = """
-from PySide6 import QtCore
-from Testing.slicer_app import start
-from Testing.widgets import nodes, test_translation
-
-class Brackets(QtCore.QTranslator):
-    def translate(self, context, text, disambiguation=None, n=-1):
-        return f"[{text}]"
-
-application = start()
-translator = Brackets()
-application.qt_application.installTranslator(translator)
-fixed, moving = nodes.add_volumes("first", "second")
-widget = application.open_module(nodes.MODULE)
-nodes.add_result(fixed, moving, {"dice": {"liver": {"before": 0.5, "after": 0.9}}})
-widget.results.refresh(newest=True)
-widget.ui.differenceButton.click()
-for name, text in dict.fromkeys(test_translation.visible_texts(widget.ui.inputsSection.parent())):
-    print(name, text, sep="\\t")
-application.qt_application.removeTranslator(translator)
-application.quit_modules()
-"""
-OF_THE_USER = {"CPU", "first", "second", "warped 1", "metrics", "liver", str(Path.home())}
+def unmarked(tree: ast.AST) -> Iterator[str]:
+    """Sentences for people that are not marked, as ``line: sentence``."""
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        called = node.func if isinstance(node, ast.Call) else None
+        owner = called.value if isinstance(called, ast.Attribute) else called
+        name = owner.id if isinstance(owner, ast.Name) else ""
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # docstrings
+            skipped.add(id(node.value))
+        elif name == "_" or name in OF_PROGRAMS or (name in NOT_SHOWN and isinstance(called, ast.Attribute)):
+            skipped.update(id(part) for part in ast.walk(node))
+        elif isinstance(node, ast.Call) and name.endswith("Error") and node.args:
+            first = ast.unparse(node.args[0])
+            if isinstance(node.args[0], ast.Constant | ast.JoinedStr) and " " in first:
+                yield f"{node.lineno}: {first}"
+        elif isinstance(called, ast.Attribute) and called.attr == "report" and isinstance(node, ast.Call):
+            yield from (f"{node.lineno}: {one.value}" for one in node.args[2:] if isinstance(one, ast.Constant))
+    for node in ast.walk(tree):
+        if id(node) in skipped or not isinstance(node, ast.Constant | ast.JoinedStr):
+            continue
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        skipped.update(id(part) for part in parts)
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+        if SENTENCE.match(text):
+            yield f"{node.lineno}: {text}"
 
 
-def test_panel_speaks_the_language_of_the_application() -> None:
-    """In a process of its own, as what is translated when it is imported stays so."""
+def test_sentences_of_the_engine_are_marked() -> None:
+    found = {
+        f"{path.relative_to(LIBRARY)}:{text}"
+        for path in sources_of_the_engine()
+        for text in unmarked(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'raise BadInputError(f"{name} is empty")',
+        'return "The disk is full."',
+        'monitor.report("read", 0.5, "Reading")',
+    ],
+)
+def test_unmarked_sentence_is_found(line: str) -> None:
+    assert list(unmarked(ast.parse(line)))
+
+
+def test_slicers_tool_finds_every_text(collected: Path) -> None:
+    expected = set().union(*(language_files.marked_texts(path) for path in [*sources(), *sources_of_the_engine()]))
+    assert len(expected) > 500
+    assert expected - language_files.texts_in(collected) == set()
+
+
+def test_panel_speaks_the_language_of_the_application(collected: Path) -> None:
+    """After a run that is doubted, one that fails, one that is accepted and one that is refused."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(MODULE.parent), str(MODULE.parents[1])])}
-    done = subprocess.run([sys.executable, "-c", SPEAKING], env=environment, capture_output=True, text=True)
+    language = language_files.pretended(collected)
+    command = [sys.executable, "-m", "Testing.widgets.pretended_language", str(language)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = [line.partition("\t") for line in done.stdout.splitlines() if "\t" in line]
-    open_texts = [
-        (name, text)
-        for name, _tab, text in found
-        if not re.match(r"^(<[^>]+>)*\[", text) and re.search("[A-Za-z]{2}", text)
-        if text not in OF_THE_USER and not text.startswith(".") and "[Run 1]" not in text
-    ]
-    assert len(found) > 100
-    assert open_texts == []
+    shown = [line.split("\t", 2) for line in done.stdout.splitlines()]
+    assert {state for state, _name, _text in shown} == {"ready", "doubted", "failed", "accepted", "refused"}
+    assert len(shown) > 500
+    assert [line for line in shown if re.search("[A-Za-z]{2}", OF_THE_USER.sub("", line[2]))] == []

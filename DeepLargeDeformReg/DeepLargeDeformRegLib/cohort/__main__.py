@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import RegistrationError
+from ..core.files.reasons import reason_of
+from ..core.sentences import as_json
+from ..core.sentences import marked as _
 from ..core.settings import RegistrationSettings
 from .local import JOBS
 from .pairs import pair_folders, read_pairs
@@ -51,12 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
             retry_failed=given.retry_failed,
             jobs=given.jobs,
         )
-        rows = run_cohort(request, _tell_progress, lambda text: _write(say=text))
+        rows = run_cohort(request, _tell_progress, lambda text: _write(say=as_json(text)))
     except RegistrationError as error:
-        _write(error=error.message)
+        _write(error=as_json(error.message))
         return error.exit_code
     except (OSError, MemoryError) as error:
-        _write(error=f"The cohort could not be finished ({error}); free some room, and start it again.")
+        problem = _("The cohort could not be finished ({reason}); free some room, and start it again.")
+        _write(error=as_json(problem.format(reason=reason_of(error))))
         return 1
     _write(finished=len(rows), failed=sum(row.error is not None for row in rows))
     return 0

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from ..core import files
 from ..core.errors import BadInputError
 from ..core.images import LabelMap, Volume
+from ..core.sentences import marked as _
 from .pairs import CohortPair
 
 Fusion = Literal["majority", "staple"]
@@ -26,12 +27,18 @@ def check_atlases(pairs: Sequence[CohortPair], fusion: str) -> None:
         BadInputError: if they have not one fixed scan and a segmentation each, or there is no such fusion.
     """
     if fusion not in get_args(Fusion):
-        raise BadInputError(f"There is no fusion '{fusion}'; there are {', '.join(get_args(Fusion))}.")
+        raise BadInputError(
+            _("There is no fusion '{fusion}'; there are {fusions}.").format(
+                fusion=fusion, fusions=", ".join(get_args(Fusion))
+            )
+        )
     if len({str(Path(pair.files["fixed"]).resolve()) for pair in pairs}) > 1:
-        raise BadInputError("Atlases are registered to one fixed scan; the table names several.")
+        raise BadInputError(_("Atlases are registered to one fixed scan; the table names several."))
     without = [pair.name for pair in pairs if "moving_segmentation" not in pair.files]
     if without:
-        raise BadInputError(f"These atlases have no moving_segmentation: {', '.join(without[:10])}.")
+        raise BadInputError(
+            _("These atlases have no moving_segmentation: {without}.").format(without=", ".join(without[:10]))
+        )
 
 
 def fuse_labels(maps: Sequence[LabelMap], fusion: Fusion) -> tuple[LabelMap, Volume]:
@@ -70,7 +77,7 @@ def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> None:
         OutputError: if a file cannot be written.
     """
     if not paths:
-        raise BadInputError("No atlas could be registered, so there are no labels to fuse.")
+        raise BadInputError(_("No atlas could be registered, so there are no labels to fuse."))
     maps = [files.read_label_map(path) for path in paths]
     labels, agreement = fuse_labels(maps, fusion)
     files.write_label_map(labels, output / FUSED)

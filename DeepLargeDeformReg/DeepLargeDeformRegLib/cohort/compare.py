@@ -10,6 +10,7 @@ from ..core.comparison import NO_NETWORK, SECONDS, ModelResult, comparison_rows,
 from ..core.errors import BadInputError
 from ..core.files.common import write_text
 from ..core.presets import find_preset
+from ..core.sentences import marked as _
 from ..core.settings import RegistrationSettings
 from ..core.tables import comma_separated, markdown
 from ..engine.models import ModelCard, find_model, list_models
@@ -42,7 +43,7 @@ def chosen_models(text: str, preset: str) -> list[str]:
     names = [one for name in wanted for one in ([*models_of(preset), NO_NETWORK] if name == ALL else [name])]
     names = list(dict.fromkeys(names))
     if not names:
-        raise BadInputError("Name the models to compare, as the command models lists them, or all.")
+        raise BadInputError(_("Name the models to compare, as the command models lists them, or all."))
     for name in names:
         if name != NO_NETWORK:
             find_model(name)
@@ -78,13 +79,13 @@ def compare_models(
     """
     gone = [f"{name} ({path})" for name, path in files.items() if not is_there(path)]
     if gone:
-        raise BadInputError(f"These files are not there: {', '.join(gone)}; check their paths.")
+        raise BadInputError(_("These files are not there: {gone}; check their paths.").format(gone=", ".join(gone)))
     pairs = [CohortPair(name=name, files=files, match=tuple(match), model=name) for name in models]
     outputs = [name for name in OUTPUTS if name != "segmentation" or "moving_segmentation" in files]
     request = CohortRequest(pairs=pairs, output=output, settings=settings, outputs=outputs, workers=1)
     rows = run_cohort(request, listen, tell)
     if all(row.error is not None for row in rows):
-        raise BadInputError(f"No model could register this pair. {rows[0].error}")
+        raise BadInputError(_("No model could register this pair. {error}").format(error=rows[0].error))
     folder = CohortFolder(output)
     results = []
     for row in rows:
@@ -94,7 +95,7 @@ def compare_models(
         results.append(
             ModelResult(
                 model=row.name,
-                title=card.title if card is not None else "No network",
+                title=card.title if card is not None else _("No network"),
                 values={**row.values, **seconds},
                 figures=_figures(card),
                 error=row.error,

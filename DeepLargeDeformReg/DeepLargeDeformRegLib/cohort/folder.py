@@ -24,6 +24,9 @@ from typing import Any
 from .. import __version__
 from ..core.errors import BadInputError, OutputError
 from ..core.files.common import write_text
+from ..core.files.reasons import reason_of
+from ..core.sentences import as_json, from_json
+from ..core.sentences import marked as _
 
 RECORD = "record.json"
 JOB = "job.json"
@@ -61,7 +64,10 @@ class CohortFolder:
         try:
             (path / "pairs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"The folder {path.name} cannot be made: {error.strerror}.", str(error)) from error
+            raise OutputError(
+                _("The folder {file} cannot be made: {reason}.").format(file=path.name, reason=reason_of(error)),
+                str(error),
+            ) from error
 
     def of(self, name: str) -> Path:
         """Folder of a finished pair."""
@@ -70,8 +76,9 @@ class CohortFolder:
     def record(self, name: str) -> Record | None:
         """How a pair ended; None if it did not, or what was written about it cannot be read."""
         try:
-            return Record(**json.loads((self.of(name) / RECORD).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            entries = json.loads((self.of(name) / RECORD).read_text(encoding="utf-8"))
+            return Record(**entries | {"error": entries["error"] and from_json(entries["error"])})
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def metrics(self, name: str) -> dict[str, Any] | None:
@@ -95,7 +102,10 @@ class CohortFolder:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(exist_ok=True)
         write_text(json.dumps(dict(job), indent=1) + "\n", part / JOB)
-        write_text(json.dumps(asdict(record), indent=1) + "\n", part / RECORD)
+        write_text(
+            json.dumps(asdict(record) | {"error": record.error and as_json(record.error)}, indent=1) + "\n",
+            part / RECORD,
+        )
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)
 
@@ -115,7 +125,9 @@ class CohortFolder:
         try:
             if not _take(lock):
                 raise BadInputError(
-                    f"Another run works in {self.path.name}; wait for it, or choose another folder for this one."
+                    _("Another run works in {file}; wait for it, or choose another folder for this one.").format(
+                        file=self.path.name
+                    )
                 )
             yield
         finally:

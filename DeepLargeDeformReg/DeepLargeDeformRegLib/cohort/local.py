@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from ..core.text import counted
+from ..core.sentences import counted
+from ..core.sentences import marked as _
 from ..worker import protocol
 from ..worker.process import describe_exit, kill_process_tree, server_command, server_environment
 
@@ -80,10 +81,14 @@ def plan_workers(
     need = BASE_BYTES + BYTES_PER_VOXEL * voxels
     by_memory = max(1, memory // need)
     workers = wanted or max(1, min(gpus or cores, cores, by_memory, pairs))
-    needs = f"{need / 2**30:.1f} GB of the {memory / 2**30:.1f} GB that are free"
-    reason = f"{counted(cores, 'core')}; a worker may need {needs}"
+    needs = _("{need:.1f} GB of the {memory:.1f} GB that are free").format(need=need / 2**30, memory=memory / 2**30)
+    reason = _("{cores}; a worker may need {needs}").format(
+        cores=counted(cores, _("1 core"), _("{number} cores")), needs=needs
+    )
     if gpus:
-        reason = f"{counted(gpus, 'GPU')}, a worker each; {reason}"
+        reason = _("{gpus}, a worker each; {reason}").format(
+            gpus=counted(gpus, _("1 GPU"), _("{number} GPUs")), reason=reason
+        )
     return Plan(workers, threads or max(1, cores // workers), reason)
 
 
@@ -221,7 +226,7 @@ class _Worker:
             return Outcome(task=task, seconds=seconds, metrics=message.metrics)
         if isinstance(message, protocol.Failure):
             return Outcome(task=task, seconds=seconds, error=message.message, kind=message.kind)
-        return Outcome(task=task, seconds=seconds, error="The registration was cancelled.", kind="cancelled")
+        return Outcome(task=task, seconds=seconds, error=_("The registration was cancelled."), kind="cancelled")
 
     def died(self, message: protocol.Message | None) -> Outcome:
         """Outcome of the running task, if there is one, of a worker that is gone or cannot start."""

@@ -14,6 +14,8 @@ from ..core.errors import BadInputError
 from ..core.files import VOLUME_ENDINGS
 from ..core.files.common import read_text
 from ..core.presets import PRESETS
+from ..core.sentences import joined
+from ..core.sentences import marked as _
 
 FILES = (
     "fixed",
@@ -66,21 +68,26 @@ def read_pairs(path: Path) -> list[CohortPair]:
     """
     if path.is_dir():
         raise BadInputError(
-            f"{path.name} is a folder; say with --moving-folder where the moving scans are, or give a table of pairs."
+            _(
+                "{file} is a folder; say with --moving-folder where the moving scans are, or give a table of pairs."
+            ).format(file=path.name)
         )
     rows = _learn2reg_rows(path) if path.suffix.lower() == ".json" else _table_rows(path)
     if not rows:
-        raise BadInputError(f"{path.name} names no pairs.")
+        raise BadInputError(_("{file} names no pairs.").format(file=path.name))
     errors: list[str] = []
     pairs = [_pair(number, row, path.absolute().parent, errors) for number, row in rows]
     seen: dict[str, int] = {}
     for pair in pairs:
         first = seen.setdefault(pair.name.casefold(), pair.line)
         if first != pair.line:
-            errors.append(f"line {pair.line}: the name '{pair.name}' is that of line {first} already")
+            double = _("line {number}: the name '{name}' is that of line {first} already")
+            errors.append(double.format(number=pair.line, name=pair.name, first=first))
     if errors:
-        more = f" (and {len(errors) - _MOST_ERRORS} more)" if len(errors) > _MOST_ERRORS else ""
-        raise BadInputError(f"{path.name} cannot be used: {'; '.join(errors[:_MOST_ERRORS])}{more}.")
+        told, rest = joined("; ", errors[:_MOST_ERRORS]), len(errors) - _MOST_ERRORS
+        if rest > 0:
+            told = _("{errors} (and {count} more)").format(errors=told, count=rest)
+        raise BadInputError(_("{file} cannot be used: {errors}.").format(file=path.name, errors=told))
     return pairs
 
 
@@ -97,8 +104,10 @@ def pair_folders(fixed: Path, moving: Path) -> list[CohortPair]:
     shared = [name for name in sides["fixed"] if name in sides["moving"]]
     if not shared:
         raise BadInputError(
-            f"No scan in {fixed.name} has the name of one in {moving.name}; the two scans of a pair need the same "
-            "file name, or write a table of pairs."
+            _(
+                "No scan in {fixed} has the name of one in {moving}; the two scans of a pair need the same "
+                "file name, or write a table of pairs."
+            ).format(fixed=fixed.name, moving=moving.name)
         )
     pairs = []
     for line, name in enumerate(shared, 1):
@@ -113,7 +122,7 @@ def pair_folders(fixed: Path, moving: Path) -> list[CohortPair]:
 def _scans(folder: Path) -> dict[str, Path]:
     """Scans of a folder by name, in the order of their names."""
     if not folder.is_dir():
-        raise BadInputError(f"There is no folder {folder.name}; choose another one.")
+        raise BadInputError(_("There is no folder {folder}; choose another one.").format(folder=folder.name))
     found: dict[str, Path] = {}
     for path in sorted(folder.absolute().iterdir()):
         name = path.name.lower()
@@ -141,14 +150,23 @@ def _table_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     wrong = [column for column in columns if column not in COLUMNS]
     missing = [column for column in ("fixed", "moving") if column not in columns]
     if wrong or missing or len(set(columns)) < len(columns):
-        told = [f"unknown columns: {', '.join(repr(column) for column in wrong)}"] if wrong else []
-        told += [f"missing columns: {', '.join(missing)}"] if missing else []
-        told += ["a column occurs twice"] if len(set(columns)) < len(columns) else []
-        raise BadInputError(f"{path.name} cannot be used: {'; '.join(told)}. The columns are {', '.join(COLUMNS)}.")
+        unknown = ", ".join(repr(column) for column in wrong)
+        told = [_("unknown columns: {columns}").format(columns=unknown)] if wrong else []
+        told += [_("missing columns: {missing}").format(missing=", ".join(missing))] if missing else []
+        told += [_("a column occurs twice")] if len(set(columns)) < len(columns) else []
+        raise BadInputError(
+            _("{file} cannot be used: {told}. The columns are {columns}.").format(
+                file=path.name, told=joined("; ", told), columns=", ".join(COLUMNS)
+            )
+        )
     rows = []
     for number, cells in enumerate(lines[1:], 2):
         if len(cells) > len(columns):
-            raise BadInputError(f"{path.name} cannot be used: line {number} is longer than the row of column names.")
+            raise BadInputError(
+                _("{file} cannot be used: line {number} is longer than the row of column names.").format(
+                    file=path.name, number=number
+                )
+            )
         row = {column: cell.strip() for column, cell in zip(columns, cells, strict=False) if cell.strip()}
         if row:
             rows.append((number, row))
@@ -163,8 +181,9 @@ def _learn2reg_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         named = [(str(pair["fixed"]), str(pair["moving"])) for pair in pairs]
     except (ValueError, TypeError, KeyError, AttributeError, StopIteration, RecursionError) as error:
         raise BadInputError(
-            f"{path.name} is no data set of Learn2Reg: it needs pairs of 'fixed' and 'moving' in one of "
-            f"{', '.join(_LEARN2REG_PAIRS)}.",
+            _("{file} is no data set of Learn2Reg: it needs pairs of 'fixed' and 'moving' in one of {names}.").format(
+                file=path.name, names=", ".join(_LEARN2REG_PAIRS)
+            ),
             str(error),
         ) from error
     rows = []
@@ -181,7 +200,7 @@ def _pair(number: int, row: Mapping[str, str], folder: Path, errors: list[str]) 
     """One row; what is wrong with it is added to the errors."""
 
     def wrong(text: str) -> None:
-        errors.append(f"line {number}: {text}")
+        errors.append(_("line {number}: {problem}").format(number=number, problem=text))
 
     files = {}
     for column in FILES:
@@ -189,21 +208,21 @@ def _pair(number: int, row: Mapping[str, str], folder: Path, errors: list[str]) 
             path = folder / row[column]
             files[column] = str(path)
             if not is_there(str(path)):
-                wrong(f"{column} is not there ({row[column]})")
+                wrong(_("{column} is not there ({path})").format(column=column, path=row[column]))
         elif column in ("fixed", "moving"):
-            wrong(f"{column} is empty")
+            wrong(_("{column} is empty").format(column=column))
     if ("fixed_landmarks" in row) != ("moving_landmarks" in row):
-        wrong("landmarks are needed in both scans")
+        wrong(_("landmarks are needed in both scans"))
     if row.get("preset", "any") not in PRESETS:
-        wrong(f"there is no preset '{row['preset']}'")
+        wrong(_("there is no preset '{preset}'").format(preset=row["preset"]))
     name = row.get("name") or "__".join(_stem(row.get(column, "")) for column in ("fixed", "moving"))
     if name != _folder_name(name):
         if row.get("name"):
-            wrong(f"the name '{name}' must be of letters, digits and any of . + = - _")
+            wrong(_("the name '{name}' must be of letters, digits and any of . + = - _").format(name=name))
         name = _folder_name(name)
     match = tuple(part.strip() for part in row.get("match", "").split(";") if part.strip())
     if any("=" not in part for part in match):
-        wrong("match must be FIXED=MOVING, several joined with semicolons")
+        wrong(_("match must be FIXED=MOVING, several joined with semicolons"))
     return CohortPair(
         name=name, files=files, match=match, preset=row.get("preset"), model=row.get("model"), line=number
     )

@@ -12,11 +12,13 @@ from typing import Any, cast
 
 import SimpleITK as sitk
 
+from ..core.cases import NOT_REGISTERED, UNREADABLE
 from ..core.errors import BadInputError
 from ..core.files.common import write_text
 from ..core.presets import find_preset
+from ..core.sentences import counted
+from ..core.sentences import marked as _
 from ..core.settings import RegistrationSettings
-from ..core.text import counted
 from . import local
 from .atlas import Fusion, check_atlases, fuse_files
 from .folder import METRICS, REPORT, CohortFolder, Fingerprints, Record
@@ -104,7 +106,11 @@ def run_cohort(request: CohortRequest, listen: Listener = lambda _: None, tell: 
     """
     unknown = sorted(set(request.outputs) - set(OUTPUTS))
     if unknown:
-        raise BadInputError(f"There is no output {', '.join(unknown)}; there are {', '.join(OUTPUTS)}.")
+        raise BadInputError(
+            _("There is no output {unknown}; there are {outputs}.").format(
+                unknown=", ".join(unknown), outputs=", ".join(OUTPUTS)
+            )
+        )
     if request.atlas is not None:
         check_atlases(request.pairs, request.atlas)
         request = dataclasses.replace(request, outputs=tuple(dict.fromkeys((*request.outputs, "segmentation"))))
@@ -114,7 +120,11 @@ def run_cohort(request: CohortRequest, listen: Listener = lambda _: None, tell: 
         prints = _fingerprints(request)
         tasks, finished, failed = _open(request, folder, prints)
         if finished or failed:
-            tell(f"{finished} pairs are finished, {failed} failed before; {len(tasks)} are to be registered.")
+            tell(
+                _("{finished} pairs are finished, {failed} failed before; {count} are to be registered.").format(
+                    finished=finished, failed=failed, count=len(tasks)
+                )
+            )
         _register(request, folder, tasks, prints, (finished, failed), listen, tell)
         rows = [_row(folder, pair.name) for pair in request.pairs]
         write_tables(rows, folder)
@@ -243,10 +253,11 @@ def _register(
 def _outcomes(
     request: CohortRequest, tasks: Sequence[Task], pairs: Sequence[CohortPair], tell: Tell
 ) -> Iterator[Outcome]:
+    pairs_to_do = counted(len(tasks), _("1 pair"), _("{number} pairs"))
     if request.scheduler is not None:
         from .scheduler import run_on_scheduler
 
-        tell(f"Registering {counted(len(tasks), 'pair')} on {request.scheduler}.")
+        tell(_("Registering {pairs} on {scheduler}.").format(pairs=pairs_to_do, scheduler=request.scheduler))
         return run_on_scheduler(tasks, request.scheduler, request.jobs)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = local.plan_workers(
@@ -258,8 +269,13 @@ def _outcomes(
         wanted=request.workers,
         threads=local.wanted_threads(),
     )
-    workers, threads = counted(plan.workers, "worker"), counted(plan.threads, "thread")
-    tell(f"Registering {counted(len(tasks), 'pair')} with {workers} of {threads} ({plan.reason}).")
+    workers = counted(plan.workers, _("1 worker"), _("{number} workers"))
+    threads = counted(plan.threads, _("1 thread"), _("{number} threads"))
+    tell(
+        _("Registering {pairs} with {workers} of {threads} ({reason}).").format(
+            pairs=pairs_to_do, workers=workers, threads=threads, reason=plan.reason
+        )
+    )
     return local.run_local(tasks, plan, request.jobs)
 
 
@@ -283,6 +299,6 @@ def _most_voxels(pairs: Sequence[CohortPair]) -> int:
 def _row(folder: CohortFolder, name: str) -> Row:
     record, metrics = folder.record(name), folder.metrics(name)
     if record is None or record.error is not None or metrics is None:
-        error = "not registered" if record is None else record.error or "its metrics cannot be read"
+        error = NOT_REGISTERED if record is None else record.error or UNREADABLE
         return Row(name=name, error=error, seconds=record.seconds if record else 0.0)
     return row_of(name, metrics, record.seconds)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import BadInputError, RegistrationError
 from ..core.progress import Monitor
+from ..core.sentences import marked as _
 from .local import JOBS, Outcome, Task
 
 RETRIES = 1
@@ -34,12 +35,14 @@ def run_on_scheduler(tasks: Sequence[Task], address: str, jobs: str = JOBS) -> I
         from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
         raise BadInputError(
-            "Dask is not installed; install DeepLargeDeformReg[cluster], or leave the scheduler out.", str(error)
+            _("Dask is not installed; install DeepLargeDeformReg[cluster], or leave the scheduler out."), str(error)
         ) from error
     try:
         client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TimeoutError) as error:
-        raise BadInputError(f"There is no Dask scheduler at {address}; check the address.", str(error)) from error
+        raise BadInputError(
+            _("There is no Dask scheduler at {address}; check the address.").format(address=address), str(error)
+        ) from error
     with client:
         futures = {
             client.submit(
@@ -53,7 +56,7 @@ def run_on_scheduler(tasks: Sequence[Task], address: str, jobs: str = JOBS) -> I
             if failure is None:
                 yield Outcome(task=task, **future.result())
             elif isinstance(failure, KilledWorker):
-                text = "Its process ended unexpectedly on several workers; most likely the memory was too small."
+                text = _("Its process ended unexpectedly on several workers; most likely the memory was too small.")
                 yield Outcome(task=task, seconds=0.0, error=text, kind="worker_killed")
             else:
                 yield Outcome(task=task, seconds=0.0, error=f"{type(failure).__name__}: {failure}", kind="failed")

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from .metrics import catalog
+from .sentences import marked as _
 
 SHOWN = (
     "dice",
@@ -29,16 +30,18 @@ STRUCTURE_MEASURES = ("dice", "asd_mm", "hd95_mm", "hd_mm")
 _DEFORMATION = ("fold_percent", "sdlogj", "min", "max", "std")
 # Where the catalog has a measure that has another name here.
 _PATHS = {"tre_p75_mm": "tre_mm.p75", "tre_max_mm": "tre_mm.max", "local_ncc": "similarity.local_ncc"}
+NOT_REGISTERED = _("not registered")
+UNREADABLE = _("its metrics cannot be read")
 _SEVERITY = {"reject": 0, "look": 1, "accept": 2}
 
 
 def title_of(measure: str) -> str:
     """Name of a measure for people, with its unit, from the catalog."""
-    key, _, structure = measure.removeprefix("before: ").partition(": ")
+    key, _separator, structure = measure.removeprefix("before: ").partition(": ")
     entry = catalog().get(_PATHS.get(key, key))
     title = entry.heading if entry is not None else key
-    title = f"{title}, {structure}" if structure else title
-    return f"{title}, as loaded" if measure.startswith("before: ") else title
+    title = _("{measure}, {structure}").format(measure=title, structure=structure) if structure else title
+    return _("{title}, as loaded").format(title=title) if measure.startswith("before: ") else title
 
 
 def text_of(measure: str, value: float | None) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .cases import text_of, title_of
+from .sentences import marked as _
 
 NO_NETWORK = "none"
 SECONDS = "seconds"
@@ -72,7 +73,7 @@ def comparison_rows(results: Sequence[ModelResult], exact: bool = False) -> list
     here = [key for key in MEASURES if any(key in result.values for result in results)]
     known = [key for key in MEASURES if any(key in result.figures for result in results)]
     failed = any(result.error for result in results)
-    heading = ["Model", *(_title(key) for key in here), *(_card_title(key) for key in known)]
+    heading = [_("Model"), *(_title(key) for key in here), *(_card_title(key) for key in known)]
     rows: list[list[Any]] = [heading + ["Error"] * failed]
     for result in results:
         cells = [(key, result.values.get(key)) for key in here] + [(key, result.figures.get(key)) for key in known]
@@ -84,7 +85,7 @@ def comparison_rows(results: Sequence[ModelResult], exact: bool = False) -> list
 def narrow_rows(results: Sequence[ModelResult]) -> list[list[str]]:
     """As :func:`comparison_rows` as text, a card's figure in parentheses beneath the value."""
     keys = [key for key in MEASURES if any(key in result.values or key in result.figures for result in results)]
-    rows = [["Model", *(_title(key) for key in keys)]]
+    rows = [[_("Model"), *(_title(key) for key in keys)]]
     for result in results:
         known = {key: f"({_text(key, value)})" for key, value in result.figures.items()}
         cells = ["\n".join(filter(None, (_text(key, result.values.get(key)), known.get(key)))) for key in keys]
@@ -93,11 +94,11 @@ def narrow_rows(results: Sequence[ModelResult]) -> list[list[str]]:
 
 
 def _title(key: str) -> str:
-    return "Time (s)" if key == SECONDS else title_of(key)
+    return _("Time (s)") if key == SECONDS else title_of(key)
 
 
 def _card_title(key: str) -> str:
-    return "Card: time of the network (s)" if key == SECONDS else f"Card: {_title(key)}"
+    return _("Card: time of the network (s)") if key == SECONDS else _("Card: {measure}").format(measure=_title(key))
 
 
 def _text(key: str, value: float | None) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .sentences import marked as _
+
 Color = tuple[float, float, float]
 
-TITLE = "Deep Large Deformation Registration"
+TITLE = _("Deep Large Deformation Registration")
 """The name for people; programs and files have the short one."""
 
 
@@ -40,31 +42,36 @@ class QualityMap:
 
 MAPS: dict[str, QualityMap] = {
     "displacement_mm": QualityMap(
-        title="Displacement", unit="mm", description="How far the transform moves each point; bright is far."
+        title=_("Displacement"), unit="mm", description=_("How far the transform moves each point; bright is far.")
     ),
     "inverse_consistency_mm": QualityMap(
-        title="Inverse consistency error",
+        title=_("Inverse consistency error"),
         unit="mm",
-        description="How far a point ends from where it began when mapped there and back; bright is far.",
+        description=_("How far a point ends from where it began when mapped there and back; bright is far."),
         most=2.0,
     ),
     "local_similarity": QualityMap(
-        title="Local similarity",
-        description="How alike the scans are around each point: squared correlation in a cube of about 17.5 mm, 0 to "
-        "1; bright is where they differ, no color where neither scan has an edge, so that nothing can be compared.",
+        title=_("Local similarity"),
+        description=_(
+            "How alike the scans are around each point: squared correlation in a cube of about 17.5 mm, "
+            "0 to 1; bright is where they differ, no color where neither scan has an edge, so that "
+            "nothing can be compared."
+        ),
         look_at="low",
         most=1.0,
     ),
     "uncertainty_mm": QualityMap(
-        title="Expected error",
+        title=_("Expected error"),
         unit="mm",
-        description="The error to expect, estimated from how the scans still differ and how much the transform "
-        "bends; bright is where it is large.",
+        description=_(
+            "The error to expect, estimated from how the scans still differ and how much the transform "
+            "bends; bright is where it is large."
+        ),
     ),
 }
 """The quality maps by the name of their file, in the order in which they are offered."""
 
-DIFFERENCE = "Registered minus fixed scan: gray where they agree, brighter where the registered scan is brighter."
+DIFFERENCE = _("Registered minus fixed scan: gray where they agree, brighter where the registered scan is brighter.")
 """The one meaning of a difference image, as of any residual: what came out minus what it should be."""
 
 # Cividis (Nunez et al., PLOS ONE 2018): lightness rises evenly, for normal and for color-blind eyes alike.
@@ -117,9 +124,9 @@ class Level:
 
 LEVELS: dict[str, Level] = {
     "reject": Level(
-        title="Do not use",
-        advice="Measured limits are exceeded; do not use this registration as it is.",
-        reason="Against use",
+        title=_("Do not use"),
+        advice=_("Measured limits are exceeded; do not use this registration as it is."),
+        reason=_("Against use"),
         mark="\N{BALLOT X}",
         plain_mark="x",
         color="#a81616",
@@ -128,9 +135,9 @@ LEVELS: dict[str, Level] = {
         terminal="red",
     ),
     "look": Level(
-        title="Look before you use it",
-        advice="Look at the places that are named before using this registration.",
-        reason="To be looked at",
+        title=_("Look before you use it"),
+        advice=_("Look at the places that are named before using this registration."),
+        reason=_("To be looked at"),
         mark="!",
         plain_mark="?",
         color="#8a5300",
@@ -139,9 +146,9 @@ LEVELS: dict[str, Level] = {
         terminal="yellow",
     ),
     "accept": Level(
-        title="Within all limits",
-        advice="Nothing measured speaks against using this registration.",
-        reason="In favor",
+        title=_("Within all limits"),
+        advice=_("Nothing measured speaks against using this registration."),
+        reason=_("In favor"),
         mark="\N{CHECK MARK}",
         plain_mark="+",
         color="#146c3a",
@@ -162,16 +169,16 @@ class Stage:
 
 
 STAGES: dict[str, Stage] = {
-    "read": Stage("Reading", "Reading the scans"),
-    "anatomy": Stage("Organs", "Finding organs"),
-    "prealign": Stage("Pre-alignment", "Aligning the positions"),
-    "network": Stage("Network", "Running the network"),
-    "search": Stage("Search", "Searching for the deformation"),
-    "refine": Stage("Refinement", "Refining"),
-    "backward": Stage("Registration in the other direction", "Registering in the other direction"),
-    "uncertainty": Stage("Estimate of the error", "Estimating the error to expect"),
-    "repair": Stage("Repair of folds", "Repairing folds"),
-    "measure": Stage("Measuring", "Measuring the result"),
-    "write": Stage("Writing", "Writing the results"),
+    "read": Stage(_("Reading"), _("Reading the scans")),
+    "anatomy": Stage(_("Organs"), _("Finding organs")),
+    "prealign": Stage(_("Pre-alignment"), _("Aligning the positions")),
+    "network": Stage(_("Network"), _("Running the network")),
+    "search": Stage(_("Search"), _("Searching for the deformation")),
+    "refine": Stage(_("Refinement"), _("Refining")),
+    "backward": Stage(_("Registration in the other direction"), _("Registering in the other direction")),
+    "uncertainty": Stage(_("Estimate of the error"), _("Estimating the error to expect")),
+    "repair": Stage(_("Repair of folds"), _("Repairing folds")),
+    "measure": Stage(_("Measuring"), _("Measuring the result")),
+    "write": Stage(_("Writing"), _("Writing the results")),
 }
 """The stages by the name that progress and timings give them, in the order in which they run."""

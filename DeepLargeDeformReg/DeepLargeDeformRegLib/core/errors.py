@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from .sentences import Sentence
+from .sentences import marked as _
+from .subjects import the
 from .text import printable
 
 
@@ -32,7 +35,7 @@ class RegistrationError(Exception):
 
     def __init__(self, message: str, detail: str = "") -> None:
         # Names of files and labels are part of messages: a terminal must not obey what they hold.
-        self.message = printable(message)
+        self.message = message if isinstance(message, Sentence) else printable(message)
         super().__init__(self.message)
         self.detail = detail
 
@@ -46,9 +49,20 @@ class RegistrationError(Exception):
         """The sentence for people who chose scans and no files: "The fixed scan" in the place of its file's name."""
         if self.subject is None or self.file is None:
             return self.message
-        start = self.message.removeprefix(self.file)
-        said = self.message if start == self.message else f"The {self.subject}{start}"
-        return said.replace(self.file, f"the {self.subject}")
+        return _with_subject(self.message, self.file, self.subject)
+
+
+def _with_subject(text: str, file: str, subject: str) -> str:
+    """A text with the input's name, "the fixed scan", in the place of its file's."""
+    if not isinstance(text, Sentence):
+        start = text.removeprefix(file)
+        said = text if start == text else f"{the(subject, first=True)}{start}"
+        return said.replace(file, the(subject))
+    named = dict(text.values)
+    for place, value in text.values.items():
+        first = text.template.startswith(f"{{{place}}}")
+        named[place] = the(subject, first) if value == file else _with_subject(value, file, subject)
+    return text.with_values(named)
 
 
 @contextmanager
@@ -75,7 +89,7 @@ class CancelledError(RegistrationError):
     kind = "cancelled"
     exit_code = 3
 
-    def __init__(self, message: str = "The registration was cancelled.", detail: str = "") -> None:
+    def __init__(self, message: str = _("The registration was cancelled."), detail: str = "") -> None:
         super().__init__(message, detail)
 
 

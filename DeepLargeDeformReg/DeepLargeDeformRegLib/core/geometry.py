@@ -15,6 +15,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from .errors import BadInputError
+from .sentences import marked as _
 
 Vector = tuple[float, float, float]
 Matrix = npt.NDArray[np.float64]
@@ -45,31 +46,37 @@ class ImageGrid:
 
     def __post_init__(self) -> None:
         if len(self.size) != 3 or len(self.spacing) != 3 or len(self.origin) != 3 or len(self.direction) != 9:
-            raise BadInputError("The image is not three-dimensional; only 3D volumes can be registered.")
+            raise BadInputError(_("The image is not three-dimensional; only 3D volumes can be registered."))
         object.__setattr__(self, "size", tuple(int(n) for n in self.size))
         for name in ("spacing", "origin", "direction"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         if min(self.size) < 1:
-            raise BadInputError(f"The image has no voxels (size {self.size}).")
+            raise BadInputError(_("The image has no voxels (size {size}).").format(size=self.size))
         numbers = np.array([*self.spacing, *self.origin, *self.direction])
         if not np.all(np.isfinite(numbers)):
-            raise BadInputError("The image's geometry contains numbers that are not finite.")
+            raise BadInputError(_("The image's geometry contains numbers that are not finite."))
         if min(self.spacing) <= 0:
             raise BadInputError(
-                f"The voxel spacing {self.spacing} mm is not positive along every axis; correct the file's header."
+                _(
+                    "The voxel spacing {spacing} mm is not positive along every axis; correct the file's header."
+                ).format(spacing=self.spacing)
             )
         matrix = self.direction_matrix
         if np.abs(matrix.T @ matrix - np.eye(3)).max() > _ORTHONORMALITY_TOLERANCE:
             raise BadInputError(
-                "The axes of the image are not at right angles to each other (non-orthonormal direction matrix, "
-                "as after a tilted gantry); resample the scan to a rectangular grid first."
+                _(
+                    "The axes of the image are not at right angles to each other (non-orthonormal direction "
+                    "matrix, as after a tilted gantry); resample the scan to a rectangular grid first."
+                )
             )
 
     @classmethod
     def from_image(cls, image: sitk.Image) -> ImageGrid:
         """Grid of a 3D SimpleITK image."""
         if image.GetDimension() != 3:
-            raise BadInputError(f"The image has {image.GetDimension()} dimensions; 3 are needed.")
+            raise BadInputError(
+                _("The image has {count} dimensions; 3 are needed.").format(count=image.GetDimension())
+            )
         return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
     @classmethod
@@ -215,7 +222,7 @@ class ImageGrid:
         first = np.clip(np.floor(index.min(axis=0) - margin), 0, None).astype(int)
         last = np.minimum(np.ceil(index.max(axis=0) + margin), np.array(self.size) - 1).astype(int)
         if np.any(last < first):
-            raise BadInputError("The region of interest lies outside of the image.")
+            raise BadInputError(_("The region of interest lies outside of the image."))
         return self.cropped(first.tolist(), (last - first + 1).tolist())
 
     def laid_on(self, other: ImageGrid) -> ImageGrid:

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from .errors import BadInputError
 from .geometry import ImageGrid
+from .sentences import marked as _
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +117,12 @@ class Landmarks:
         return len(self.points)
 
 
+def unequal_numbers(fixed: int, moving: int) -> BadInputError:
+    """The refusal of landmarks that cannot be pairs, as there are more in one scan."""
+    text = _("There are {fixed} fixed but {moving} moving landmarks; they must come in pairs.")
+    return BadInputError(text.format(fixed=fixed, moving=moving))
+
+
 @dataclass(frozen=True, eq=False)
 class LandmarkPairs:
     """Corresponding points in the fixed and the moving scan, LPS mm, each (n, 3)."""
@@ -128,11 +135,9 @@ class LandmarkPairs:
         fixed = np.asarray(self.fixed, dtype=np.float64).reshape(-1, 3)
         moving = np.asarray(self.moving, dtype=np.float64).reshape(-1, 3)
         if len(fixed) != len(moving):
-            raise BadInputError(
-                f"There are {len(fixed)} fixed but {len(moving)} moving landmarks; they must come in pairs."
-            )
+            raise unequal_numbers(len(fixed), len(moving))
         if not (np.all(np.isfinite(fixed)) and np.all(np.isfinite(moving))):
-            raise BadInputError("A landmark has a coordinate that is not a finite number.")
+            raise BadInputError(_("A landmark has a coordinate that is not a finite number."))
         object.__setattr__(self, "fixed", fixed)
         object.__setattr__(self, "moving", moving)
         if not self.names:

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from .errors import BadInputError
 from .images import Label, LabelMap, Pair
+from .sentences import marked as _
+from .subjects import the
 from .text import pairs_of_same_name, plain_name
 
 Matches = tuple[tuple[int, int], ...]
@@ -48,11 +50,13 @@ def with_matches(fixed: LabelMap, moving: LabelMap, matches: Sequence[str]) -> L
     for text in matches:
         first, equals, second = text.partition("=")
         if not equals or not first.strip() or not second.strip():
-            raise BadInputError(f"The match '{text}' must be FIXED=MOVING, liver=5 for example.")
+            raise BadInputError(_("The match '{text}' must be FIXED=MOVING, liver=5 for example.").format(text=text))
         ours, theirs = _find(fixed, first, "fixed"), _find(moving, second, "moving")
         if theirs in counterparts or ours in counterparts.values():
             raise BadInputError(
-                f"The match '{text}' names a structure that another match has; each can have one only."
+                _("The match '{text}' names a structure that another match has; each can have one only.").format(
+                    text=text
+                )
             )
         counterparts[theirs] = ours
     labels = tuple(replace(label, counterpart=counterparts.get(label.value)) for label in moving.labels)
@@ -71,11 +75,12 @@ def notice_of_values(fixed: LabelMap, moving: LabelMap) -> str | None:
         f"{ours} ({names[0][ours]} = {names[1][theirs]})" if names[0][ours] != names[1][theirs] else f"{ours}"
         for ours, theirs in pairs[:5]
     )
-    more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-    return (
-        f"Structures were matched by value alone: {listed}{more}. Check that each value means the same organ in both "
-        "segmentations; if not, say which belong together."
-    )
+    if len(pairs) > 5:
+        listed = _("{listed} and {count} more").format(listed=listed, count=len(pairs) - 5)
+    return _(
+        "Structures were matched by value alone: {listed}. Check that each value means the "
+        "same organ in both segmentations; if not, say which belong together."
+    ).format(listed=listed)
 
 
 def _matched(fixed: LabelMap, moving: LabelMap) -> Matches:
@@ -91,8 +96,10 @@ def _matched(fixed: LabelMap, moving: LabelMap) -> Matches:
         double = next((name for name in own if own.count(name) > 1 and name in other), None)
         if double is not None:
             raise BadInputError(
-                f"{own.count(double)} structures of a segmentation are called '{double}', so that it is unclear "
-                "which belong together; give each its own name."
+                _(
+                    "{count} structures of a segmentation are called '{double}', so that it is unclear which "
+                    "belong together; give each its own name."
+                ).format(count=own.count(double), double=double)
             )
     return tuple((named[0][first].value, named[1][second].value) for first, second in pairs_of_same_name(*names))
 
@@ -116,4 +123,8 @@ def _find(labels: LabelMap, text: str, side: str) -> int:
         if str(label.value) == text.strip():
             return label.value
     there = ", ".join(f"{label.name} ({label.value})" for label in labels.labels[:10])
-    raise BadInputError(f"The {side} segmentation has no structure '{text.strip()}'; it has {there}.")
+    raise BadInputError(
+        _("{segmentation} has no structure '{text}'; it has {there}.").format(
+            segmentation=the(f"{side} segmentation", first=True), text=text.strip(), there=there
+        )
+    )

@@ -13,6 +13,8 @@ from functools import cache
 from typing import Annotated, Literal
 
 from .records import field_types
+from .sentences import joined
+from .sentences import marked as _
 
 Better = Literal["higher", "lower", ""]
 Point = tuple[float, float, float]
@@ -39,7 +41,7 @@ class Measure:
     @property
     def heading(self) -> str:
         """Title with the unit, for a column or a row."""
-        return f"{self.title}, {self.unit}" if self.unit else self.title
+        return joined(", ", (self.title, self.unit)) if self.unit else self.title
 
     def text(self, value: float | None) -> str:
         """A value of the measure without its unit; empty where there is none."""
@@ -86,20 +88,20 @@ class StructureMetrics:
     dice: Annotated[
         Change,
         Measure(
-            title="Dice",
+            title=_("Dice"),
             digits=3,
             better="higher",
-            description="Overlap 2|A and B| / (|A| + |B|): 1 is perfect, 0 is none (Dice, 1945).",
+            description=_("Overlap 2|A and B| / (|A| + |B|): 1 is perfect, 0 is none (Dice, 1945)."),
         ),
     ] = Change()
     asd_mm: Annotated[
         Change,
         Measure(
-            title="ASD",
+            title=_("ASD"),
             unit="mm",
             digits=2,
             better="lower",
-            description=(
+            description=_(
                 "Average symmetric surface distance: the mean of both directions together (Heimann et al., TMI 2009)."
             ),
         ),
@@ -107,42 +109,42 @@ class StructureMetrics:
     hd95_mm: Annotated[
         Change,
         Measure(
-            title="HD95",
+            title=_("HD95"),
             unit="mm",
             digits=2,
             better="lower",
-            description="Larger of both directions' 95th percentile surface distances.",
+            description=_("Larger of both directions' 95th percentile surface distances."),
         ),
     ] = Change()
     hd_mm: Annotated[
         Change,
         Measure(
-            title="HD",
+            title=_("HD"),
             unit="mm",
             digits=2,
             better="lower",
-            description=(
-                "Hausdorff distance, the largest surface distance; one stray voxel decides it (Huttenlocher et "
-                "al., PAMI 1993)."
+            description=_(
+                "Hausdorff distance, the largest surface distance; one stray voxel decides it (Huttenlocher "
+                "et al., PAMI 1993)."
             ),
         ),
     ] = Change()
     volume_ml: Annotated[
         Volumes,
         Measure(
-            title="Volume",
+            title=_("Volume"),
             unit="ml",
             digits=1,
-            description="Volume of the fixed, the moving and the propagated structure.",
+            description=_("Volume of the fixed, the moving and the propagated structure."),
         ),
     ] = Volumes()
     volume_change_percent: Annotated[
         float | None,
         Measure(
-            title="Volume change",
+            title=_("Volume change"),
             unit="%",
             digits=1,
-            description="Volume of the moving structure against the fixed one.",
+            description=_("Volume of the moving structure against the fixed one."),
         ),
     ] = None
 
@@ -154,57 +156,63 @@ class JacobianStatistics:
     min: Annotated[
         float | None,
         Measure(
-            title="Volume change (det J), smallest", digits=3, description="Smallest det J; 0 or less is a fold."
+            title=_("Volume change (det J), smallest"),
+            digits=3,
+            description=_("Smallest det J; 0 or less is a fold."),
         ),
     ] = None
     max: Annotated[
-        float | None, Measure(title="Volume change (det J), largest", digits=3, description="Largest det J.")
+        float | None, Measure(title=_("Volume change (det J), largest"), digits=3, description=_("Largest det J."))
     ] = None
     p1: Annotated[
         float | None,
-        Measure(title="Volume change (det J), 1st percentile", digits=3, description="1 % of the voxels have less."),
+        Measure(
+            title=_("Volume change (det J), 1st percentile"), digits=3, description=_("1 % of the voxels have less.")
+        ),
     ] = None
     p99: Annotated[
         float | None,
-        Measure(title="Volume change (det J), 99th percentile", digits=3, description="1 % of the voxels have more."),
+        Measure(
+            title=_("Volume change (det J), 99th percentile"), digits=3, description=_("1 % of the voxels have more.")
+        ),
     ] = None
     std: Annotated[
         float | None,
         Measure(
-            title="Volume change (det J), standard deviation",
+            title=_("Volume change (det J), standard deviation"),
             digits=3,
-            description="Spread of det J over the voxels.",
+            description=_("Spread of det J over the voxels."),
         ),
     ] = None
     fold_percent: Annotated[
         float | None,
         Measure(
-            title="Folded voxels",
+            title=_("Folded voxels"),
             unit="%",
             digits=3,
             better="lower",
-            description="Voxels with det J <= 0, which tissue cannot do.",
+            description=_("Voxels with det J <= 0, which tissue cannot do."),
         ),
     ] = None
     sdlogj: Annotated[
         float | None,
         Measure(
-            title="SDlogJ",
+            title=_("SDlogJ"),
             digits=3,
             better="lower",
-            description=(
-                "Standard deviation of log det J over det J > 0: how unevenly the map changes volume; 0 for a "
-                "rigid map (Leow et al., TMI 2007)."
+            description=_(
+                "Standard deviation of log det J over det J > 0: how unevenly the map changes volume; 0 for "
+                "a rigid map (Leow et al., TMI 2007)."
             ),
         ),
     ] = None
     sdlogj_learn2reg: Annotated[
         float | None,
         Measure(
-            title="SDlogJ as in Learn2Reg",
+            title=_("SDlogJ as in Learn2Reg"),
             digits=3,
             better="lower",
-            description=(
+            description=_(
                 "Standard deviation of log(clip(det J + 3, 1e-9, 1e9)) without a border of two voxels, never "
                 "comparable with SDlogJ (Hering et al., TMI 2022)."
             ),
@@ -226,9 +234,9 @@ class Fold:
 class Spread:
     """Mean, 95th percentile and maximum of a length, in its unit; None where no voxel counts."""
 
-    mean: Annotated[float | None, Measure(title="mean")] = None
-    p95: Annotated[float | None, Measure(title="95th percentile")] = None
-    max: Annotated[float | None, Measure(title="largest")] = None
+    mean: Annotated[float | None, Measure(title=_("mean"))] = None
+    p95: Annotated[float | None, Measure(title=_("95th percentile"))] = None
+    max: Annotated[float | None, Measure(title=_("largest"))] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +244,10 @@ class ConsistencyMetrics(Spread):
     """Inverse consistency error, mm; ``source`` is ``"numerical inverse"`` or ``"backward run"``."""
 
     source: str = "numerical inverse"
+
+
+SOURCES = {"numerical inverse": _("numerical inverse"), "backward run": _("backward run")}
+"""The sources of the inverse consistency error in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,10 +271,10 @@ class DeformationMetrics:
     displacement_mm: Annotated[
         Spread,
         Measure(
-            title="Displacement",
+            title=_("Displacement"),
             unit="mm",
             digits=1,
-            description=(
+            description=_(
                 "How far the map moves points of the fixed scan, whether by a shift of the whole or by a deformation."
             ),
         ),
@@ -270,27 +282,27 @@ class DeformationMetrics:
     inverse_consistency_mm: Annotated[
         ConsistencyMetrics,
         Measure(
-            title="Inverse consistency error",
+            title=_("Inverse consistency error"),
             unit="mm",
             digits=3,
             better="lower",
-            description=(
+            description=_(
                 "How far a point ends from where it began when mapped to the moving scan and back; with a "
-                "numerical inverse it finds folds, and says nothing about accuracy (Christensen and Johnson, TMI "
-                "2001)."
+                "numerical inverse it finds folds, and says nothing about accuracy (Christensen and Johnson, "
+                "TMI 2001)."
             ),
         ),
     ] = ConsistencyMetrics()
     round_trip_before_mm: Annotated[
         float | None,
         Measure(
-            title="Disagreement of the directions",
+            title=_("Disagreement of the directions"),
             unit="mm",
             digits=3,
             better="lower",
-            description=(
-                "Mean distance by which the two directions of a symmetric run missed each other before they were "
-                "joined."
+            description=_(
+                "Mean distance by which the two directions of a symmetric run missed each other before they "
+                "were joined."
             ),
         ),
     ] = None
@@ -300,13 +312,13 @@ class DeformationMetrics:
 class ErrorSummary:
     """Statistics of the landmark errors, mm; the standard deviation is that of the population."""
 
-    mean: Annotated[float, Measure(title="mean")]
-    std: Annotated[float | None, Measure(title="standard deviation")] = None
-    p25: Annotated[float | None, Measure(title="25th percentile")] = None
-    p50: Annotated[float | None, Measure(title="median")] = None
-    p75: Annotated[float | None, Measure(title="75th percentile")] = None
-    p95: Annotated[float | None, Measure(title="95th percentile")] = None
-    max: Annotated[float | None, Measure(title="largest")] = None
+    mean: Annotated[float, Measure(title=_("mean"))]
+    std: Annotated[float | None, Measure(title=_("standard deviation"))] = None
+    p25: Annotated[float | None, Measure(title=_("25th percentile"))] = None
+    p50: Annotated[float | None, Measure(title=_("median"))] = None
+    p75: Annotated[float | None, Measure(title=_("75th percentile"))] = None
+    p95: Annotated[float | None, Measure(title=_("95th percentile"))] = None
+    max: Annotated[float | None, Measure(title=_("largest"))] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,47 +347,47 @@ class SimilarityMetrics:
     local_ncc: Annotated[
         Change,
         Measure(
-            title="Similarity (local NCC)",
+            title=_("Similarity (local NCC)"),
             digits=3,
             better="higher",
-            description=(
-                "Mean squared correlation of the scans in cubes of about 17.5 mm: 1 is alike, 0 nothing in common"
-                " (Avants et al., MedIA 2008); a good value proves nothing."
+            description=_(
+                "Mean squared correlation of the scans in cubes of about 17.5 mm: 1 is alike, 0 nothing in "
+                "common (Avants et al., MedIA 2008); a good value proves nothing."
             ),
         ),
     ] = Change()
     mutual_information: Annotated[
         Change,
         Measure(
-            title="Mutual information",
+            title=_("Mutual information"),
             unit="nats",
             digits=3,
             better="higher",
-            description=(
-                "What the gray values of one scan tell of the other, from a joint histogram of 32 x 32 bins (Maes"
-                " et al., TMI 1997)."
+            description=_(
+                "What the gray values of one scan tell of the other, from a joint histogram of 32 x 32 bins "
+                "(Maes et al., TMI 1997)."
             ),
         ),
     ] = Change()
     in_place_percent: Annotated[
         float | None,
         Measure(
-            title="Agrees best at this place",
+            title=_("Agrees best at this place"),
             unit="%",
             digits=1,
             better="higher",
-            description=(
-                "Share of the neighborhoods that fit best where the map puts them, not 5 or 10 mm beside (after "
-                "Saygili, Staring and Hendriks, TMI 2016)."
+            description=_(
+                "Share of the neighborhoods that fit best where the map puts them, not 5 or 10 mm beside "
+                "(after Saygili, Staring and Hendriks, TMI 2016)."
             ),
         ),
     ] = None
     overlap_percent: Annotated[
         Change,
         Measure(
-            title="Fixed scan covered",
+            title=_("Fixed scan covered"),
             unit="%",
             digits=1,
-            description="Share of the fixed scan for which the moving scan has data.",
+            description=_("Share of the fixed scan for which the moving scan has data."),
         ),
     ] = Change()

@@ -25,6 +25,8 @@ from .measures import (
     measures_of,
 )
 from .records import from_plain, to_plain
+from .sentences import Sentence, from_json
+from .sentences import marked as _
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +124,14 @@ class Metrics:
     landmarks: Annotated[
         LandmarkMetrics | None,
         Measure(
-            title="Landmark error",
+            title=_("Landmark error"),
             unit="mm",
             digits=2,
             better="lower",
-            description=(
-                "Target registration error: distance between where the map takes a fixed landmark and where its "
-                "partner was marked in the moving scan; it includes the error of marking (Fitzpatrick and West, "
-                "TMI 2001)."
+            description=_(
+                "Target registration error: distance between where the map takes a fixed landmark and where "
+                "its partner was marked in the moving scan; it includes the error of marking (Fitzpatrick "
+                "and West, TMI 2001)."
             ),
         ),
     ] = None
@@ -137,13 +139,13 @@ class Metrics:
     uncertainty_mm: Annotated[
         Spread | None,
         Measure(
-            title="Expected error",
+            title=_("Expected error"),
             unit="mm",
             digits=2,
             better="lower",
-            description=(
-                "Error to expect, estimated from how the scans still differ and how much the map bends; where it "
-                "is large, trust no detail."
+            description=_(
+                "Error to expect, estimated from how the scans still differ and how much the map bends; "
+                "where it is large, trust no detail."
             ),
         ),
     ] = None
@@ -183,7 +185,9 @@ class Metrics:
         for name in ("seconds", "device", "model", "linear_lps", "warnings", "provenance"):
             if getattr(self, name) or self.provenance is not None:
                 entries[name] = to_plain(getattr(self, name))
-        return entries
+        said = [*self.warnings, *(reason.text for reason in (self.verdict.reasons if self.verdict else ()))]
+        sentences = [one.to_json() for one in said if isinstance(one, Sentence)]
+        return entries | ({"sentences": sentences} if sentences else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Metrics:
@@ -195,7 +199,7 @@ class Metrics:
         keys = [key for key in measures_of(StructureMetrics) if key in entries]
         names = dict.fromkeys(name for key in keys for name in entries[key])
         alike = {**entries.get("similarity", {}), **entries}
-        return from_plain(
+        found = from_plain(
             cls,
             entries
             | {
@@ -208,6 +212,16 @@ class Metrics:
                 "similarity": alike if "similarity" in entries or "overlap_percent" in entries else None,
             },
         )
+        sentences = {str(text): text for text in map(from_json, entries.get("sentences", ()))}
+        return found._with_sentences(sentences) if sentences else found
+
+    def _with_sentences(self, sentences: Mapping[str, str]) -> Metrics:
+        """The same with what can be translated in the place of its English text."""
+        warnings = tuple(sentences.get(one, one) for one in self.warnings)
+        if self.verdict is None:
+            return replace(self, warnings=warnings)
+        reasons = tuple(replace(one, text=sentences.get(one.text, one.text)) for one in self.verdict.reasons)
+        return replace(self, warnings=warnings, verdict=replace(self.verdict, reasons=reasons))
 
 
 def _is_defined(value: Any) -> bool:
@@ -226,9 +240,11 @@ def catalog() -> dict[str, Measure]:
     landmarks = measures_of(Metrics)["landmarks"]
     found |= _statistics("tre_mm", landmarks, ErrorSummary)
     for part in ("jacobian", "jacobian_in_mask"):
-        where = " in the fixed segmentation" if part == "jacobian_in_mask" else ""
+        inside = part == "jacobian_in_mask"
         for name, measure in measures_of(JacobianStatistics).items():
-            found[f"{part}.{name}"] = replace(measure, title=measure.title + where)
+            found[f"{part}.{name}"] = replace(
+                measure, title=_in_segmentation(measure.title) if inside else measure.title
+            )
     deformation = measures_of(DeformationMetrics)
     for key in ("displacement_mm", "inverse_consistency_mm"):
         found |= _statistics(key, deformation[key], Spread)
@@ -238,10 +254,16 @@ def catalog() -> dict[str, Measure]:
     return found | _statistics("uncertainty_mm", measures_of(Metrics)["uncertainty_mm"], Spread)
 
 
+def _in_segmentation(title: str) -> str:
+    return _("{measure} in the fixed segmentation").format(measure=title)
+
+
 def _statistics(key: str, measure: Measure, record: type) -> dict[str, Measure]:
     """A measure, and each statistic of it that a record has."""
     each = {
-        f"{key}.{name}": replace(measure, title=f"{measure.title}, {one.title}")
+        f"{key}.{name}": replace(
+            measure, title=_("{measure}, {statistic}").format(measure=measure.title, statistic=one.title)
+        )
         for name, one in measures_of(record).items()
     }
     return {key: measure, **each}

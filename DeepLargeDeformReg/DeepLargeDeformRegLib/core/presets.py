@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from .errors import BadInputError
 from .plans import RefinementLevel, RefinementPlan, SearchLevel
+from .sentences import marked as _
 
 Window = tuple[float, float]
 
@@ -86,8 +87,8 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             name="lung-ct",
-            title="Lung CT, inspiration-expiration",
-            description="CT of the lungs at two breathing states or two visits, in Hounsfield units.",
+            title=_("Lung CT, inspiration-expiration"),
+            description=_("CT of the lungs at two breathing states or two visits, in Hounsfield units."),
             windows=(LUNG_WINDOW,),
             linear="affine",
             spacing_mm=1.75,
@@ -99,8 +100,8 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="liver-ct",
-            title="Liver and abdomen CT",
-            description="CT of the abdomen, between phases, visits or patients, in Hounsfield units.",
+            title=_("Liver and abdomen CT"),
+            description=_("CT of the abdomen, between phases, visits or patients, in Hounsfield units."),
             windows=(SOFT_TISSUE_WINDOW, LUNG_WINDOW),
             linear="affine",
             spacing_mm=3.0,
@@ -113,8 +114,8 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="mr-hippocampus",
-            title="Brain MR, hippocampus",
-            description="T1-weighted MR cropped to the hippocampus, between patients.",
+            title=_("Brain MR, hippocampus"),
+            description=_("T1-weighted MR cropped to the hippocampus, between patients."),
             windows=(),
             linear="translation",
             spacing_mm=1.0,
@@ -125,8 +126,8 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="any",
-            title="Any scan, refinement only",
-            description="Any two scans of one modality or two, without a network.",
+            title=_("Any scan, refinement only"),
+            description=_("Any two scans of one modality or two, without a network."),
             windows=(),
             linear="affine",
             spacing_mm=1.5,
@@ -151,4 +152,6 @@ def find_preset(name: str) -> Preset:
     try:
         return PRESETS[name]
     except KeyError:
-        raise BadInputError(f"There is no preset '{name}'; there are {', '.join(PRESETS)}.") from None
+        raise BadInputError(
+            _("There is no preset '{name}'; there are {presets}.").format(name=name, presets=", ".join(PRESETS))
+        ) from None

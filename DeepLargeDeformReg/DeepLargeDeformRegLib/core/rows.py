@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from .measures import Measure, Point, StructureMetrics, measures_of
+from .measures import SOURCES, Measure, Point, StructureMetrics, measures_of
 from .metrics import Metrics, WorstPlace, catalog
+from .sentences import joined
+from .sentences import marked as _
+from .subjects import the
 
 LANDMARK_STATISTICS = ("mean", "std", "p75", "p95", "max")
 JACOBIAN_STATISTICS = ("min", "max", "std", "fold_percent", "sdlogj")
@@ -60,7 +63,13 @@ def metric_rows(metrics: Metrics) -> list[MetricRow]:
 
 def left_out_text(metrics: Metrics) -> str:
     """How much masks leave out of the similarity, in words; empty without masks."""
-    return ", ".join(f"{share:.1f} % of the {name} scan" for name, share in metrics.left_out_percent.items())
+    return joined(
+        ", ",
+        (
+            _("{share:.1f} % of {scan}").format(share=share, scan=the(f"{name} scan"))
+            for name, share in metrics.left_out_percent.items()
+        ),
+    )
 
 
 def place_text(place: WorstPlace) -> str:
@@ -71,8 +80,8 @@ def place_text(place: WorstPlace) -> str:
 
 def place_title(place: WorstPlace) -> str:
     """What is worst at a place."""
-    what = {"hd_mm": "Largest surface distance (HD)", "uncertainty_mm.max": "Largest expected error"}
-    return what.get(place.measure, "Smallest volume change (det J)")
+    what = {"hd_mm": _("Largest surface distance (HD)"), "uncertainty_mm.max": _("Largest expected error")}
+    return what.get(place.measure, _("Smallest volume change (det J)"))
 
 
 def place_value(place: WorstPlace) -> str:
@@ -107,7 +116,7 @@ def _landmark_rows(metrics: Metrics) -> Iterator[MetricRow]:
         yield MetricRow(
             key=key,
             measure=catalog()[key],
-            structure="landmarks",
+            structure=_("landmarks"),
             before=getattr(errors.before, name),
             after=getattr(errors.after, name),
             point_lps=worst.point_lps if worst is not None and name == "max" else None,
@@ -128,7 +137,7 @@ def _map_rows(metrics: Metrics) -> Iterator[MetricRow]:
         ("inverse_consistency_mm", deformation.inverse_consistency_mm),
         ("uncertainty_mm", metrics.uncertainty_mm),
     ):
-        source = getattr(spread, "source", "")
+        source = SOURCES.get(getattr(spread, "source", ""), "")
         for name in ("mean", "p95", "max") if spread is not None else ():
             yield replace(_row(f"{key}.{name}", getattr(spread, name), points), structure=source)
 

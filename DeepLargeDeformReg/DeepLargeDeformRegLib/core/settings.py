@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import BadInputError
+from .sentences import marked as _
 
 LINEAR_KINDS = ("auto", "none", "translation", "rigid", "affine")
 ORGANS_CHOICES = ("auto", "none")
@@ -56,17 +57,25 @@ class RegistrationSettings:
 
     def __post_init__(self) -> None:
         if self.prealign not in LINEAR_KINDS:
-            raise BadInputError(f"Pre-alignment '{self.prealign}' is not one of {', '.join(LINEAR_KINDS)}.")
+            raise BadInputError(
+                _("Pre-alignment '{prealign}' is not one of {choices}.").format(
+                    prealign=self.prealign, choices=", ".join(LINEAR_KINDS)
+                )
+            )
         if self.organs not in ORGANS_CHOICES:
-            raise BadInputError(f"Organs '{self.organs}' is not one of {', '.join(ORGANS_CHOICES)}.")
+            raise BadInputError(
+                _("Organs '{organs}' is not one of {choices}.").format(
+                    organs=self.organs, choices=", ".join(ORGANS_CHOICES)
+                )
+            )
         if self.iterations is not None and self.iterations < 1:
-            raise BadInputError("The number of refinement steps must be at least 1.")
+            raise BadInputError(_("The number of refinement steps must be at least 1."))
         if not 0 < self.regularity < float("inf"):
-            raise BadInputError("The regularity factor must be a positive number.")
+            raise BadInputError(_("The regularity factor must be a positive number."))
         for name in ("output_spacing_mm", "memory_limit_mb"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise BadInputError(f"The setting {name} must be a positive number.")
+                raise BadInputError(_("The setting {name} must be a positive number.").format(name=name))
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary of all settings."""
@@ -77,5 +86,5 @@ class RegistrationSettings:
         """Settings from a dictionary; what is missing takes its default, unknown names are refused."""
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise BadInputError(f"Unknown setting: {', '.join(unknown)}.")
+            raise BadInputError(_("Unknown setting: {unknown}.").format(unknown=", ".join(unknown)))
         return cls(**values)

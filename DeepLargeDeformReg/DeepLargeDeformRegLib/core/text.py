@@ -23,11 +23,6 @@ def printable(text: str, limit: int | None = None) -> str:
     return kept if limit is None or len(kept) <= limit else kept[: limit - 3] + "..."
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 pair", "2 pairs"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def name_of(raw: bytes) -> str:
     """A name from a file: UTF-8 or, in older files, Windows' Western code page; printable, never empty."""
     try:

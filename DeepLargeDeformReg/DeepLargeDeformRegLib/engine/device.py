@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.errors import BadInputError
 from ..core.files.memory import available_bytes
+from ..core.sentences import marked as _
 
 
 def choose_device(name: str) -> torch.device:
@@ -27,9 +28,13 @@ def choose_device(name: str) -> torch.device:
         if number < count:
             return torch.device("cuda", number)
         raise BadInputError(
-            f"This machine has {count} usable GPUs, so '{name}' is not there; choose 'auto' or 'cpu'."
+            _("This machine has {count} usable GPUs, so '{name}' is not there; choose 'auto' or 'cpu'.").format(
+                count=count, name=name
+            )
         )
-    raise BadInputError(f"The device '{name}' is unknown; choose 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+    raise BadInputError(
+        _("The device '{name}' is unknown; choose 'auto', 'cpu', 'cuda' or 'cuda:N'.").format(name=name)
+    )
 
 
 def constant(values: npt.ArrayLike, like: Tensor) -> Tensor:
@@ -53,7 +58,7 @@ def describe_device(device: torch.device) -> str:
     """Name for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({torch.get_num_threads()} threads)"
+    return _("CPU ({count} threads)").format(count=torch.get_num_threads())
 
 
 def free_bytes(device: torch.device) -> int:

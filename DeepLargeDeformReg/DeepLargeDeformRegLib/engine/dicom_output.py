@@ -8,6 +8,7 @@ from ..core.errors import BadInputError
 from ..core.files.common import PathLike
 from ..core.files.dicom_objects import write_dicom
 from ..core.files.dicom_reference import DicomReference, check_place, read_reference
+from ..core.sentences import marked as _
 from .evaluation import Evaluation
 
 SeriesPair = tuple[DicomReference, DicomReference]
@@ -27,7 +28,7 @@ def dicom_series(folder: PathLike, fixed: PathLike, moving: PathLike) -> SeriesP
     series = read_reference(fixed, "fixed"), read_reference(moving, "moving")
     place = Path(folder).resolve()
     if any(place in (image.path.resolve().parent for image in one.images) for one in series):
-        raise BadInputError("The folder for the DICOM objects holds a scan; choose another one.")
+        raise BadInputError(_("The folder for the DICOM objects holds a scan; choose another one."))
     return series
 
 

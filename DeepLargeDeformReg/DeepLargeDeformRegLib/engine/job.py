@@ -21,6 +21,7 @@ from ..core.labels import notice_of_values, with_matches
 from ..core.metrics import Metrics
 from ..core.presets import Preset
 from ..core.progress import Monitor
+from ..core.sentences import marked as _
 from ..core.settings import RegistrationSettings
 from . import fields
 from .anatomy.find import FoundAnatomy, not_reviewed
@@ -161,16 +162,18 @@ def run_job(
     monitor = monitor or Monitor()
     _check_outputs(job)
     load_limits()  # a site's table with a mistake is refused before the work
-    monitor.report("read", 0.0, "Reading the scans")
+    monitor.report("read", 0.0, _("Reading the scans"))
     clock = time.perf_counter()
     warnings: list[str] = []
     series = dicom_series(job.output_dicom, job.fixed, job.moving) if job.output_dicom else None
     request = _read(job, warnings, monitor)
     if job.output_uncertainty and not request.plan.estimates_error:
-        raise BadInputError("The error to expect is estimated after a refinement only; refine, or leave its map out.")
+        raise BadInputError(
+            _("The error to expect is estimated after a refinement only; refine, or leave its map out.")
+        )
     reading = time.perf_counter() - clock
     result = register(request, monitor.span(0.03, 0.95))
-    monitor.report("write", 0.95, "Writing the results")
+    monitor.report("write", 0.95, _("Writing the results"))
     clock = time.perf_counter()
     _write(job, request, result, compress, monitor)
     if job.output_dicom and series is not None:
@@ -181,14 +184,14 @@ def run_job(
     seconds = {"read": reading, **found.seconds, "write": time.perf_counter() - clock}
     result = replace(result, metrics=replace(found, warnings=(*warnings, *found.warnings), seconds=seconds))
     if job.report is not None and write_report is not None:
-        monitor.report("write", 0.98, "Writing the report")
+        monitor.report("write", 0.98, _("Writing the report"))
         write = partial(write_report, Path(job.report), result, title=job.report_title, monitor=monitor)
         problem = report_problem(partial(write, preset=request.plan.preset, region=request.region))
         result = replace(result, metrics=result.metrics.with_warning(problem))
     monitor.check()
     if job.metrics is not None:
         write_text(json.dumps(result.metrics.to_json(), indent=2) + "\n", job.metrics)
-    monitor.report("write", 1.0, "Done")
+    monitor.report("write", 1.0, _("Done"))
     return result.metrics
 
 
@@ -197,22 +200,22 @@ def run_warp(job: WarpJob, monitor: Monitor | None = None, compress: bool = True
     """Apply a transform; returns no metrics. Without compression a scan is written half a second sooner."""
     monitor = monitor or Monitor()
     if not ((job.volume and job.output_volume) or (job.segmentation and job.output_segmentation)):
-        raise BadInputError("Nothing to warp: name a volume or a segmentation, and where the result shall go.")
+        raise BadInputError(_("Nothing to warp: name a volume or a segmentation, and where the result shall go."))
     check_job_files(job)
-    monitor.report("read", 0.0, "Reading")
+    monitor.report("read", 0.0, _("Reading"))
     grid = files.read_volume(job.reference).grid
     with reading("transform", job.transform):
         deformation = fields.sampler(fields.read_transform(job.transform))
-    monitor.report("write", 0.3, "Resampling")
+    monitor.report("write", 0.3, _("Resampling"))
     if job.volume and job.output_volume:
         warped = warp_volume(files.read_volume(job.volume), deformation, grid)
-        monitor.report("write", 0.6, "Writing the results")
+        monitor.report("write", 0.6, _("Writing the results"))
         files.write_volume(warped, job.output_volume, compress)
         monitor.check()
     if job.segmentation and job.output_segmentation:
         labels = files.read_label_map(job.segmentation)
         files.write_label_map(warp_labels(labels, deformation, grid), job.output_segmentation)
-    monitor.report("write", 1.0, "Done")
+    monitor.report("write", 1.0, _("Done"))
     return {}
 
 
@@ -224,12 +227,12 @@ def run_evaluate(
     monitor = monitor or Monitor()
     check_job_files(job)
     load_limits()
-    monitor.report("read", 0.0, "Reading")
+    monitor.report("read", 0.0, _("Reading"))
     notices: list[str] = []
     pair = _read_pair(job, lambda _: None, notices.append, monitor)
     field = _field(job.transform, pair.fixed.grid)
     backward = _field(job.backward_transform, pair.moving.grid) if job.backward_transform else None
-    monitor.report("measure", 0.1, "Resampling the moving scan")
+    monitor.report("measure", 0.1, _("Resampling the moving scan"))
     evaluation = evaluate(field, pair, backward, monitor)
     evaluation = replace(evaluation, metrics=replace(evaluation.metrics, warnings=tuple(notices)))
     if job.report is not None and write_report is not None:
@@ -238,7 +241,7 @@ def run_evaluate(
         evaluation = replace(evaluation, metrics=evaluation.metrics.with_warning(problem))
     if job.metrics is not None:
         write_text(json.dumps(evaluation.metrics.to_json(), indent=2) + "\n", job.metrics)
-    monitor.report("measure", 1.0, "Done")
+    monitor.report("measure", 1.0, _("Done"))
     return evaluation.metrics
 
 
@@ -246,11 +249,11 @@ def _from_json(kind: type[JobT], entries: dict[str, Any]) -> JobT:
     names = {entry.name for entry in dataclasses.fields(kind)}
     unknown = sorted(set(entries) - names)
     if unknown:
-        raise BadInputError(f"Unknown entry of the job: {', '.join(unknown)}.")
+        raise BadInputError(_("Unknown entry of the job: {unknown}.").format(unknown=", ".join(unknown)))
     needed = {entry.name for entry in dataclasses.fields(kind) if _is_needed(entry)}
     missing = sorted(needed - set(entries))
     if missing:
-        raise BadInputError(f"The job does not say: {', '.join(missing)}.")
+        raise BadInputError(_("The job does not say: {missing}.").format(missing=", ".join(missing)))
     if "match" in entries:
         entries["match"] = tuple(entries["match"])
     return kind(**entries)
@@ -263,7 +266,7 @@ def _is_needed(entry: dataclasses.Field[Any]) -> bool:
 def _check_outputs(job: RegistrationJob) -> None:
     check_job_files(job)
     if job.output_segmentation and not job.moving_segmentation:
-        raise BadInputError("A propagated segmentation was asked for, but there is no moving segmentation.")
+        raise BadInputError(_("A propagated segmentation was asked for, but there is no moving segmentation."))
 
 
 def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> RegistrationRequest:
@@ -299,7 +302,13 @@ def _read_pair(
         labels = None
         if segmentation is not None:
             with reading("segmentation", segmentation, name):
-                labels = files.read_label_map(segmentation, volume.grid, warn, f"{name} segmentation", f"{name} scan")
+                labels = files.read_label_map(
+                    segmentation,
+                    volume.grid,
+                    warn,
+                    f"{name} segmentation",
+                    f"{name} scan",
+                )
             monitor.check()
         scans.append(Scan(volume, labels))
     fixed, moving = scans
@@ -314,7 +323,7 @@ def _matched(
     if fixed is None or moving is None:
         if match:
             raise BadInputError(
-                "Structures are matched between two segmentations; give both, or leave the match out."
+                _("Structures are matched between two segmentations; give both, or leave the match out.")
             )
         return moving
     moving = with_matches(fixed, moving, match) if match else moving
@@ -333,7 +342,7 @@ def _landmarks(
     if not job.fixed_landmarks and not job.moving_landmarks:
         return None
     if not job.fixed_landmarks or not job.moving_landmarks:
-        raise BadInputError("Landmarks are needed in both scans; only one of the two files is named.")
+        raise BadInputError(_("Landmarks are needed in both scans; only one of the two files is named."))
     with reading("landmarks", job.fixed_landmarks, "fixed"):
         fixed = files.read_landmarks(job.fixed_landmarks, fixed_grid)
     with reading("landmarks", job.moving_landmarks, "moving"):

@@ -11,6 +11,7 @@ from ..core import files
 from ..core.display import MAPS
 from ..core.errors import CancelledError, RegistrationError
 from ..core.files.dicom_objects import REGISTRATION, SEGMENTATION
+from ..core.sentences import marked as _
 from . import fields
 
 _logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def check_job_files(job: Any) -> None:
         maps = [(path, files.VOLUME_ENDINGS) for path in map_paths(folder).values()]
         outputs += maps if Path(folder).is_dir() else []  # a folder that is yet to be made holds no input
     objects = getattr(job, "output_dicom", None)
-    if objects and files.folder_to_make(objects, "DICOM objects").is_dir():
+    if objects and files.folder_to_make(objects, _("the DICOM objects")).is_dir():
         outputs += [(str(Path(objects) / name), (".dcm",)) for name in (REGISTRATION, SEGMENTATION)]
     files.check_outputs(outputs, [path for key in _INPUTS if (path := getattr(job, key, None))])
 
@@ -79,8 +80,10 @@ def report_problem(write: Callable[[], None]) -> str | None:
     except (CancelledError, MemoryError):
         raise
     except RegistrationError as error:
-        return f"{error.message} All other results are complete."
+        return _("{problem} All other results are complete.").format(problem=error.message)
     except Exception as error:  # whatever a library for pictures or pages raises
         _logger.exception("the report could not be written")
-        return f"The report could not be written ({type(error).__name__}); all other results are complete."
+        return _("The report could not be written ({error}); all other results are complete.").format(
+            error=type(error).__name__
+        )
     return None

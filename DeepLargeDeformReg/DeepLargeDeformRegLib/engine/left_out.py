@@ -22,6 +22,8 @@ from torch import Tensor
 
 from ..core.errors import BadInputError
 from ..core.images import LabelMap, Volume
+from ..core.sentences import marked as _
+from ..core.subjects import the
 from . import fields
 from .fields import as_tensor, counted_voxels, warp_labels
 
@@ -42,24 +44,29 @@ def leave_out(volume: Volume, mask: LabelMap, name: str) -> tuple[Volume, list[s
     Raises:
         BadInputError: if the mask is empty, or leaves nothing of the scan.
     """
+    own, scan = the(f"{name} mask", first=True), the(f"{name} scan")
     if not mask.array.any():
-        raise BadInputError(f"The {name} mask is empty: it leaves out nothing; draw it again or give none.")
+        raise BadInputError(_("{mask} is empty: it leaves out nothing; draw it again or give none.").format(mask=own))
     same = mask.grid == volume.grid
     marked = mask if same else warp_labels(mask, fields.identity(volume.grid), volume.grid)
     counted = ~marked.mask()
     left = float(np.count_nonzero(counted)) / counted.size
     if left < LEAST_LEFT:
         raise BadInputError(
-            f"The {name} mask marks the whole scan, so that nothing is left to align. What a mask marks is left out; "
-            "if it marks what shall count, invert it."
+            _(
+                "{mask} marks the whole scan, so that nothing is left to align. What a mask marks "
+                "is left out; if it marks what shall count, invert it."
+            ).format(mask=own)
         )
     if left == 1.0:
-        return volume, [f"The {name} mask does not overlap the {name} scan: it leaves out nothing."]
-    warnings = []
+        return volume, [_("{mask} does not overlap {scan}: it leaves out nothing.").format(mask=own, scan=scan)]
+    warnings: list[str] = []
     if left < 1 - SUSPICIOUS:
         warnings = [
-            f"The {name} mask leaves out {1 - left:.0%} of the {name} scan. What a mask marks does not count; if it "
-            "marks what shall count, invert it."
+            _(
+                "{mask} leaves out {share:.0%} of {scan}. What a mask marks does not count; "
+                "if it marks what shall count, invert it."
+            ).format(mask=own, share=1 - left, scan=scan)
         ]
     return replace(volume, counted=counted), warnings
 
@@ -102,7 +109,7 @@ def _continued(values: Tensor, known: Tensor) -> Tensor:
     coarse = _continued(cells, (share > 0).to(known.dtype))
     finer = F.interpolate(coarse, size=values.shape[2:], mode="trilinear", align_corners=False)
     continued = torch.where(known > 0, values, finer)
-    for _ in range(RELAXATIONS):
+    for _round in range(RELAXATIONS):
         averaged = F.avg_pool3d(F.pad(continued, (1,) * 6, mode="replicate"), 3, 1)
         continued = torch.where(known > 0, values, averaged)
     return continued

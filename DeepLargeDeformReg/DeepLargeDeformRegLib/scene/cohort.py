@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..core.cases import SHOWN, badness, text_of, title_of
+from ..core.cases import NOT_REGISTERED, SHOWN, UNREADABLE, badness, text_of, title_of
 from ..core.display import LEVELS
 from ..core.errors import RegistrationError
 from ..core.metrics import Metrics
+from ..core.sentences import from_json
 from . import markups, results, segmentations, transforms, volumes
 from .color_map import show_as_jacobian
 from .errors import SceneError
 from .tables import metrics_table, text_table
-from .words import say
+from .words import say, say_error
 
 PAGE = "cohort.html"
 PAIR_ATTRIBUTE = "DeepLargeDeformReg.pair"
@@ -55,7 +57,7 @@ def read_cohort(folder: Path) -> list[CohortCase]:
     try:
         with (folder / "cohort.csv").open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        cases = [_case(line) for line in lines]
+        cases = [_case(line, folder) for line in lines]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise SceneError(
             _("{name} holds no results of a batch yet: start the batch, or choose its output folder.").format(
@@ -66,9 +68,19 @@ def read_cohort(folder: Path) -> list[CohortCase]:
     return sorted(cases, key=lambda case: (*badness(case.verdict, case.error, case.values), case.name))
 
 
-def _case(line: Mapping[str, str]) -> CohortCase:
+def _case(line: Mapping[str, str], folder: Path) -> CohortCase:
     values = {key: float(cell) for key, cell in line.items() if key not in ("name", "verdict", "error") and cell}
-    return CohortCase(name=line["name"], verdict=line["verdict"], error=line["error"], values=values)
+    error = _error(folder / "pairs" / line["name"], line["error"]) if line["error"] else ""
+    return CohortCase(name=line["name"], verdict=line["verdict"], error=error, values=values)
+
+
+def _error(place: Path, text: str) -> str:
+    """Why a pair has no result; the table has it in English, its record as a sentence that can be translated."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        said = from_json(json.loads((place / "record.json").read_text(encoding="utf-8"))["error"])
+        if said == text:
+            return say(said)
+    return say(next((one for one in (NOT_REGISTERED, UNREADABLE) if one == text), text))
 
 
 def cohort_table(cases: list[CohortCase], name: str, node: Any = None) -> Any:
@@ -108,11 +120,10 @@ def open_pair(folder: Path, name: str) -> results.RunResult:
     except (OSError, ValueError, KeyError, RuntimeError, RegistrationError) as error:
         for node in [*brought, *(node for role, node in made.items() if role not in results.INPUT_ROLES)]:
             volumes.remove_node(node)
-        reason = error.message if isinstance(error, RegistrationError) else str(error)
         text = _(
             "The result of {name} could not be opened; see that its folder and scans are still there ({reason})."
         )
-        raise SceneError(text.format(name=name, reason=reason), str(error)) from error
+        raise SceneError(text.format(name=name, reason=say_error(error)), str(error)) from error
     run = results.add_result(made, metrics, job["settings"])
     run.node.SetAttribute(PAIR_ATTRIBUTE, str(place))
     return run

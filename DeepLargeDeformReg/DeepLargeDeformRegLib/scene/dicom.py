@@ -14,6 +14,7 @@ from .errors import SceneError
 from .export import not_written
 from .lazy_sitk import sitk
 from .results import RunResult
+from .words import say_error
 
 if TYPE_CHECKING:
     from ..core.files.dicom_reference import DicomReference
@@ -52,7 +53,7 @@ def save_dicom(run: RunResult, folder: Path) -> list[Path]:
         displacement, grid = sitk.GetArrayViewFromImage(field), ImageGrid.from_image(field)
         return write_dicom(folder, displacement, grid, labels, *series)
     except RegistrationError as error:
-        raise SceneError(error.message) from error
+        raise SceneError(say_error(error)) from error
     except OSError as error:
         raise SceneError(not_written(folder.name)) from error
 

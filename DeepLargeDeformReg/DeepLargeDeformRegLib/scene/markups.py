@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from ..core.errors import BadInputError
 from ..core.measures import Fold
 from .errors import SceneError
+from .words import say_error
 
 if TYPE_CHECKING:
     from ..core.images import LandmarkPairs
@@ -52,7 +53,7 @@ def landmark_pairs(fixed: Any, moving: Any) -> LandmarkPairs:
     try:
         return pair_landmarks(*lists)
     except BadInputError as error:
-        raise SceneError(error.message) from error
+        raise SceneError(say_error(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,8 +52,8 @@ def _filled(node: Any, columns: Mapping[str, list[str]]) -> Any:
 
 def metrics_table(metrics: Metrics, name: str, node: Any = None) -> Any:
     """Table node of the metrics; ``node`` is overwritten, or a new one is made."""
-    cells = [(say(row.measure.title), *row.cells[1:]) for row in metric_rows(metrics)]
-    columns = {title: [row[index] for row in cells] for index, title in enumerate(COLUMNS)}
+    cells = [row.cells for row in metric_rows(metrics)]
+    columns = {title: [say(row[index]) for row in cells] for index, title in enumerate(COLUMNS)}
     return text_table(columns, name, node)
 
 
@@ -65,7 +65,7 @@ def comparison_table(runs: Mapping[str, Metrics], name: str, node: Any = None) -
     rows = [metric_rows(metrics) for metrics in runs.values()]
     columns = {
         COLUMNS[0]: [say(row.measure.title) for row in rows[0]],
-        COLUMNS[1]: [row.structure for row in rows[0]],
+        COLUMNS[1]: [say(row.structure) for row in rows[0]],
     }
     for title, found in zip(runs, rows, strict=True):
         after = {(row.key, row.structure): row.cells[3] for row in found}

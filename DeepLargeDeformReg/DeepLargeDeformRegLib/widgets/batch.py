@@ -15,6 +15,7 @@ from ..core.errors import RegistrationError
 from ..scene import cohort, results
 from ..scene.errors import SceneError
 from ..scene.volumes import remove_node
+from ..scene.words import say, say_error, say_json
 from ..worker import process
 from . import dependencies
 from .progress_panel import time_left
@@ -112,7 +113,7 @@ class BatchPanel:
             dependencies.ensure()
             python = python_executable()
         except (RegistrationError, OSError) as error:
-            self._idle(str(error), error=True)
+            self._idle(say_error(error), error=True)
             return
         self._folder = Path(str(self._ui.batchOutputDirectory.directory))
         settings = json.dumps(self._settings())
@@ -185,12 +186,12 @@ class BatchPanel:
         if "process" in message:
             self._process = message["process"]
         elif "say" in message:
-            self._say(message["say"])
+            self._say(say_json(message["say"]))
         elif "done" in message:
             self._progress(message)
         elif "error" in message:
             self._stop()
-            self._idle(message["error"], error=True)
+            self._idle(say_json(message["error"]), error=True)
         elif "finished" in message:
             self._stop()
             failed = message["failed"]
@@ -216,7 +217,7 @@ class BatchPanel:
         """The process ended without a last word."""
         self._transport = None
         _kind, sentence = process.describe_exit(code, crashed, self._log)
-        self._idle(_("{reason} Start takes the batch up where it was.").format(reason=sentence), error=True)
+        self._idle(_("{reason} Start takes the batch up where it was.").format(reason=say(sentence)), error=True)
 
     def _stop(self) -> None:
         transport, self._transport = self._transport, None

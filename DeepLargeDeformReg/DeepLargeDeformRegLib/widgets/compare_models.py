@@ -13,6 +13,7 @@ from ..core.cases import case_values
 from ..core.comparison import NO_NETWORK, SECONDS, ModelResult, narrow_rows, seconds_of
 from ..scene.tables import text_table
 from ..scene.volumes import remove_node
+from ..scene.words import say
 from .model_cards import CardSummary, cards_of
 
 ENDED_BY_USER = ("cancelled", "discarded")
@@ -86,7 +87,7 @@ class ModelComparison:
 
     def _show(self) -> None:
         heading, *rows = narrow_rows(self._results)
-        columns = {title: [row[column] for row in rows] for column, title in enumerate(heading)}
+        columns = {say(title): [row[column] for row in rows] for column, title in enumerate(heading)}
         if self._table is not None and self._table.GetScene() is None:
             self._table = None
         self._table = text_table(columns, _("Comparison of models"), self._table)

@@ -8,7 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..core.presets import PRESETS
-from ..scene.words import say
+from ..scene.words import say, say_json
 from .model_cards import CardSummary, list_cards
 
 NO_NETWORK = "none"
@@ -33,7 +33,7 @@ class MethodPanel:
         for title in (_("As the preset"), _("None, search and refine only")):
             ui.modelBox.addItem(title)
         for card in self._cards.values():
-            ui.modelBox.addItem(say(card.title))
+            ui.modelBox.addItem(card.title)
         self.show_devices([])
         ui.modelBox.connect("currentIndexChanged(int)", self._model_chosen)
         ui.deviceBox.connect("currentIndexChanged(int)", self._device_chosen)
@@ -59,7 +59,7 @@ class MethodPanel:
             self._devices.append("cpu")
         titles = {
             device["name"]: _("{device}, {free:.1f} GB free").format(
-                device=device["description"], free=device["free_bytes"] / 2**30
+                device=say_json(device["description"]), free=device["free_bytes"] / 2**30
             )
             for device in devices
         }
@@ -76,12 +76,12 @@ class MethodPanel:
     def _description(self, preset: str, model: str) -> str:
         """What the chosen method is for, and what was measured of its network."""
         card = self._card(preset, model)
-        purpose = say(card.purpose) if model and card is not None else say(PRESETS[preset].description)
+        purpose = card.purpose if model and card is not None else say(PRESETS[preset].description)
         if card is None:
             rest = _("No network: an exhaustive search finds the initial field, refinement does the rest.")
         else:
             figures = card.headlines or (_("not measured yet"),)
-            rest = _("Network alone ({title}): {figures}.").format(title=say(card.title), figures="; ".join(figures))
+            rest = _("Network alone ({title}): {figures}.").format(title=card.title, figures="; ".join(figures))
         return f"{purpose} {rest}"
 
     def _model_chosen(self, index: int) -> None:

@@ -8,11 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slicer.i18n import tr as _
+
+from ..core.card_texts import CARD_TEXTS
 from ..core.comparison import figures_of
 from ..core.presets import PRESETS
 from ..resources import MODELS
+from ..scene.words import say
 
 HEADLINES = ("dice", "tre", "time")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFigure:
+    """A figure of a card: its measure as the card has it; what was measured, and on which data, for people."""
+
+    measure: str
+    text: str
+    data: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +33,9 @@ class CardSummary:
     """A model card for people.
 
     Args:
-        name, title, purpose: as in the card.
-        figures: in words.
+        name: as in the card.
+        title, purpose: in the user's language.
+        figures: what was measured, likewise.
         measured: those that a result can be held against, as in ``core/comparison.py``.
         kind: modality and anatomy.
     """
@@ -29,26 +43,32 @@ class CardSummary:
     name: str
     title: str
     purpose: str
-    figures: tuple[str, ...]
+    figures: tuple[CardFigure, ...]
     measured: Mapping[str, float] = field(default_factory=dict)
     kind: tuple[str, str] = ("", "")
 
     @property
     def description(self) -> str:
         """Purpose and all measured figures, for a tooltip."""
-        return "\n".join([self.purpose, *self.figures])
+        return "\n".join([self.purpose, *(f"{one.text}; {one.data}" for one in self.figures)])
 
     @property
     def headlines(self) -> tuple[str, ...]:
         """The figures that a radiologist asks for first: overlap, landmarks, time; the first one of each."""
-        found = (next((one for one in self.figures if one.lower().startswith(kind)), "") for kind in HEADLINES)
-        return tuple(figure.split(";")[0] for figure in found if figure)
+        named = ([one for one in self.figures if one.measure.lower().startswith(kind)] for kind in HEADLINES)
+        return tuple(found[0].text for found in named if found)
 
 
-def _figure(figure: dict[str, Any]) -> str:
-    before = f" (before: {figure['before']:.3g})" if figure.get("before") is not None else ""
-    unit = f" {figure['unit']}" if figure.get("unit") else ""
-    return f"{figure['measure']}: {figure['value']:.3g}{unit}{before}; {figure.get('data', '')}"
+def _figure(figure: dict[str, Any]) -> CardFigure:
+    text = f"{_said(figure['measure'])}: {figure['value']:.3g} {figure.get('unit', '')}".strip()
+    if figure.get("before") is not None:
+        text = _("{figure} (before: {before})").format(figure=text, before=f"{figure['before']:.3g}")
+    return CardFigure(measure=figure["measure"], text=text, data=_said(figure.get("data", "")))
+
+
+def _said(text: str) -> str:
+    """A text of a card in the user's language, where the card ships with the extension."""
+    return say(CARD_TEXTS.get(text, text))
 
 
 def list_cards(folder: Path = MODELS) -> list[CardSummary]:
@@ -59,8 +79,8 @@ def list_cards(folder: Path = MODELS) -> list[CardSummary]:
             card = json.loads(path.read_text(encoding="utf-8"))
             figures = tuple(_figure(figure) for figure in card.get("figures", ()))
             measured, kind = figures_of(card.get("figures", ())), (card.get("modality", ""), card.get("anatomy", ""))
-            texts = {name: card[name] for name in ("name", "title", "purpose")}
-            cards.append(CardSummary(**texts, figures=figures, measured=measured, kind=kind))
+            texts = {name: _said(card[name]) for name in ("title", "purpose")}
+            cards.append(CardSummary(name=card["name"], **texts, figures=figures, measured=measured, kind=kind))
         except (ValueError, KeyError, TypeError, OSError):
             continue
     return cards

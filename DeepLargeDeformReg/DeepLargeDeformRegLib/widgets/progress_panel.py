@@ -48,7 +48,7 @@ class ProgressPanel:
         parts = [stage_title(stage), f"{round(100 * fraction)} %", time_left(seconds)]
         self.say(" · ".join(part for part in parts if part))
         if message:
-            self.log(message)
+            self.log(say(message))
 
     def idle(self, sentence: str, error: bool = False) -> None:
         """No run; a sentence says how the last one ended."""

@@ -27,9 +27,9 @@ def verdict_html(run: RunResult, color: str) -> str:
     if verdict is None:
         return _("This run was not judged; look at the numbers.")
     level = LEVELS.get(verdict.level, LEVELS["look"])
-    reasons = "".join(f"<li>{html.escape(reason.text)}</li>" for reason in verdict.reasons)
+    reasons = "".join(f"<li>{html.escape(say(reason.text))}</li>" for reason in verdict.reasons)
     items = f"<ul style='margin: 2px 0 0 -22px'>{reasons}</ul>" if reasons else ""
-    title = html.escape(say(verdict.title or level.title))
+    title = html.escape(say(level.title))
     return f"<b style='color: {color}'>{level.mark} {title}</b>{items}"
 
 

@@ -15,6 +15,7 @@ from ..core.metrics import Metrics
 from ..scene import exchange, results
 from ..scene.collect import collect
 from ..scene.errors import SceneError
+from ..scene.words import say
 from ..worker import process
 from ..worker.client import Callbacks, JobRequest, WorkerClient, WorkerError, WorkerState
 from ..worker.job_folder import JobFolder, JobFolderError, sweep
@@ -39,7 +40,7 @@ class RegistrationFailed(RegistrationError):  # noqa: N818 - it is an outcome, a
     """A registration ended without a result; ``kind`` as in :class:`~..worker.client.WorkerError`."""
 
     def __init__(self, message: str, kind: str = "failed", detail: str = "") -> None:
-        super().__init__(message, detail)
+        super().__init__(say(message), detail)
         self.kind = kind
 
 

@@ -13,7 +13,7 @@ from ..core.display import MAPS
 from ..core.errors import RegistrationError
 from ..scene import layouts, results
 from ..scene.results import RunResult
-from ..scene.words import heading
+from ..scene.words import heading, say_error
 from .export_panel import ExportPanel
 from .legends import view_legend
 from .quality_panel import QualityPanel
@@ -111,7 +111,7 @@ class ResultsPanel:
             if fit:
                 layouts.fit_views()
         except (RegistrationError, ValueError) as error:
-            slicer.util.showStatusMessage(str(error), 5000)
+            slicer.util.showStatusMessage(say_error(error), 5000)
 
     def volume_removed(self, volume: Any) -> None:
         """A volume of the views was removed by other hands; Slicer may have put a neighbor into its place."""

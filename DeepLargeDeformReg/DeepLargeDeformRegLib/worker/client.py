@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..core.sentences import marked as _
 from . import protocol
 from .contract import Callbacks, JobRequest, Limits, Transport, WorkerError, WorkerState
 from .process import describe_exit
@@ -133,7 +134,7 @@ class WorkerClient:
         with self._lock:
             self._shutdown_at = self._clock()
             self._cancel_all()
-            self._end("worker_killed", "The registration process was ended.")
+            self._end("worker_killed", _("The registration process was ended."))
             self._shutdown_at = None
 
     def tick(self, now: float | None = None) -> None:
@@ -175,7 +176,7 @@ class WorkerClient:
                 lambda code, crashed: self._exited(code, crashed, generation),
             )
         except OSError as error:
-            self._end("worker_not_started", "The registration process could not be started.", str(error))
+            self._end("worker_not_started", _("The registration process could not be started."), str(error))
 
     def _feed(self, data: bytes, generation: int) -> None:
         with self._lock:
@@ -210,7 +211,10 @@ class WorkerClient:
                 self._remember(f"[not a message: {item.reason}]")
             kind, message = describe_exit(code, crashed, self._log)
             if self.hello is None:
-                kind, message = "worker_not_started", f"The registration process could not be started. {message}"
+                kind, message = (
+                    "worker_not_started",
+                    _("The registration process could not be started. {message}").format(message=message),
+                )
             self._end(kind, message, f"exit code {code}")
 
     def _receive(self, message: Message) -> None:
@@ -233,8 +237,10 @@ class WorkerClient:
             self.hello = message
             self._end(
                 "version_mismatch",
-                "The registration process is of another version of the extension; restart Slicer, and install the "
-                "extension again if that does not help.",
+                _(
+                    "The registration process is of another version of the extension; restart Slicer, and "
+                    "install the extension again if that does not help."
+                ),
                 f"protocol {message.protocol} instead of {protocol.PROTOCOL_VERSION}",
             )
             return
@@ -287,18 +293,20 @@ class WorkerClient:
         cancelled_at = self._running.cancelled_at if self._running is not None else None
         if self._shutdown_at is not None:
             if now - self._shutdown_at > self.limits.shutdown:
-                self._end("worker_killed", "The registration process was ended.")
+                self._end("worker_killed", _("The registration process was ended."))
         elif cancelled_at is not None and now - cancelled_at > self.limits.cancel:
-            self._end("cancelled", "The registration was cancelled.", "the worker did not obey and was killed")
+            self._end("cancelled", _("The registration was cancelled."), "the worker did not obey and was killed")
         elif self.hello is None:
             if now - self._started_at > self.limits.hello:
-                message = "The registration process could not be started: it does not answer."
+                message = _("The registration process could not be started: it does not answer.")
                 self._end("worker_not_started", message)
         elif silent > (self.limits.hang if self.engine is not None else self.limits.warming_hang):
-            message = "The registration process did not respond any more and was ended; the next one starts afresh."
+            message = _(
+                "The registration process did not respond any more and was ended; the next one starts afresh."
+            )
             self._end("worker_hung", message, f"no heartbeat for {silent:.1f} s")
         elif silent > self.limits.heartbeat and self._state is not WorkerState.UNRESPONSIVE:
-            self._set_state(WorkerState.UNRESPONSIVE, "The registration process does not respond at the moment.")
+            self._set_state(WorkerState.UNRESPONSIVE, _("The registration process does not respond at the moment."))
 
     def _end(self, kind: str, message: str, detail: str = "", state: WorkerState = WorkerState.STOPPED) -> None:
         """Give up the process: kill what is left of it, tell whom it concerns, and go on with the next job."""
@@ -354,4 +362,4 @@ class WorkerClient:
 
 
 def _cancelled(detail: str = "") -> WorkerError:
-    return WorkerError("cancelled", "The registration was cancelled.", detail)
+    return WorkerError("cancelled", _("The registration was cancelled."), detail)

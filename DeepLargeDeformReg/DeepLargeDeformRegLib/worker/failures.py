@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import RegistrationError, is_out_of_memory
+from ..core.sentences import marked as _
 from . import protocol
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -21,15 +22,15 @@ def failure(request: protocol.Request, error: Exception) -> protocol.Failure:
         kind, message, detail, subject = error.kind, error.message_without_file, error.detail, error.subject
     elif is_out_of_memory(error):
         kind = "out_of_memory"
-        message = "The memory ran out; close other programs, choose a coarser setting or the CPU."
+        message = _("The memory ran out; close other programs, choose a coarser setting or the CPU.")
         detail = "".join(traceback.format_exception(error))
     elif isinstance(error, OSError) and error.errno in NO_ROOM:
         kind = "output"
-        message = "The result could not be written: the disk is full or the folder is not writable."
+        message = _("The result could not be written: the disk is full or the folder is not writable.")
         detail = "".join(traceback.format_exception(error))
     else:
         kind = "failed"
-        message = "The registration failed for a reason that was not foreseen; the log has the details."
+        message = _("The registration failed for a reason that was not foreseen; the log has the details.")
         detail = "".join(traceback.format_exception(error))
     detail = _without_names(detail, request)
     return protocol.Failure(job=request.job, kind=kind, message=message, detail=detail, subject=subject)

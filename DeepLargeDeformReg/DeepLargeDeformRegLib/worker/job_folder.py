@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..core.errors import OutputError
+from ..core.sentences import marked as _
 
 PREFIX = "DeepLargeDeformReg-"
 LOCK_ENDING = ".lock"
@@ -195,19 +196,24 @@ def _require_space(place: Path, space: int) -> None:
         raise _explained(error) from error
     if free < space:
         raise JobFolderError(
-            f"The disk of the temporary folder has {free / 2**20:.0f} MB free, and this registration needs "
-            f"{space / 2**20:.0f} MB; free some space, or choose another temporary folder in Slicer's settings."
+            _(
+                "The disk of the temporary folder has {free:.0f} MB free, and this registration needs "
+                "{space:.0f} MB; free some space, or choose another temporary folder in Slicer's settings."
+            ).format(free=free / 2**20, space=space / 2**20)
         )
 
 
 def _explained(error: OSError) -> JobFolderError:
     reason = {
-        errno.ENOSPC: "the disk is full; free some space",
-        errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC: "the disk quota is used up; free some space",
-        errno.ENOENT: "it does not exist",
-        errno.ENOTDIR: "it is no folder",
-        errno.EROFS: "its disk is read only",
-    }.get(error.errno or 0, "it is not writable")
+        errno.ENOSPC: _("the disk is full; free some space"),
+        errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC: _("the disk quota is used up; free some space"),
+        errno.ENOENT: _("it does not exist"),
+        errno.ENOTDIR: _("it is no folder"),
+        errno.EROFS: _("its disk is read only"),
+    }.get(error.errno or 0, _("it is not writable"))
     return JobFolderError(
-        f"The temporary folder cannot be used: {reason}. You can choose another one in Slicer's settings.", str(error)
+        _("The temporary folder cannot be used: {reason}. You can choose another one in Slicer's settings.").format(
+            reason=reason
+        ),
+        str(error),
     )

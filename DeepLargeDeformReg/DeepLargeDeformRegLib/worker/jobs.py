@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.progress import Monitor
+from ..core.sentences import as_json
 
 Outcome = tuple[dict[str, Any], dict[str, str]]
 
@@ -31,7 +32,7 @@ def load() -> dict[str, Any]:
         "devices": [
             {
                 "name": name,
-                "description": device.describe_device(torch.device(name)),
+                "description": as_json(device.describe_device(torch.device(name))),
                 "free_bytes": device.free_bytes(torch.device(name)),
             }
             for name in names

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..core.sentences import marked as _
+
 TASKKILL_SECONDS = 2.0
 LOWEST_PRIORITY = 19
 
@@ -117,11 +119,15 @@ def describe_exit(code: int, crashed: bool, log: Iterable[str] = ()) -> tuple[st
     if number == 9:
         return (
             "worker_killed",
-            "The registration process was ended by the system, most often because the memory ran out; close other "
-            "programs or choose a coarser setting.",
+            _(
+                "The registration process was ended by the system, most often because the memory ran out; "
+                "close other programs or choose a coarser setting."
+            ),
         )
     if number in (4, 6, 7, 8, 10, 11) or (not number and code & 0xFFFFFFFF >= 0xC0000000):
-        return "worker_crashed", "The registration process crashed; the log says where."
+        return "worker_crashed", _("The registration process crashed; the log says where.")
     if number:
-        return "worker_killed", f"The registration process was ended by signal {number}."
-    return "worker_exited", f"The registration process ended by itself with code {code}; the log says why."
+        return "worker_killed", _("The registration process was ended by signal {number}.").format(number=number)
+    return "worker_exited", _("The registration process ended by itself with code {code}; the log says why.").format(
+        code=code
+    )

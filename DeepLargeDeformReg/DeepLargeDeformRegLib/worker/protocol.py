@@ -9,6 +9,8 @@ to the client  :class:`Hello`, :class:`EngineReady`, :class:`Accepted`, :class:`
                :class:`Failure`, :class:`Cancelling`, :class:`Cancelled`, :class:`Heartbeat`, :class:`Released`
 =============  =====================================================================================================
 
+What people read, a sentence, is a text or an object that can be translated (``core/sentences.py``).
+
 Standard library only: Slicer loads this file.
 """
 
@@ -19,7 +21,9 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-PROTOCOL_VERSION = 2
+from ..core.sentences import as_json, from_json, is_sentence
+
+PROTOCOL_VERSION = 3
 """Raised with every change that an older peer would misread."""
 
 MAXIMUM_LINE_BYTES = 64 * 2**20
@@ -46,7 +50,7 @@ class Message:
 
     def to_json(self) -> dict[str, Any]:
         """The message as a JSON object."""
-        return {"type": self.tag} | {item.name: getattr(self, item.name) for item in fields(self)}
+        return {"type": self.tag} | {item.name: as_json(getattr(self, item.name)) for item in fields(self)}
 
     @staticmethod
     def from_json(value: object) -> Message:
@@ -67,7 +71,8 @@ class Message:
         for key, item in schema.items():
             if not _CHECKS[item.metadata["check"]](value[key]):
                 raise ProtocolError(f"a '{name}' message whose field '{key}' is not {item.metadata['check']}")
-        return cls(**{key: value[key] for key in schema})
+        said = {key: from_json(value[key]) for key, item in schema.items() if item.metadata["check"] == _SENTENCE}
+        return cls(**{key: value[key] for key in schema} | said)
 
     def encode(self) -> bytes:
         """The message as one line. Numbers that JSON cannot write (nan, inf) become null."""
@@ -78,12 +83,16 @@ class Message:
         return text.encode("ascii") + b"\n"
 
 
+_SENTENCE = "a sentence"
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _CHECKS = {
     "text": lambda value: isinstance(value, str),
+    _SENTENCE: is_sentence,
     "text or null": lambda value: value is None or isinstance(value, str),
     "a count": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
     "a fraction": lambda value: _is_number(value) and 0 <= value <= 1,
@@ -99,7 +108,7 @@ def _is_device(value: object) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("name"), str)
-        and isinstance(value.get("description"), str)
+        and is_sentence(value.get("description"))
         and _is_number(value.get("free_bytes"))
     )
 
@@ -190,7 +199,7 @@ class Progress(Message):
     job: str = field(metadata=_check("text"))
     stage: str = field(metadata=_check("text"))
     fraction: float = field(metadata=_check("a fraction"))
-    message: str = field(metadata=_check("text"), default="")
+    message: str = field(metadata=_check(_SENTENCE), default="")
     eta_seconds: float | None = field(metadata=_check("seconds or null"), default=None)
 
 
@@ -219,7 +228,7 @@ class Failure(Message):
     tag: ClassVar[str] = "error"
     job: str | None = field(metadata=_check("text or null"))
     kind: str = field(metadata=_check("text"))
-    message: str = field(metadata=_check("text"))
+    message: str = field(metadata=_check(_SENTENCE))
     detail: str = field(metadata=_check("text"), default="")
     subject: str | None = field(metadata=_check("text or null"), default=None)
 

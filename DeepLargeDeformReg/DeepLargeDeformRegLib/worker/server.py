@@ -34,6 +34,7 @@ from typing import NoReturn
 from .. import __version__
 from ..core.errors import CancelledError, is_out_of_memory
 from ..core.progress import Monitor, ProgressEvent
+from ..core.sentences import marked as _
 from . import process, protocol, windows
 from .failures import failure
 from .job_folder import remove_abandoned
@@ -184,15 +185,19 @@ class Server:
         except BaseException as error:  # whatever a broken installation raises, SystemExit included
             logger.exception("the engine cannot be imported")
             if is_out_of_memory(error):
-                message = "The memory of this machine is not enough to start the registration; close other programs."
+                message = _(
+                    "The memory of this machine is not enough to start the registration; close other programs."
+                )
                 self._channel.send(protocol.Failure(job=None, kind="out_of_memory", message=message))
                 return False
             self._channel.send(
                 protocol.Failure(
                     job=None,
                     kind="engine_broken",
-                    message="The registration engine cannot be started: PyTorch, or another package that it needs, "
-                    "is missing or damaged. Install it again in the module's settings.",
+                    message=_(
+                        "The registration engine cannot be started: PyTorch, or another package that it needs, is "
+                        "missing or damaged. Install it again in the module's settings."
+                    ),
                     detail="".join(traceback.format_exception_only(error)).strip(),
                 )
             )
@@ -224,7 +229,7 @@ class Server:
         started = time.monotonic()
         job = self._jobs.JOBS.get(request.kind)
         if job is None:
-            message = f"This version cannot do a job of the kind '{request.kind}'."
+            message = _("This version cannot do a job of the kind '{kind}'.").format(kind=request.kind)
             return protocol.Failure(job=request.job, kind="unknown_job", message=message)
         monitor = Monitor(Reporter(self._channel, request.job), lambda: request.job in self._cancelled)
         try:

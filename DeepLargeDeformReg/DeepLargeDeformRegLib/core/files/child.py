@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from ..errors import BadInputError
+from ..sentences import marked as _
 from .memory import available_bytes
 
 _SECONDS = 300.0
@@ -47,7 +48,14 @@ def read_in_child(source: str, name: str, target: Path | None = None) -> None:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, env=environment, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise BadInputError(f"{name} could not be read within {_SECONDS:.0f} s; it may be damaged.") from error
+        raise BadInputError(
+            _("{name} could not be read within {seconds:.0f} s; it may be damaged.").format(
+                name=name, seconds=_SECONDS
+            )
+        ) from error
     if child.returncode != 0:
         said = child.stderr.decode("utf-8", "replace")
-        raise BadInputError(f"{name} could not be read: it is damaged, or of a kind that is not known.", detail=said)
+        raise BadInputError(
+            _("{name} could not be read: it is damaged, or of a kind that is not known.").format(name=name),
+            detail=said,
+        )

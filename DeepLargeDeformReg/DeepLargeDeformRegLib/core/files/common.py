@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BadInputError, OutputError, RegistrationError
+from ..sentences import marked as _
 from .reasons import NO_ROOM, reason_of
 from .together import current_run
 
@@ -40,16 +41,20 @@ def check_regular(path: PathLike) -> None:
         exists, regular = path.exists(), path.is_file()
     except (OSError, ValueError) as error:
         raise BadInputError(
-            f"{path.name[:80]} cannot be a file's name; check the path.", detail=str(error)
+            _("{file} cannot be a file's name; check the path.").format(file=path.name[:80]), detail=str(error)
         ) from error
     if not exists:
-        raise BadInputError(f"There is no file {path.name}; check the path.")
+        raise BadInputError(_("There is no file {file}; check the path.").format(file=path.name))
     if path.is_dir():
-        raise BadInputError(f"{path.name} is a folder; a file is needed here.")
+        raise BadInputError(_("{file} is a folder; a file is needed here.").format(file=path.name))
     if not regular:
-        raise BadInputError(f"{path.name} is a device or a pipe; only regular files are read: save it to one first.")
+        raise BadInputError(
+            _("{file} is a device or a pipe; only regular files are read: save it to one first.").format(
+                file=path.name
+            )
+        )
     if path.stat().st_size == 0:
-        raise BadInputError(f"{path.name} is empty (0 bytes); copy or export it again.")
+        raise BadInputError(_("{file} is empty (0 bytes); copy or export it again.").format(file=path.name))
 
 
 def check_output(path: PathLike, endings: Sequence[str]) -> None:
@@ -62,28 +67,45 @@ def check_output(path: PathLike, endings: Sequence[str]) -> None:
     path = Path(path)
     kind = ending(path)
     if kind not in endings:
-        raise BadInputError(f"{path.name} cannot be written: its name must end in {', '.join(endings)}.")
+        raise BadInputError(
+            _("{file} cannot be written: its name must end in {endings}.").format(
+                file=path.name, endings=", ".join(endings)
+            )
+        )
     if not path.name.endswith(kind):
         raise BadInputError(
-            f"{path.name} cannot be written: ITK and 3D Slicer know the ending in lower case only; end it in {kind}."
+            _(
+                "{file} cannot be written: ITK and 3D Slicer know the ending in lower case only; end it in {kind}."
+            ).format(file=path.name, kind=kind)
         )
     try:
         exists, regular = os.path.lexists(path) and path.exists(), path.is_file()
         folder = path.absolute().parent
         if path.is_dir():
-            raise BadInputError(f"{path.name} cannot be written: a folder of this name exists.")
+            raise BadInputError(_("{file} cannot be written: a folder of this name exists.").format(file=path.name))
         if exists and not regular:
-            raise BadInputError(f"{path.name} cannot be written: it is a device or a pipe; name a file.")
+            raise BadInputError(
+                _("{file} cannot be written: it is a device or a pipe; name a file.").format(file=path.name)
+            )
         if not folder.is_dir():
-            raise OutputError(f"{path.name} cannot be written: its folder does not exist; create it first.")
+            raise OutputError(
+                _("{file} cannot be written: its folder does not exist; create it first.").format(file=path.name)
+            )
         if not os.access(folder, os.W_OK):
-            raise OutputError(f"{path.name} cannot be written: its folder is read-only for you; choose another one.")
+            raise OutputError(
+                _("{file} cannot be written: its folder is read-only for you; choose another one.").format(
+                    file=path.name
+                )
+            )
         os.lstat(path)  # the system says here that a name is too long
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
         raise OutputError(
-            f"{path.name[:40]} cannot be written: {reason_of(error)}; choose another name.", str(error)
+            _("{file} cannot be written: {reason}; choose another name.").format(
+                file=path.name[:40], reason=reason_of(error)
+            ),
+            str(error),
         ) from error
 
 
@@ -121,7 +143,8 @@ def written_whole(path: PathLike, size: int = 0) -> Iterator[Path]:
         raise
     except (OSError, RuntimeError) as error:
         raise OutputError(
-            f"{path.name} could not be written: {_write_reason(error, folder)}.", detail=str(error)
+            _("{file} could not be written: {reason}.").format(file=path.name, reason=_write_reason(error, folder)),
+            detail=str(error),
         ) from error
     finally:
         if not finished:
@@ -143,15 +166,24 @@ def read_text(path: PathLike) -> str:
     path = Path(path)
     check_regular(path)
     if path.stat().st_size > _MOST_TEXT_BYTES:
-        raise BadInputError(f"{path.name} is too large ({path.stat().st_size / 2**20:.0f} MB) for such a file.")
+        raise BadInputError(
+            _("{file} is too large ({size:.0f} MB) for such a file.").format(
+                file=path.name, size=path.stat().st_size / 2**20
+            )
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInputError(f"{path.name} is not a text file in UTF-8.", detail=str(error)) from error
+        raise BadInputError(
+            _("{file} is not a text file in UTF-8.").format(file=path.name), detail=str(error)
+        ) from error
     except OSError as error:
-        raise BadInputError(f"{path.name} could not be read: {reason_of(error)}.", detail=str(error)) from error
+        raise BadInputError(
+            _("{file} could not be read: {reason}.").format(file=path.name, reason=reason_of(error)),
+            detail=str(error),
+        ) from error
     if not text.strip():
-        raise BadInputError(f"{path.name} is empty.")
+        raise BadInputError(_("{file} is empty.").format(file=path.name))
     return text
 
 
@@ -180,5 +212,5 @@ def _write_reason(error: Exception, folder: Path) -> str:
     """ITK tells no reason; while its unfinished file is still there, a full disk shows."""
     with suppress(OSError):
         if isinstance(error, RuntimeError) and shutil.disk_usage(folder.absolute()).free < _FULL_BYTES:
-            return "the disk is full"
+            return _("the disk is full")
     return reason_of(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import BadInputError
+from ..sentences import marked as _
 
 
 def voxel_file(header: Path, name: str) -> Path:
@@ -19,15 +20,16 @@ def voxel_file(header: Path, name: str) -> Path:
             any file of this machine read.
     """
     outside = BadInputError(
-        f"{header.name} names a file with its voxels outside of its own folder, which is not read; put both files "
-        "into "
-        "one folder and correct the name in the header."
+        _(
+            "{file} names a file with its voxels outside of its own folder, which is not read; put both "
+            "files into one folder and correct the name in the header."
+        ).format(file=header.name)
     )
     parts = PureWindowsPath(name) if "\\" in name else PurePosixPath(name)
     if parts.is_absolute() or parts.drive or ".." in parts.parts:
         raise outside
     missing = BadInputError(
-        f"{header.name} names a file with its voxels that is not there; copy both files together."
+        _("{file} names a file with its voxels that is not there; copy both files together.").format(file=header.name)
     )
     try:
         path = header.parent.joinpath(*parts.parts)

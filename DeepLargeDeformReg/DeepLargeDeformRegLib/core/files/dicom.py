@@ -17,6 +17,7 @@ import SimpleITK as sitk
 
 from ..errors import BadInputError
 from ..geometry import ImageGrid
+from ..sentences import marked as _
 from .dicom_frames import DicomImage, Frame, check_kind, is_scan, read_image_header, regular_files, stored_values
 from .itk import heard_itk, itk_paths
 from .memory import check_memory
@@ -79,12 +80,16 @@ def read_series(path: Path, series: int | str | None, pixel_type: int) -> sitk.I
             image = _classic_voxels(name, frames, pixel_type)
     except RuntimeError as error:
         raise BadInputError(
-            f"{name}: the DICOM series could not be read as one volume; some of its files are damaged or "
-            "differ in size.",
+            _(
+                "{name}: the DICOM series could not be read as one volume; some of its files are damaged or "
+                "differ in size."
+            ).format(name=name),
             detail=str(error),
         ) from error
     if image.GetSize() != (columns, rows, len(frames)):
-        raise BadInputError(f"{name}: a file of the DICOM series is damaged; export the series again.")
+        raise BadInputError(
+            _("{name}: a file of the DICOM series is damaged; export the series again.").format(name=name)
+        )
     _place(image, frames)
     return image
 
@@ -110,7 +115,9 @@ def series_frames(
     check_kind(name, list(chosen.images))
     if chosen.slices == 1:
         raise BadInputError(
-            f"{name} is a single 2D slice; 3D volumes are registered (give the folder of the series)."
+            _("{name} is a single 2D slice; 3D volumes are registered (give the folder of the series).").format(
+                name=name
+            )
         )
     return chosen, _ordered(name, [frame for image in chosen.images for frame in image.frames])
 
@@ -149,29 +156,41 @@ def _series_of(files: list[Path]) -> list[Series]:
 
 def _choose(name: str, found: list[Series], series: int | str | None) -> Series:
     if not found:
-        raise BadInputError(f"{name} contains no DICOM images.")
+        raise BadInputError(_("{name} contains no DICOM images.").format(name=name))
     if isinstance(series, int):
         if not 1 <= series <= len(found):
-            raise BadInputError(f"The folder {name} has no DICOM series {series}; it has: {_table(found)}.")
+            raise BadInputError(
+                _("The folder {name} has no DICOM series {series}; it has: {table}.").format(
+                    name=name, series=series, table=_table(found)
+                )
+            )
         return found[series - 1]
     if series is not None:
         matching = [one for one in found if one.uid == series]
         if not matching:
-            raise BadInputError(f"The folder {name} has no DICOM series of that UID; it has: {_table(found)}.")
+            raise BadInputError(
+                _("The folder {name} has no DICOM series of that UID; it has: {table}.").format(
+                    name=name, table=_table(found)
+                )
+            )
         return matching[0]
     scans = [one for one in found if is_scan(one.images[0])] or found
     volumes = [one for one in scans if one.slices >= _FEWEST_SLICES] or scans
     if len(volumes) > 1:
         raise BadInputError(
-            f"The folder {name} contains {len(found)} DICOM series: {_table(found)}. Choose one by its number, such "
-            f"as {name}#1, or move it to a folder of its own."
+            _(
+                "The folder {name} contains {count} DICOM series: {table}. Choose one by its number, such as "
+                "{name}#1, or move it to a folder of its own."
+            ).format(name=name, count=len(found), table=_table(found))
         )
     return volumes[0]
 
 
 def _table(found: list[Series]) -> str:
     rows = (
-        f"{number}: {one.modality}, {one.slices} slices of {one.size[0]} x {one.size[1]}"
+        _("{number}: {modality}, {slices} slices of {width} x {height}").format(
+            number=number, modality=one.modality, slices=one.slices, width=one.size[0], height=one.size[1]
+        )
         for number, one in enumerate(found, start=1)
     )
     return "; ".join(rows)
@@ -194,7 +213,9 @@ def _enhanced_voxels(images: list[DicomImage], frames: list[Frame], pixel_type: 
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
         columns, rows = image.size
         if array.size != len(image.frames) * rows * columns:
-            raise BadInputError(f"{image.path.name} is damaged: frames are missing; export it again.")
+            raise BadInputError(
+                _("{file} is damaged: frames are missing; export it again.").format(file=image.path.name)
+            )
         stored[image.path] = array.reshape(len(image.frames), rows, columns)
     if all(frame.slope == 1.0 and frame.intercept == 0.0 for frame in frames):
         values = np.stack([stored[frame.file][frame.index] for frame in frames])
@@ -226,17 +247,22 @@ def _ordered(name: str, frames: list[Frame]) -> list[Frame]:
     axes = np.array([frame.orientation for frame in frames]).reshape(-1, 2, 3)
     lengths, angle = np.linalg.norm(axes[0], axis=1), abs(float(axes[0, 0] @ axes[0, 1]))
     if np.abs(lengths - 1).max() > 1e-2 or angle > 1e-2:
-        raise BadInputError(f"{name}: the DICOM series has an impossible orientation; export it again.")
+        raise BadInputError(
+            _("{name}: the DICOM series has an impossible orientation; export it again.").format(name=name)
+        )
     if np.abs(axes - axes[0]).max() > 1e-3:
         raise BadInputError(
-            f"{name}: the slices of the DICOM series have different orientations (several stacks, or a localizer "
-            "among "
-            "them); they are no volume."
+            _(
+                "{name}: the slices of the DICOM series have different orientations (several stacks, or a "
+                "localizer among them); they are no volume."
+            ).format(name=name)
         )
     spacings = np.array([frame.spacing for frame in frames])
     if np.abs(spacings / spacings[0] - 1).max() > _PIXEL_TOLERANCE:
-        raise BadInputError(f"{name}: the slices of the DICOM series differ in pixel spacing; they are no volume.")
-    positions, _, normal = _geometry(frames)
+        raise BadInputError(
+            _("{name}: the slices of the DICOM series differ in pixel spacing; they are no volume.").format(name=name)
+        )
+    positions, _along, normal = _geometry(frames)
     order = np.argsort(positions @ normal, kind="stable")
     steps = np.diff(positions[order], axis=0)
     along = steps @ normal
@@ -245,8 +271,10 @@ def _ordered(name: str, frames: list[Frame]) -> list[Frame]:
     drift = np.linalg.norm(steps - along[:, None] * normal, axis=1).max()
     if drift > _SPACING_TOLERANCE * float(np.median(along)):
         raise BadInputError(
-            f"{name}: the slices are sheared against each other (tilted gantry); resample the scan to a rectangular "
-            "grid first."
+            _(
+                "{name}: the slices are sheared against each other (tilted gantry); resample the scan to a "
+                "rectangular grid first."
+            ).format(name=name)
         )
     return [frames[index] for index in order]
 
@@ -255,8 +283,10 @@ def _check_distances(name: str, distances: npt.NDArray[np.float64]) -> None:
     usual = float(np.median(distances))
     if usual <= 1e-6 or distances.min() < _SPACING_TOLERANCE * usual:
         raise BadInputError(
-            f"{name}: several slices of the DICOM series share one position (phases or echoes in one series); export "
-            "the one to register by itself."
+            _(
+                "{name}: several slices of the DICOM series share one position (phases or echoes in one "
+                "series); export the one to register by itself."
+            ).format(name=name)
         )
     tolerance = max(_SPACING_TOLERANCE * usual, 0.01)
     wrong = np.flatnonzero(np.abs(distances - usual) > tolerance)
@@ -266,10 +296,14 @@ def _check_distances(name: str, distances: npt.NDArray[np.float64]) -> None:
     missing = round(float(distances[first]) / usual) - 1
     if missing >= 1 and abs(distances[first] - (missing + 1) * usual) <= (missing + 1) * tolerance:
         raise BadInputError(
-            f"{name}: {missing} slice(s) of the DICOM series are missing after slice {first + 1}; export "
-            "the series again."
+            _(
+                "{name}: {missing} slice(s) of the DICOM series are missing after slice {first}; export the "
+                "series again."
+            ).format(name=name, missing=missing, first=first + 1)
         )
     raise BadInputError(
-        f"{name}: the slices of the DICOM series are unevenly spaced ({distances.min():.3g} to {distances.max():.3g} "
-        "mm); resample the scan to even slices first."
+        _(
+            "{name}: the slices of the DICOM series are unevenly spaced ({smallest:.3g} to {largest:.3g} "
+            "mm); resample the scan to even slices first."
+        ).format(name=name, smallest=distances.min(), largest=distances.max())
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInputError
+from ..sentences import marked as _
 from .memory import check_memory
 from .streams import damaged
 
@@ -113,26 +114,28 @@ def check_kind(name: str, images: list[DicomImage]) -> None:
     instances = [image.instance for image in images if image.instance]
     frames = [frame for image in images for frame in image.frames]
     if any(image.kind == _SEGMENTATION or image.modality == "SEG" for image in images):
-        reason = "is a DICOM segmentation; load it into 3D Slicer and save it as .seg.nrrd"
+        reason = _("is a DICOM segmentation; load it into 3D Slicer and save it as .seg.nrrd")
     elif any(image.kind == _RT_DOSE or image.modality == "RTDOSE" for image in images):
-        reason = "is a radiotherapy dose (RT Dose), not a scan; give the scan that it belongs to"
+        reason = _("is a radiotherapy dose (RT Dose), not a scan; give the scan that it belongs to")
     elif any(image.samples != 1 for image in images):
-        reason = "is a series of color images (RGB); a scan with one value per voxel is needed"
+        reason = _("is a series of color images (RGB); a scan with one value per voxel is needed")
     elif "MOSAIC" in types:
-        reason = "is a mosaic (all slices in one picture); convert it to a volume first, for example with dcm2niix"
+        reason = _("is a mosaic (all slices in one picture); convert it to a volume first, for example with dcm2niix")
     elif "LOCALIZER" in types:
-        reason = "contains localizer (scout) images; choose or export the scan by itself"
+        reason = _("contains localizer (scout) images; choose or export the scan by itself")
     elif len(set(instances)) < len(instances):
-        reason = f"contains {len(instances) - len(set(instances))} images twice; remove the copies"
+        reason = _("contains {count} images twice; remove the copies").format(
+            count=len(instances) - len(set(instances))
+        )
     elif len({image.size for image in images}) > 1:
-        reason = "contains slices that differ in size; export the scan by itself"
+        reason = _("contains slices that differ in size; export the scan by itself")
     elif any(frame.position is None or frame.orientation is None for frame in frames):
-        reason = "does not state where its slices lie (no positions or orientations); export the original scan"
+        reason = _("does not state where its slices lie (no positions or orientations); export the original scan")
     elif any(frame.spacing is None for frame in frames):
-        reason = "does not state its pixel spacing; export the original scan"
+        reason = _("does not state its pixel spacing; export the original scan")
     else:
         return
-    raise BadInputError(f"{name}: the DICOM series {reason}.")
+    raise BadInputError(_("{name}: the DICOM series {reason}.").format(name=name, reason=reason))
 
 
 def stored_values(image: DicomImage, folder: Path) -> Path:

@@ -20,6 +20,7 @@ from ... import __version__
 from ..errors import BadInputError
 from ..geometry import ImageGrid
 from ..images import LabelMap
+from ..sentences import marked as _
 from .common import written_whole
 from .dicom_reference import DicomReference
 from .dicom_segmentation import code, decimals, fill_segmentation
@@ -59,7 +60,7 @@ def write_dicom(
         BadInputError: if the field is larger than DICOM can hold.
         OutputError: if a file could not be written.
     """
-    folder = folder_to_make(folder, "DICOM objects")
+    folder = folder_to_make(folder, _("the DICOM objects"))
     with warnings.catch_warnings(), _made(folder), ExitStack() as files:
         warnings.simplefilter("ignore")  # they would quote the patient
         made = {REGISTRATION: registration(displacement, grid, fixed, moving)}
@@ -101,8 +102,9 @@ def registration(
     size = displacement.size * 4
     if size > _MOST_BYTES:
         raise BadInputError(
-            f"The transform has {size / 1e9:.1f} GB, and a DICOM object can hold 4.2 GB; choose a coarser grid "
-            "spacing."
+            _(
+                "The transform has {size:.1f} GB, and a DICOM object can hold 4.2 GB; choose a coarser grid spacing."
+            ).format(size=size / 1000000000.0)
         )
     vectors, grid = _right_handed(displacement, grid)
     result = new_object(_REGISTRATION_CLASS, "REG", fixed)

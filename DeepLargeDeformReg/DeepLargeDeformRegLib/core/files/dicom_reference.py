@@ -15,6 +15,9 @@ import numpy as np
 
 from ..errors import BadInputError
 from ..geometry import ImageGrid
+from ..sentences import joined
+from ..sentences import marked as _
+from ..subjects import the
 from .common import PathLike, check_regular
 from .dicom import grid_of, series_frames, split_series
 from .dicom_frames import DicomImage, Frame
@@ -75,22 +78,24 @@ def read_reference(path: PathLike | Sequence[PathLike], name: str) -> DicomRefer
         check_regular(place)  # what is not there is no question of DICOM
         if not _is_series_file(place):
             raise _not_dicom(name)
-    chosen, frames = series_frames(f"The {name} series", place, series)
+    chosen, frames = series_frames(the(f"{name} DICOM series", first=True), place, series)
     header = _read_header(chosen.images[0].path)
     missing = [
         text
         for text, value in (
-            ("study", header.get("StudyInstanceUID")),
-            ("series", chosen.uid),
-            ("frame of reference", header.get("FrameOfReferenceUID")),
-            ("images", all(image.instance and image.kind for image in chosen.images)),
+            (_("study"), header.get("StudyInstanceUID")),
+            (_("series"), chosen.uid),
+            (_("frame of reference"), header.get("FrameOfReferenceUID")),
+            (_("images"), all(image.instance and image.kind for image in chosen.images)),
         )
         if not value
     ]
     if missing:
         raise BadInputError(
-            f"The {name} DICOM series has no UID of its {', '.join(missing)}, to which DICOM objects would refer; "
-            "export it again from the archive."
+            _(
+                "{series} has no UID of its {missing}, to which DICOM objects would refer; "
+                "export it again from the archive."
+            ).format(series=the(f"{name} DICOM series", first=True), missing=joined(", ", missing))
         )
     return DicomReference(
         header=header,
@@ -119,8 +124,10 @@ def check_place(reference: DicomReference, grid: ImageGrid, name: str) -> None:
     inside = np.all(index > -0.5) and np.all(index < np.array(reference.grid.size) - 0.5)
     if not inside or np.abs(index - index.round()).max() > _ON_LATTICE:
         raise BadInputError(
-            f"The {name} scan does not lie where its DICOM files say (it was moved or resampled after it was read), "
-            "so that DICOM objects cannot refer to it; register the scan as it was read."
+            _(
+                "{scan} does not lie where its DICOM files say (it was moved or resampled after it "
+                "was read), so that DICOM objects cannot refer to it; register the scan as it was read."
+            ).format(scan=the(f"{name} scan", first=True))
         )
 
 
@@ -131,16 +138,18 @@ def notice_of_patients(fixed: DicomReference, moving: DicomReference) -> str | N
     ]
     if ids[0] == ids[1]:
         return None
-    return (
-        "The DICOM headers of the two scans name different patients; the DICOM objects carry the patient of the "
-        "fixed scan."
+    return _(
+        "The DICOM headers of the two scans name different patients; the DICOM objects carry the "
+        "patient of the fixed scan."
     )
 
 
 def _not_dicom(name: str) -> BadInputError:
     return BadInputError(
-        f"The {name} scan is not from DICOM, so that no DICOM objects can be written: they refer to the UIDs of both "
-        "scans. Give both as DICOM folders, or write other files."
+        _(
+            "{scan} is not from DICOM, so that no DICOM objects can be written: they refer to "
+            "the UIDs of both scans. Give both as DICOM folders, or write other files."
+        ).format(scan=the(f"{name} scan", first=True))
     )
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..errors import BadInputError
 from ..images import Label, LabelMap
+from ..sentences import marked as _
 from .dicom_reference import DicomReference
 
 _TISSUE = ("85756007", "SCT", "Tissue")
@@ -52,7 +53,9 @@ def fill_segmentation(result: Any, labels: LabelMap, fixed: DicomReference) -> N
 
     present = [label for label in labels.labels if labels.mask(label.value).any()]
     if not present:
-        raise BadInputError("The propagated structures have no voxel in the fixed scan; there is nothing to write.")
+        raise BadInputError(
+            _("The propagated structures have no voxel in the fixed scan; there is nothing to write.")
+        )
     frames, pixels = [], []
     for number, label in enumerate(present, start=1):
         inside = labels.mask(label.value)

@@ -19,6 +19,9 @@ import SimpleITK as sitk
 from ..errors import BadInputError
 from ..geometry import ImageGrid
 from ..images import Label, LabelMap
+from ..sentences import joined
+from ..sentences import marked as _
+from ..subjects import the
 from .common import PathLike, check_output, ending
 from .dicom_frames import is_dicom
 from .memory import check_memory
@@ -72,7 +75,9 @@ def read_label_map(
     if not segments:
         image = read_image(path)
     own_grid = ImageGrid.from_image(image)
-    empty = BadInputError(f"The {what} {path.name} is empty: it has no voxel other than 0.")
+    empty = BadInputError(
+        _("{what} {file} is empty: it has no voxel other than 0.").format(what=the(what, first=True), file=path.name)
+    )
     if not np.any(sitk.GetArrayViewFromImage(image)):
         raise empty
     if segments:
@@ -118,23 +123,33 @@ def _integers(array: npt.NDArray, name: str, limit: int | None = _MOST_LABELS) -
     """The values as int16 or int32, refused where they are no labels."""
     if np.issubdtype(array.dtype, np.floating):
         if not np.all(np.isfinite(array)):
-            raise BadInputError(f"{name} is no label map: it contains values that are not finite numbers.")
+            raise BadInputError(
+                _("{name} is no label map: it contains values that are not finite numbers.").format(name=name)
+            )
         rounded = np.rint(array)
         # Programs that store labels with a scale give them back a little off: 0.9961 for 1.
         if np.abs(array - rounded).max() > _ROUNDING:
             raise BadInputError(
-                f"{name} is no label map: it contains fractions; give a mask or label map, not a scan."
+                _("{name} is no label map: it contains fractions; give a mask or label map, not a scan.").format(
+                    name=name
+                )
             )
         array = rounded
     if array.min() < 0:
         raise BadInputError(
-            f"{name} is no label map: it contains negative values; give a mask or label map, not a scan."
+            _("{name} is no label map: it contains negative values; give a mask or label map, not a scan.").format(
+                name=name
+            )
         )
     if array.max() > np.iinfo(np.int32).max:
-        raise BadInputError(f"{name} is no label map: its values are larger than any label.")
+        raise BadInputError(_("{name} is no label map: its values are larger than any label.").format(name=name))
     values = array.astype(np.int16 if array.max() <= np.iinfo(np.int16).max else np.int32)
     if limit is not None and (count := len(np.unique(values)) - 1) > limit:
-        raise BadInputError(f"{name} is no label map: it has {count} different values; it looks like a scan.")
+        raise BadInputError(
+            _("{name} is no label map: it has {count} different values; it looks like a scan.").format(
+                name=name, count=count
+            )
+        )
     return values
 
 
@@ -160,7 +175,7 @@ def _merge(image: sitk.Image, grid: ImageGrid, segments: list[Segment], name: st
         layers.append(renamed)
     empty = [labels[index].name for index, size in sizes.items() if size == 0]
     if empty and len(empty) < len(labels):
-        warn(f"Segments of {name} without voxels were left out: {', '.join(empty)}.")
+        warn(_("Segments of {name} without voxels were left out: {empty}.").format(name=name, empty=", ".join(empty)))
     present = tuple(labels[index] for index in range(len(labels)) if sizes[index])
     if len(layers) == 1:
         return LabelMap(layers[0], grid, present)
@@ -168,8 +183,10 @@ def _merge(image: sitk.Image, grid: ImageGrid, segments: list[Segment], name: st
     if not overlaps:
         return LabelMap(merged, grid, present)
     warn(
-        f"Segments of {name} overlap: {', '.join(overlaps)}. Each is measured and written whole; where a voxel can "
-        "belong to one alone (guidance, and files other than .seg.nrrd) the smaller has it."
+        _(
+            "Segments of {name} overlap: {overlaps}. Each is measured and written whole; where a voxel "
+            "can belong to one alone (guidance, and files other than .seg.nrrd) the smaller has it."
+        ).format(name=name, overlaps=joined(", ", overlaps))
     )
     return LabelMap(merged, grid, present, tuple(layers))
 
@@ -180,14 +197,18 @@ def _merged(
     """One value per voxel, the labels of ``order`` laid over each other, and which of them overlap by how much."""
     merged = np.zeros_like(layers[0])
     names = {one.value: one.name for one in labels}
-    overlaps = []
+    overlaps: list[str] = []
     for value in (labels[index].value for index in order):
         for layer in layers:
             inside = layer == value
             covered = merged[inside]
             for other in np.unique(covered[(covered != 0) & (covered != value)]):
                 count = np.count_nonzero(covered == other)
-                overlaps.append(f"{names[value]} and {names[int(other)]} ({count} voxels)")
+                overlaps.append(
+                    _("{one} and {other} ({count} voxels)").format(
+                        one=names[value], other=names[int(other)], count=count
+                    )
+                )
             merged[inside] = value
     return merged, overlaps
 
@@ -218,7 +239,9 @@ def _uncropped(label_map: LabelMap, grid: ImageGrid, name: str, warn: Warn) -> L
         return label_map
     first, last = np.clip(start, 0, grid.size), np.clip(stop, 0, grid.size)
     if np.any(last <= first):
-        raise BadInputError(f"The segments of {name} lie outside of the scan; it belongs to another one.")
+        raise BadInputError(
+            _("The segments of {name} lie outside of the scan; it belongs to another one.").format(name=name)
+        )
     source = tuple(slice(a, b) for a, b in zip((first - start)[::-1], (last - start)[::-1], strict=True))
     target = tuple(slice(a, b) for a, b in zip(first[::-1], last[::-1], strict=True))
 
@@ -232,7 +255,7 @@ def _uncropped(label_map: LabelMap, grid: ImageGrid, name: str, warn: Warn) -> L
     layers = tuple(put_back(layer) for layer in label_map.layers)
     lost = np.count_nonzero(label_map.array) - np.count_nonzero(whole)
     if lost:
-        warn(f"{lost} voxels of {name} lie outside of the scan and were left out.")
+        warn(_("{lost} voxels of {name} lie outside of the scan and were left out.").format(lost=lost, name=name))
     present = {value for one in layers or (whole,) for value in np.unique(one).tolist()}
     return LabelMap(whole, grid, tuple(one for one in label_map.labels if one.value in present), layers)
 

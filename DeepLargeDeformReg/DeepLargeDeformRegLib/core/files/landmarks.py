@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from ..errors import BadInputError
 from ..geometry import ImageGrid
-from ..images import LandmarkPairs, Landmarks
+from ..images import LandmarkPairs, Landmarks, unequal_numbers
+from ..sentences import marked as _
 from ..tables import comma_separated
 from .common import PathLike, check_output, ending, read_text, write_text
 
@@ -37,8 +38,6 @@ _MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
-
-
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError, csv.Error)
 _MOST_MM = 1e5  # from the scanner's origin: 100 m
 _MOST_DIGITS = 60
@@ -71,11 +70,17 @@ def read_landmarks(path: PathLike, grid: ImageGrid | None = None) -> Landmarks:
         elif kind in (".pts", ".txt"):
             landmarks = _from_elastix(text, name, grid)
         else:
-            raise BadInputError(f"{name} is no landmark file: .mrk.json, .fcsv, .csv, .pts and .txt can be read.")
+            raise BadInputError(
+                _("{name} is no landmark file: .mrk.json, .fcsv, .csv, .pts and .txt can be read.").format(name=name)
+            )
     except _DAMAGE as error:
-        raise BadInputError(f"{name} is damaged: its landmarks could not be read.", detail=repr(error)) from error
+        raise _damaged(name, error) from error
     _check_points(landmarks.points, name)
     return landmarks
+
+
+def _damaged(name: str, error: Exception) -> BadInputError:
+    return BadInputError(_("{name} is damaged: its landmarks could not be read.").format(name=name), repr(error))
 
 
 def read_landmark_pairs(path: PathLike) -> LandmarkPairs:
@@ -88,12 +93,14 @@ def read_landmark_pairs(path: PathLike) -> LandmarkPairs:
     try:
         columns, rows = _table(read_text(path), name)
     except _DAMAGE as error:
-        raise BadInputError(f"{name} is damaged: its landmarks could not be read.", detail=repr(error)) from error
+        raise _damaged(name, error) from error
     fixed, moving = (_axes(columns, prefix) for prefix in ("fixed_", "moving_"))
     if fixed is None or moving is None:
         raise BadInputError(
-            f"{name} is no table of landmark pairs: its first line must name the columns fixed_x, fixed_y, fixed_z, "
-            "moving_x, moving_y, moving_z (LPS, mm)."
+            _(
+                "{name} is no table of landmark pairs: its first line must name the columns fixed_x, "
+                "fixed_y, fixed_z, moving_x, moving_y, moving_z (LPS, mm)."
+            ).format(name=name)
         )
     names = _names(columns, rows)
     _check_placed(_not_placed(columns, rows, names), name)
@@ -116,9 +123,7 @@ def pair_landmarks(fixed: Landmarks, moving: Landmarks) -> LandmarkPairs:
             say which belong together.
     """
     if len(fixed) != len(moving):
-        raise BadInputError(
-            f"There are {len(fixed)} fixed but {len(moving)} moving landmarks; they must come in pairs."
-        )
+        raise unequal_numbers(len(fixed), len(moving))
     names, others = (tuple(" ".join(name.casefold().split()) for name in one.names) for one in (fixed, moving))
     shared = (set(names) & set(others)) - {""}
     if not shared or names == others:
@@ -128,8 +133,10 @@ def pair_landmarks(fixed: Landmarks, moving: Landmarks) -> LandmarkPairs:
         return LandmarkPairs(fixed.points, moving.points[order], fixed.names)
     unlike = sorted({name for name in (*names, *others) if name not in shared or max(names.count(name), 1) > 1})
     raise BadInputError(
-        "Only some of the landmarks have the same names in both scans, so that it is unclear which belong together "
-        f"(see {', '.join(unlike[:_MOST_NAMED]) or 'those without a name'}); name them alike, each name once."
+        _(
+            "Only some of the landmarks have the same names in both scans, so that it is unclear which "
+            "belong together (see {unlike}); name them alike, each name once."
+        ).format(unlike=", ".join(unlike[:_MOST_NAMED]) or _("those without a name"))
     )
 
 
@@ -170,12 +177,18 @@ def write_landmark_pairs(pairs: LandmarkPairs, path: PathLike) -> None:
 def _from_markups(text: str, name: str) -> Landmarks:
     lists = [one for one in json.loads(text)["markups"] if one.get("controlPoints")]
     if len(lists) > 1:
-        raise BadInputError(f"{name} holds {len(lists)} lists of landmarks; save the one to use by itself.")
+        raise BadInputError(
+            _("{name} holds {count} lists of landmarks; save the one to use by itself.").format(
+                name=name, count=len(lists)
+            )
+        )
     if not lists:
         return Landmarks(np.empty((0, 3)), ())
     units = lists[0].get("coordinateUnits", "mm")
     if any(unit != "mm" for unit in ([units] if isinstance(units, str) else units)):
-        raise BadInputError(f"{name}: the landmarks are not in millimeters; save them in millimeters.")
+        raise BadInputError(
+            _("{name}: the landmarks are not in millimeters; save them in millimeters.").format(name=name)
+        )
     points = lists[0]["controlPoints"]
     _check_placed([one.get("label", "") for one in points if one.get("positionStatus", "defined") != "defined"], name)
     positions = np.array([one["position"] for one in points], dtype=np.float64).reshape(-1, 3)
@@ -185,13 +198,16 @@ def _from_markups(text: str, name: str) -> Landmarks:
 
 def _check_points(points: npt.NDArray[np.float64], name: str) -> None:
     if len(points) == 0:
-        raise BadInputError(f"{name} contains no landmarks.")
+        raise BadInputError(_("{name} contains no landmarks.").format(name=name))
     if not np.all(np.isfinite(points)):
-        raise BadInputError(f"{name} has a landmark with a coordinate that is not a finite number.")
+        text = _("{name} has a landmark with a coordinate that is not a finite number.")
+        raise BadInputError(text.format(name=name))
     if (farthest := float(np.abs(points).max())) > _MOST_MM:
         raise BadInputError(
-            f"{name} has a landmark that lies {farthest:.3g} mm from the scanner's origin; correct its position "
-            "or unit."
+            _(
+                "{name} has a landmark that lies {farthest:.3g} mm from the scanner's origin; correct its "
+                "position or unit."
+            ).format(name=name, farthest=farthest)
         )
 
 
@@ -208,9 +224,9 @@ def _not_placed(columns: list[str], rows: list[list[str]], names: Sequence[str])
 def _check_placed(missing: list[str], name: str) -> None:
     if missing:
         raise BadInputError(
-            f"{name}: {len(missing)} landmark(s) were not placed ({', '.join(missing[:_MOST_NAMED])}); place or "
-            "delete "
-            "them."
+            _("{name}: {count} landmark(s) were not placed ({missing}); place or delete them.").format(
+                name=name, count=len(missing), missing=", ".join(missing[:_MOST_NAMED])
+            )
         )
 
 
@@ -231,7 +247,11 @@ def _from_fcsv(text: str, name: str) -> Landmarks:
     # Slicer adds the position status after the columns that it names; 2 is "defined".
     status = len(_FCSV_COLUMNS.split(","))
     if any(len(row) > status + _FCSV_STATUS_COLUMNS for row in rows):
-        raise BadInputError(f"{name} has a line with more values than columns; are there commas within its numbers?")
+        raise BadInputError(
+            _("{name} has a line with more values than columns; are there commas within its numbers?").format(
+                name=name
+            )
+        )
     _check_placed(
         [one for one, row in zip(names, rows, strict=True) if row[status : status + 1] not in ([], ["2"])], name
     )
@@ -247,10 +267,14 @@ def _from_table(text: str, name: str) -> Landmarks:
         _check_placed(_not_placed(columns, rows, names), name)
         return Landmarks(_positions(rows, where, name) * _SIGNS[system], names)
     if _axes(columns, "fixed_") is not None:
-        raise BadInputError(f"{name} is a table of landmark pairs; the landmarks of one scan are needed here.")
+        raise BadInputError(
+            _("{name} is a table of landmark pairs; the landmarks of one scan are needed here.").format(name=name)
+        )
     raise BadInputError(
-        f"{name}: its first line must name the columns: x, y, z or l, p, s for LPS, or r, a, s for RAS coordinates "
-        "in mm."
+        _(
+            "{name}: its first line must name the columns: x, y, z or l, p, s for LPS, or r, a, s for "
+            "RAS coordinates in mm."
+        ).format(name=name)
     )
 
 
@@ -258,15 +282,23 @@ def _from_elastix(text: str, name: str, grid: ImageGrid | None) -> Landmarks:
     words = text.split()
     kind = words[0].lower()
     if kind not in ("point", "index"):
-        raise BadInputError(f"{name} is no point file of elastix: its first line must be 'point' or 'index'.")
+        raise BadInputError(
+            _("{name} is no point file of elastix: its first line must be 'point' or 'index'.").format(name=name)
+        )
     count, numbers = int(words[1]), [_number(word) for word in words[2:]]
     if count < 0 or len(numbers) != 3 * count:
-        raise BadInputError(f"{name} states {count} points but holds {len(numbers)} numbers; 3 per point are needed.")
+        raise BadInputError(
+            _("{name} states {count} points but holds {numbers} numbers; 3 per point are needed.").format(
+                name=name, count=count, numbers=len(numbers)
+            )
+        )
     positions = np.array(numbers).reshape(-1, 3)
     if kind == "index":
         if grid is None:
             raise BadInputError(
-                f"{name} holds voxel indices, which need a scan; give points in mm ('point') instead."
+                _("{name} holds voxel indices, which need a scan; give points in mm ('point') instead.").format(
+                    name=name
+                )
             )
         positions = grid.to_physical(positions)
     return Landmarks(positions, ("",) * count)
@@ -279,12 +311,17 @@ def _table(text: str, name: str) -> tuple[list[str], list[list[str]]]:
     columns, *rows = csv.reader(lines, delimiter=delimiter)
     for number, row in enumerate(rows, start=2):
         if len(row) < len(columns):
-            raise BadInputError(f"{name}: line {number} has fewer values than the first line has columns.")
+            raise BadInputError(
+                _("{name}: line {number} has fewer values than the first line has columns.").format(
+                    name=name, number=number
+                )
+            )
         if len(row) > len(columns) and any(value.strip() for value in row[len(columns) :]):
             raise BadInputError(
-                f"{name}: line {number} has more values than the first line has columns; numbers with a decimal "
-                "comma "
-                "need a semicolon or a tab between them."
+                _(
+                    "{name}: line {number} has more values than the first line has columns; numbers with a "
+                    "decimal comma need a semicolon or a tab between them."
+                ).format(name=name, number=number)
             )
     return [column.strip().lower() for column in columns], rows
 
@@ -300,7 +337,9 @@ def _positions(rows: list[list[str]], where: Sequence[int], name: str) -> npt.ND
     try:
         return np.array([[_number(row[column]) for column in where] for row in rows], dtype=np.float64).reshape(-1, 3)
     except (ValueError, IndexError) as error:
-        raise BadInputError(f"{name} has a landmark whose coordinates are no numbers.", detail=str(error)) from error
+        raise BadInputError(
+            _("{name} has a landmark whose coordinates are no numbers.").format(name=name), detail=str(error)
+        ) from error
 
 
 def _number(text: str) -> float:
@@ -326,7 +365,11 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
 def _sign(system: str, name: str) -> npt.NDArray[np.float64]:
     sign = _SIGNS.get(system.upper())
     if sign is None:
-        raise BadInputError(f"{name} uses the coordinate system {system}; save the landmarks as LPS or RAS.")
+        raise BadInputError(
+            _("{name} uses the coordinate system {system}; save the landmarks as LPS or RAS.").format(
+                name=name, system=system
+            )
+        )
     return sign
 
 

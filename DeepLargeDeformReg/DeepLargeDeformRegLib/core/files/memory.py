@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..errors import MemoryExhaustedError
+from ..sentences import marked as _
 
 COPIES = 3
 """An image is held this many times at the most while it is read: as stored, as float32, and on the way between."""
@@ -46,8 +47,10 @@ def check_memory(name: str, size: int, copies: int = COPIES) -> None:
     available = available_bytes()
     if needed > available:
         raise MemoryExhaustedError(
-            f"{name} does not fit into this machine's memory: its header asks for {needed / 2**30:.3g} GB, and "
-            f"{available / 2**30:.3g} GB are free; crop or coarsen it, or close other programs."
+            _(
+                "{name} does not fit into this machine's memory: its header asks for {needed:.3g} GB, and "
+                "{available:.3g} GB are free; crop or coarsen it, or close other programs."
+            ).format(name=name, needed=needed / 2**30, available=available / 2**30)
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInputError
+from ..sentences import marked as _
 from .detached import voxel_file
 from .streams import VoxelData, damaged
 
@@ -35,7 +36,9 @@ def meta_voxels(path: Path) -> VoxelData:
     header, end = _parse(path)
     data = header.get("ElementDataFile")
     if data is None or "DimSize" not in header:
-        raise BadInputError(f"{path.name} is not a MetaImage file although its name says so; export it again.")
+        raise BadInputError(
+            _("{file} is not a MetaImage file although its name says so; export it again.").format(file=path.name)
+        )
     try:
         size = _bytes(header)
         compressed = _is_true(header, "CompressedData")
@@ -45,11 +48,15 @@ def meta_voxels(path: Path) -> VoxelData:
         raise damaged(path.name) from error
     if not _is_true(header, "BinaryData", default=True):
         raise BadInputError(
-            f"{path.name} holds its voxels as text, which is not read; save it as a binary MetaImage."
+            _("{file} holds its voxels as text, which is not read; save it as a binary MetaImage.").format(
+                file=path.name
+            )
         )
     if data.upper() == "LIST" or "%" in data:
         raise BadInputError(
-            f"{path.name} spreads its voxels over many files, which is not read; save it as one file."
+            _("{file} spreads its voxels over many files, which is not read; save it as one file.").format(
+                file=path.name
+            )
         )
     local = data.upper() == "LOCAL"
     voxels = path if local else voxel_file(path, data)
@@ -64,8 +71,10 @@ def meta_voxels(path: Path) -> VoxelData:
         return VoxelData(path=voxels, offset=offset, encoding="raw", size=size)
     if stated <= 0 and local:
         raise BadInputError(
-            f"{path.name} does not state the size of its compressed voxels (CompressedDataSize), without which ITK "
-            "reads noise; save it again with another program."
+            _(
+                "{file} does not state the size of its compressed voxels (CompressedDataSize), without which "
+                "ITK reads noise; save it again with another program."
+            ).format(file=path.name)
         )
     return VoxelData(path=voxels, offset=offset, encoding="zlib", size=size, length=stated if stated > 0 else None)
 

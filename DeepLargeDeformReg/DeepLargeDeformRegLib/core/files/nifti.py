@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInputError
+from ..sentences import marked as _
 from .streams import GZIP_MAGIC, VoxelData, damaged
 
 HEADER_BYTES = 348
@@ -70,7 +71,11 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         raise damaged(name) from error
     if not all(math.isfinite(value) and value > 0 for value in header.spacing):
         numbers = " x ".join(f"{value:g}" for value in header.spacing)
-        raise BadInputError(f"{name} has an impossible voxel spacing ({numbers} mm); correct the file's header.")
+        raise BadInputError(
+            _("{name} has an impossible voxel spacing ({numbers} mm); correct the file's header.").format(
+                name=name, numbers=numbers
+            )
+        )
     if header.sform is not None:
         _check_sform(name, header.sform, header.spacing)
     return header
@@ -106,7 +111,11 @@ def _header_of(path: Path) -> Path:
             stem = path.name[: -len(ending)]
             found = [one for one in _beside(path, stem, (".hdr", ".hdr.gz")) if one.is_file()]
             if len(found) != 1:
-                raise BadInputError(f"{path.name} needs the header {stem}.hdr beside it; copy both files together.")
+                raise BadInputError(
+                    _("{file} needs the header {stem}.hdr beside it; copy both files together.").format(
+                        file=path.name, stem=stem
+                    )
+                )
             return found[0]
     return path
 
@@ -118,11 +127,15 @@ def _voxels_of(header: Path, given: Path) -> Path:
     found = [one for one in _beside(header, stem, (".img", ".img.gz")) if one.is_file()]
     if not found:
         raise BadInputError(
-            f"{header.name} names a file with its voxels that is not there; copy both files together."
+            _("{file} names a file with its voxels that is not there; copy both files together.").format(
+                file=header.name
+            )
         )
     if len(found) > 1:
         raise BadInputError(
-            f"{header.name} could belong to {found[0].name} or to {found[1].name}; move the one that is not meant."
+            _("{file} could belong to {one} or to {other}; move the one that is not meant.").format(
+                file=header.name, one=found[0].name, other=found[1].name
+            )
         )
     return found[0]
 
@@ -136,12 +149,18 @@ def _parse(name: str, raw: bytes) -> NiftiHeader:
     order = next((order for order in "<>" if raw[:4] == struct.pack(order + "i", HEADER_BYTES)), None)
     if order is None or len(raw) < HEADER_BYTES:
         if raw[4:8] == b"n+2\0":
-            raise BadInputError(f"{name} is in the format NIfTI-2, which ITK cannot read; save it as NIfTI-1.")
-        raise BadInputError(f"{name} is not a NIfTI file although its name says so; export it again.")
+            raise BadInputError(
+                _("{name} is in the format NIfTI-2, which ITK cannot read; save it as NIfTI-1.").format(name=name)
+            )
+        raise BadInputError(
+            _("{name} is not a NIfTI file although its name says so; export it again.").format(name=name)
+        )
     magic = raw[344:348]
     if magic not in (b"n+1\0", b"ni1\0"):
         raise BadInputError(
-            f"{name} is in the format Analyze, which does not say where left and right are; save it as NIfTI."
+            _(
+                "{name} is in the format Analyze, which does not say where left and right are; save it as NIfTI."
+            ).format(name=name)
         )
     rank, *size = struct.unpack_from(order + "8h", raw, 40)
     kind, bits = struct.unpack_from(order + "2h", raw, 70)
@@ -172,18 +191,24 @@ def _check_sform(name: str, sform: npt.NDArray[np.float64], spacing: tuple[float
     axes = sform[:, : len(spacing)]
     lengths = np.linalg.norm(axes, axis=0)
     if not np.all(np.isfinite(sform)) or lengths.min() <= 0:
-        raise BadInputError(f"{name} has an impossible orientation matrix; correct the file's header.")
+        raise BadInputError(
+            _("{name} has an impossible orientation matrix; correct the file's header.").format(name=name)
+        )
     directions = axes / lengths
     if np.abs(directions.T @ directions - np.eye(len(spacing))).max() > _ORTHOGONALITY_TOLERANCE:
         raise BadInputError(
-            f"{name}: the axes of the image are not at right angles to each other (non-orthonormal direction "
-            "matrix); resample the scan to a rectangular grid first."
+            _(
+                "{name}: the axes of the image are not at right angles to each other (non-orthonormal "
+                "direction matrix); resample the scan to a rectangular grid first."
+            ).format(name=name)
         )
     if np.abs(lengths / np.array(spacing) - 1).max() > _SCALE_TOLERANCE:
         one, two = (" x ".join(f"{value:.4g}" for value in values) for values in (spacing, lengths))
         raise BadInputError(
-            f"{name} states two different voxel spacings ({one} mm and, in its orientation matrix, {two} mm); "
-            "correct the file's header."
+            _(
+                "{name} states two different voxel spacings ({one} mm and, in its orientation matrix, {two} "
+                "mm); correct the file's header."
+            ).format(name=name, one=one, two=two)
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInputError
+from ..sentences import marked as _
 from .detached import voxel_file
 from .streams import VoxelData, damaged
 
@@ -50,7 +51,9 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
     with path.open("rb") as stream:
         start = stream.read(_MOST_HEADER_BYTES)
     if not start.startswith(b"NRRD000"):
-        raise BadInputError(f"{path.name} is not an NRRD file although its name says so; export it again.")
+        raise BadInputError(
+            _("{file} is not an NRRD file although its name says so; export it again.").format(file=path.name)
+        )
     blank = min((at + len(mark) for mark in (b"\n\n", b"\n\r\n") if (at := start.find(mark)) >= 0), default=None)
     if blank is None and len(start) == _MOST_HEADER_BYTES:
         raise damaged(path.name)
@@ -88,14 +91,18 @@ def nrrd_voxels(path: Path) -> VoxelData:
     except (ValueError, KeyError, OverflowError) as error:
         raise damaged(path.name) from error
     if encoding is None or lines != 0 or (skip != 0 and encoding != "raw") or skip < -1:
-        raise BadInputError(f"{path.name} stores its voxels in an unusual way, which is not read; save it again.")
+        raise BadInputError(
+            _("{file} stores its voxels in an unusual way, which is not read; save it again.").format(file=path.name)
+        )
     name = fields.get("datafile")
     if name is None:
         voxels, offset = path, header.end
     else:
         if name.upper().startswith("LIST") or "%" in name:
             raise BadInputError(
-                f"{path.name} spreads its voxels over many files, which is not read; save it as one file."
+                _("{file} spreads its voxels over many files, which is not read; save it as one file.").format(
+                    file=path.name
+                )
             )
         voxels, offset = voxel_file(path, name), 0
     if skip > 0:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import BadInputError, OutputError
+from ..sentences import marked as _
 from .common import PathLike, check_output
 from .headers import files_of
 
@@ -30,18 +31,21 @@ def check_outputs(outputs: Iterable[tuple[PathLike, Sequence[str]]], inputs: Ite
     written: dict[object, PathLike] = {}
     for path, endings in outputs:
         check_output(path, endings)
-        for key, _ in _keys(Path(path), path):
+        for key, _path in _keys(Path(path), path):
             if key in read:
                 raise BadInputError(
-                    f"The output {Path(path).name} would overwrite an input ({Path(read[key]).name}); choose another "
-                    "name."
+                    _("The output {file} would overwrite an input ({input}); choose another name.").format(
+                        file=Path(path).name, input=Path(read[key]).name
+                    )
                 )
             if key in written:
-                raise BadInputError(f"Two outputs have the same name, {Path(path).name}; give each its own.")
+                raise BadInputError(
+                    _("Two outputs have the same name, {file}; give each its own.").format(file=Path(path).name)
+                )
         written.update(_keys(Path(path), path))
 
 
-def folder_to_make(path: PathLike, what: str = "maps") -> Path:
+def folder_to_make(path: PathLike, what: str = _("the maps")) -> Path:
     """The folder for several outputs, checked; it is made when they are moved into it.
 
     Args:
@@ -59,7 +63,9 @@ def folder_to_make(path: PathLike, what: str = "maps") -> Path:
         if not os.path.lexists(folder) and parent.is_dir() and os.access(parent, os.W_OK):
             return folder
     raise OutputError(
-        f"The folder {folder.name[:40]} for the {what} cannot be made; create it first, or choose another one."
+        _("The folder {folder} for {what} cannot be made; create it first, or choose another one.").format(
+            folder=folder.name[:40], what=what
+        )
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from ..sentences import marked as _
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -11,13 +13,13 @@ def reason_of(error: Exception) -> str:
     """Why the system refused a file, as far as it says so; no reason is invented."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EFBIG:
-        return "it is larger than the disk or your quota allows"
+        return _("it is larger than the disk or your quota allows")
     if number in NO_ROOM:
-        return "the disk is full"
+        return _("the disk is full")
     if number == errno.ENAMETOOLONG:
-        return "its name is too long for this disk"
+        return _("its name is too long for this disk")
     if isinstance(error, PermissionError):
-        return "access is denied, or another program holds the file open"
+        return _("access is denied, or another program holds the file open")
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return "the system gives no reason; see whether the disk has room and the folder can be written to"
+    return _("the system gives no reason; see whether the disk has room and the folder can be written to")

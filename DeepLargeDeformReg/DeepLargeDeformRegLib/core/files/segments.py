@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import BadInputError
 from ..images import Label
+from ..sentences import marked as _
 from ..text import name_of, printable
 from .common import ending
 from .headers import NRRD_ENDINGS
@@ -45,7 +46,11 @@ def read_segments(path: Path) -> list[Segment]:
     for key in ("Segmentation_MasterRepresentation", "Segmentation_SourceRepresentation"):
         kind = name_of(pairs.get(key, b"Binary labelmap"))
         if kind.lower() != "binary labelmap":
-            raise BadInputError(f"{path.name} holds a {kind.lower()}; export it as a binary label map from Slicer.")
+            raise BadInputError(
+                _("{file} holds a {kind}; export it as a binary label map from Slicer.").format(
+                    file=path.name, kind=kind.lower()
+                )
+            )
     sizes = header.fields.get("sizes", "").split()
     layers = int(sizes[0]) if len(sizes) == 4 else 1
     return [_segment(path.name, pairs, index, layers) for index in indices]
@@ -60,9 +65,10 @@ def _segment(name: str, pairs: dict[str, bytes], index: int, layers: int) -> Seg
     value = _number(get("LabelValue", "1"))
     if layer is None or not 0 <= layer < layers or value is None or not 1 <= value <= _MOST_VALUE:
         raise BadInputError(
-            f"{name}: the header of segment {index + 1} is damaged (its LabelValue or Layer is no number that can "
-            "be); "
-            "save it again in Slicer."
+            _(
+                "{name}: the header of segment {index} is damaged (its LabelValue or Layer is no number that "
+                "can be); save it again in Slicer."
+            ).format(name=name, index=index + 1)
         )
     tags = dict(tag.partition(":")[::2] for tag in printable(get("Tags", "").decode("utf-8", "replace")).split("|"))
     label = Label(

@@ -17,6 +17,7 @@ from typing import BinaryIO, Literal, cast
 import numpy as np
 
 from ..errors import BadInputError
+from ..sentences import marked as _
 from .memory import check_memory
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -79,14 +80,18 @@ def check_voxels(name: str, data: VoxelData) -> None:
 
 def damaged(name: str) -> BadInputError:
     """The refusal of a file that is cut, or whose bytes are not those that were written."""
-    return BadInputError(f"{name} is incomplete or damaged (voxels are missing or wrong); copy or export it again.")
+    return BadInputError(
+        _("{name} is incomplete or damaged (voxels are missing or wrong); copy or export it again.").format(name=name)
+    )
 
 
 def not_finite(name: str, count: int) -> BadInputError:
     """The refusal of an image with NaN or infinite voxels."""
     return BadInputError(
-        f"{name} contains {count} voxels that are not finite numbers (NaN or infinite); replace them first, for "
-        "example with the background's value."
+        _(
+            "{name} contains {count} voxels that are not finite numbers (NaN or infinite); replace them "
+            "first, for example with the background's value."
+        ).format(name=name, count=count)
     )
 
 
@@ -95,7 +100,9 @@ def _check_size(name: str, present: int, expected: int) -> None:
         raise damaged(name)
     if present > expected + _MOST_TRAILING_BYTES:
         raise BadInputError(
-            f"{name} is damaged: it holds {present - expected} bytes more than its header states; export it again."
+            _("{name} is damaged: it holds {present} bytes more than its header states; export it again.").format(
+                name=name, present=present - expected
+            )
         )
 
 

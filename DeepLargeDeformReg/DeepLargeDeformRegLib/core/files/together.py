@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from ..errors import OutputError
+from ..sentences import marked as _
 from .reasons import reason_of
 
 _WATCHER = """
@@ -71,13 +72,16 @@ class Together:
                 path.parent.mkdir(exist_ok=True)
                 temporary.replace(path)
             except OSError as error:
-                raise OutputError(f"{path.name} could not be written: {reason_of(error)}.", str(error)) from error
+                raise OutputError(
+                    _("{file} could not be written: {reason}.").format(file=path.name, reason=reason_of(error)),
+                    str(error),
+                ) from error
         self._renames = []
 
     def close(self) -> None:
         """Remove what was not renamed, and let the child process end."""
         self._tell({"renames": []})
-        for temporary, _ in self._renames:
+        for temporary, _path in self._renames:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
         if self._watcher is not None and self._watcher.stdin is not None:

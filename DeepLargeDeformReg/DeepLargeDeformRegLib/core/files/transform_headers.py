@@ -14,18 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInputError
+from ..sentences import marked as _
 from .common import ending, read_text
 from .nifti import read_nifti_header
 from .nrrd import read_nrrd_header
 
 NIFTYREG_KINDS = {
-    0: "deformation field",
-    1: "displacement field",
-    2: "grid of spline control points",
-    3: "velocity field",
-    4: "velocity field",
-    5: "grid of velocity control points",
-    6: "grid of spline control points",
+    0: _("deformation field"),
+    1: _("displacement field"),
+    2: _("grid of spline control points"),
+    3: _("velocity field"),
+    4: _("velocity field"),
+    5: _("grid of velocity control points"),
+    6: _("grid of spline control points"),
 }
 _CLASS = re.compile(r"^(\w+?)_(?:double|float)_(\d+)_(\d+)$")
 _ITK_TEXT = "#Insight Transform File"
@@ -75,9 +76,11 @@ def check_text_transform(path: Path) -> bool:
     try:
         found = [_text_transform(path.name, entry) for entry in entries]
     except (ValueError, KeyError, OverflowError) as error:
-        raise BadInputError(f"{path.name} is damaged: a transform in it is incomplete.", detail=str(error)) from error
+        raise BadInputError(
+            _("{file} is damaged: a transform in it is incomplete.").format(file=path.name), detail=str(error)
+        ) from error
     if not found:
-        raise BadInputError(f"{path.name} is damaged or holds no ITK transform.")
+        raise BadInputError(_("{file} is damaged or holds no ITK transform.").format(file=path.name))
     if len(found) > 1 and found[0].kind != "CompositeTransform":
         raise several(path.name, len(found))
     return any(one.kind not in _KNOWN_KINDS for one in found)
@@ -87,9 +90,10 @@ def several(name: str, count: int | None = None) -> BadInputError:
     """The refusal of a list of transforms: nothing says in which order they are meant."""
     number = "several" if count is None else str(count)
     return BadInputError(
-        f"{name} holds {number} transforms one after another, whose order is not stated; combine them into one "
-        "(in 3D "
-        "Slicer: harden, or save a composite) and use that."
+        _(
+            "{name} holds {number} transforms one after another, whose order is not stated; combine them "
+            "into one (in 3D Slicer: harden, or save a composite) and use that."
+        ).format(name=name, number=number)
     )
 
 
@@ -100,7 +104,7 @@ def refuse_by_content(path: Path, detail: str) -> BadInputError:
         return _of_slicer(path.name, "inverse")
     if b"ThinPlateSpline" in data:
         return _of_slicer(path.name, "thin-plate spline")
-    return BadInputError(f"{path.name} is damaged or holds no ITK transform.", detail=detail)
+    return BadInputError(_("{file} is damaged or holds no ITK transform.").format(file=path.name), detail=detail)
 
 
 def check_field_direction(path: Path) -> int | None:
@@ -116,13 +120,15 @@ def check_field_direction(path: Path) -> int | None:
     if kind in (".nrrd", ".nhdr"):
         _check_nrrd_field(path)
     elif kind in (".nii", ".nii.gz"):
-        _, name, parameter = read_nifti_header(path).intent
+        _code, name, parameter = read_nifti_header(path).intent
         if name.startswith("NREG_TRANS"):
             number = int(parameter) if math.isfinite(parameter) else -1
             if number not in (0, 1):
-                what = NIFTYREG_KINDS.get(number, "transform")
+                what = NIFTYREG_KINDS.get(number, _("transform"))
                 raise BadInputError(
-                    f"{path.name} is a {what} of NiftyReg; make a deformation field of it first (reg_transform -def)."
+                    _(
+                        "{file} is a {what} of NiftyReg; make a deformation field of it first (reg_transform -def)."
+                    ).format(file=path.name, what=what)
                 )
             return number
     return None
@@ -133,16 +139,18 @@ def _check_nrrd_field(path: Path) -> None:
     kind = header.pairs.get("displacement field type", b"resampling").decode("latin-1").strip().lower()
     if kind != "resampling":
         raise BadInputError(
-            f"{path.name} maps the other way (from moving to fixed points: its displacement field type is "
-            f"'{kind}'); in "
-            "3D Slicer, invert the transform and save it again."
+            _(
+                "{file} maps the other way (from moving to fixed points: its displacement field type is "
+                "'{kind}'); in 3D Slicer, invert the transform and save it again."
+            ).format(file=path.name, kind=kind)
         )
     space = header.fields.get("space", "").lower()
     if space not in _LPS:
         raise BadInputError(
-            f"{path.name} is a displacement field in the space '{space or 'unknown'}'; only LPS is read: save it "
-            "again "
-            "with 3D Slicer or ITK."
+            _(
+                "{file} is a displacement field in the space '{space}'; only LPS is read: save it again with "
+                "3D Slicer or ITK."
+            ).format(file=path.name, space=space or "unknown")
         )
     frame = header.fields.get("measurementframe")
     if frame is not None:
@@ -153,7 +161,9 @@ def _check_nrrd_field(path: Path) -> None:
             matrix = np.zeros((3, 3))
         if not np.allclose(matrix, np.eye(3), atol=1e-4):
             raise BadInputError(
-                f"{path.name} states its vectors along axes of its own (measurement frame); save the field in LPS."
+                _(
+                    "{file} states its vectors along axes of its own (measurement frame); save the field in LPS."
+                ).format(file=path.name)
             )
 
 
@@ -170,7 +180,9 @@ def _text_transform(name: str, entry: dict[str, str]) -> TextTransform:
         return TextTransform(kind, dimension, (), ())
     parameters, fixed = (_numbers(entry[key]) for key in ("Parameters", "FixedParameters"))
     if not np.isfinite([*parameters, *fixed]).all():
-        raise BadInputError(f"{name} contains numbers that are not finite; the transform cannot be used.")
+        raise BadInputError(
+            _("{name} contains numbers that are not finite; the transform cannot be used.").format(name=name)
+        )
     if dimension == 3:
         _check_counts(kind, parameters, fixed)
     return TextTransform(kind, dimension, parameters, fixed)
@@ -197,19 +209,22 @@ def _check_counts(kind: str, parameters: tuple[float, ...], fixed: tuple[float, 
 
 
 def _of_slicer(name: str, kind: str) -> BadInputError:
-    what = "an inverse transform" if kind == "inverse" else "a thin-plate spline transform"
+    what = _("an inverse transform") if kind == "inverse" else _("a thin-plate spline transform")
     return BadInputError(
-        f"{name} holds {what} of 3D Slicer, which ITK does not know; in Slicer's Transforms module convert it to "
-        "a grid "
-        "transform and save that."
+        _(
+            "{name} holds {what} of 3D Slicer, which ITK does not know; in Slicer's Transforms module "
+            "convert it to a grid transform and save that."
+        ).format(name=name, what=what)
     )
 
 
 def _other_text(name: str, text: str) -> BadInputError:
     if "(Transform " in text:
         return BadInputError(
-            f"{name} holds transform parameters of elastix; export the deformation field as an image instead "
-            "(transformix -def all)."
+            _(
+                "{name} holds transform parameters of elastix; export the deformation field as an image "
+                "instead (transformix -def all)."
+            ).format(name=name)
         )
     words = text.split()
     try:
@@ -218,8 +233,9 @@ def _other_text(name: str, text: str) -> BadInputError:
         rows = np.zeros(0)
     if rows.size in (12, 16):
         return BadInputError(
-            f"{name} is a plain matrix, as FSL (FLIRT) and other programs write it in conventions of their own; "
-            "convert "
-            "it to an ITK transform, for FSL with c3d_affine_tool -fsl2ras -oitk."
+            _(
+                "{name} is a plain matrix, as FSL (FLIRT) and other programs write it in conventions of "
+                "their own; convert it to an ITK transform, for FSL with c3d_affine_tool -fsl2ras -oitk."
+            ).format(name=name)
         )
-    return BadInputError(f"{name} is damaged or holds no ITK transform.")
+    return BadInputError(_("{name} is damaged or holds no ITK transform.").format(name=name))

@@ -15,6 +15,9 @@ from ..errors import BadInputError, MemoryExhaustedError
 from ..geometry import ImageGrid
 from ..images import Volume
 from ..raw_nrrd import RawFile, open_raw_nrrd, write_raw_nrrd
+from ..sentences import joined
+from ..sentences import marked as _
+from ..subjects import the
 from .child import read_in_child
 from .common import VOLUME_ENDINGS, PathLike, check_output, ending, written_whole
 from .dicom import read_series, split_series
@@ -52,13 +55,19 @@ def read_volume(path: PathLike, series: int | str | None = None) -> Volume:
         volume = Volume.from_image(read_image(path, series, sitk.sitkFloat32))
     if min(volume.grid.size) < MINIMUM_VOXELS:
         size = " x ".join(str(n) for n in volume.grid.size)
-        raise BadInputError(f"{name} has only {size} voxels; at least {MINIMUM_VOXELS} along every axis are needed.")
+        raise BadInputError(
+            _("{name} has only {size} voxels; at least {least} along every axis are needed.").format(
+                name=name, size=size, least=MINIMUM_VOXELS
+            )
+        )
     lowest, highest = volume.array.min(), volume.array.max()
     if not (np.isfinite(lowest) and np.isfinite(highest)):  # both hand on what is not finite
         raise not_finite(name, volume.array.size - int(np.count_nonzero(np.isfinite(volume.array))))
     if lowest == highest:
         raise BadInputError(
-            f"{name} is constant: all voxels are {volume.array.flat[0]:g}; there is nothing to align."
+            _("{name} is constant: all voxels are {value:g}; there is nothing to align.").format(
+                name=name, value=volume.array.flat[0]
+            )
         )
     return volume
 
@@ -102,8 +111,10 @@ def read_image(path: PathLike, series: int | str | None = None, pixel_type: int 
     with opened_image(path) as reader:
         if reader.GetNumberOfComponents() > 1:
             raise BadInputError(
-                f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (a color image, vector field or "
-                "time series); a scan with one value per voxel is needed."
+                _(
+                    "{file} has {count} values per voxel (a color image, vector field or time "
+                    "series); a scan with one value per voxel is needed."
+                ).format(file=path.name, count=reader.GetNumberOfComponents())
             )
         is_vector = "vector" in sitk.GetPixelIDValueAsString(reader.GetPixelID())
         if not is_vector:
@@ -145,12 +156,20 @@ def _check_information(name: str, reader: sitk.ImageFileReader) -> None:
     """Refuse what is no 3D image of real values; leave out further axes of length one."""
     size = reader.GetSize()
     if reader.GetPixelID() in _COMPLEX:
-        raise BadInputError(f"{name} has complex voxel values; export its magnitude as a scalar image.")
+        raise BadInputError(
+            _("{name} has complex voxel values; export its magnitude as a scalar image.").format(name=name)
+        )
     if len(size) < 3 or (size[2] == 1 and max(size) > 1):  # an empty segmentation of Slicer is a single voxel
-        raise BadInputError(f"{name} is a single 2D slice; 3D volumes are registered (for DICOM, give the folder).")
+        raise BadInputError(
+            _("{name} is a single 2D slice; 3D volumes are registered (for DICOM, give the folder).").format(
+                name=name
+            )
+        )
     if any(n != 1 for n in size[3:]):
         raise BadInputError(
-            f"{name} is a 4D image with {size[3]} time points or channels; export the one to register as 3D."
+            _("{name} is a 4D image with {count} time points or channels; export the one to register as 3D.").format(
+                name=name, count=size[3]
+            )
         )
     axes, direction = len(size), np.array(reader.GetDirection()).reshape(len(size), len(size))
     _grid(name, size[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], direction[:3, :3].ravel())
@@ -191,19 +210,21 @@ def check_same_space(grid: ImageGrid, reference: ImageGrid, what: str, of: str) 
     if grid.same_geometry(reference, tolerance=0.05):
         return
     if grid.size != reference.size:
-        sizes = (" x ".join(str(n) for n in one.size) for one in (grid, reference))
-        difference = "{} instead of {} voxels".format(*sizes)
+        size, expected = (" x ".join(str(n) for n in one.size) for one in (grid, reference))
+        difference = _("{size} instead of {expected} voxels").format(size=size, expected=expected)
     elif not np.allclose(grid.spacing, reference.spacing, rtol=1e-3):
-        spacings = (" x ".join(f"{n:.3g}" for n in one.spacing) for one in (grid, reference))
-        difference = "voxel spacing {} instead of {} mm".format(*spacings)
+        spacing, expected = (" x ".join(f"{n:.3g}" for n in one.spacing) for one in (grid, reference))
+        difference = _("voxel spacing {spacing} instead of {expected} mm").format(spacing=spacing, expected=expected)
     elif not np.allclose(grid.direction, reference.direction, atol=1e-3):
-        difference = "another orientation"
+        difference = _("another orientation")
     else:
         distance = float(np.linalg.norm(np.array(grid.center) - np.array(reference.center)))
-        difference = f"shifted by {distance:.3g} mm"
+        difference = _("shifted by {distance:.3g} mm").format(distance=distance)
     raise BadInputError(
-        f"The {what} is not on the grid of the {of} ({difference}); export it again with the scan as its reference "
-        "geometry."
+        _(
+            "{what} is not on the grid of {of} ({difference}); export it again with the scan as "
+            "its reference geometry."
+        ).format(what=the(what, first=True), of=the(of), difference=difference)
     )
 
 
@@ -227,24 +248,34 @@ def _voxels(raw: RawFile, name: str) -> npt.NDArray[np.float32]:
 def _grid(name: str, size, spacing, origin, direction) -> ImageGrid:  # type: ignore[no-untyped-def]
     if min(spacing) <= 0:
         numbers = " x ".join(f"{value:g}" for value in spacing)
-        raise BadInputError(f"{name} has an impossible voxel spacing ({numbers} mm); correct the file's header.")
+        raise BadInputError(
+            _("{name} has an impossible voxel spacing ({numbers} mm); correct the file's header.").format(
+                name=name, numbers=numbers
+            )
+        )
     try:
         return ImageGrid(tuple(size), tuple(spacing), tuple(origin), tuple(direction))
     except BadInputError as error:
-        raise BadInputError(f"{name}: {error.message}", error.detail) from error
+        raise BadInputError(joined(": ", (name, error.message)), error.detail) from error
 
 
 def _refusal(name: str, error: RuntimeError) -> Exception:
     text = str(error)
     if "orthonormal" in text:
-        message = "the axes of the image are not at right angles; resample it to a rectangular grid first."
-        return BadInputError(f"{name}: {message}", detail=text)
+        message = _("the axes of the image are not at right angles; resample it to a rectangular grid first.")
+        return BadInputError(joined(": ", (name, message)), detail=text)
     if "spacing" in text and "invalid" in text:
-        return BadInputError(f"{name} has an impossible voxel spacing; correct the file's header.", detail=text)
+        return BadInputError(
+            _("{name} has an impossible voxel spacing; correct the file's header.").format(name=name), detail=text
+        )
     if "allocat" in text:
-        return MemoryExhaustedError(f"{name} does not fit into this machine's memory.", detail=text)
+        return MemoryExhaustedError(
+            _("{name} does not fit into this machine's memory.").format(name=name), detail=text
+        )
     return BadInputError(
-        f"{name} could not be read: it is damaged, incomplete or of an unknown format (.nrrd, .nii, .nii.gz, .mha, "
-        ".mhd and DICOM folders can be read).",
+        _(
+            "{name} could not be read: it is damaged, incomplete or of an unknown format (.nrrd, .nii, "
+            ".nii.gz, .mha, .mhd and DICOM folders can be read)."
+        ).format(name=name),
         detail=text,
     )

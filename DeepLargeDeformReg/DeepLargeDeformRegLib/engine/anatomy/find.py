@@ -13,6 +13,7 @@ from ...core.errors import ModelMissingError
 from ...core.geometry import ImageGrid
 from ...core.images import Label, LabelMap, Pair
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from .. import fields
 from ..fields import DisplacementField, warp_labels
 from .lungs import lungs_of
@@ -62,7 +63,7 @@ def find_anatomy(pair: Pair, name: str, monitor: Monitor | None = None) -> Found
         What both scans show; None if that is nothing, or if the model is not installed.
     """
     monitor = monitor or Monitor()
-    monitor.report("anatomy", 0.0, "Finding organs")
+    monitor.report("anatomy", 0.0, _("Finding organs"))
     if name == LUNGS:
         return _lungs(pair, monitor)
     try:
@@ -71,7 +72,7 @@ def find_anatomy(pair: Pair, name: str, monitor: Monitor | None = None) -> Found
         _log.warning("no organs are found: %s", error.message)
         return None
     fixed = find_organs(pair.fixed.volume, model, monitor)
-    monitor.report("anatomy", 0.5, "Finding organs")
+    monitor.report("anatomy", 0.5, _("Finding organs"))
     moving = None if fixed is None else find_organs(pair.moving.volume, model, monitor)
     if fixed is None or moving is None:
         return None
@@ -111,7 +112,7 @@ def overlaps(anatomy: FoundAnatomy, field: DisplacementField) -> dict[str, float
 
 def _lungs(pair: Pair, monitor: Monitor) -> FoundAnatomy | None:
     fixed = lungs_of(pair.fixed.volume)
-    monitor.report("anatomy", 0.5, "Finding the lungs")
+    monitor.report("anatomy", 0.5, _("Finding the lungs"))
     moving = None if fixed is None else lungs_of(pair.moving.volume)
     if fixed is None or moving is None:
         return None

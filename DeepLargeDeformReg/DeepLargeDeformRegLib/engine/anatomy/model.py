@@ -19,6 +19,7 @@ from torch import Tensor
 from ...core.errors import ModelInvalidError, ModelMissingError
 from ...core.geometry import ImageGrid
 from ...core.images import Label
+from ...core.sentences import marked as _
 from ..models.card import Channel, Figure
 from ..models.catalog import model_folders
 from ..networks.segmentation import SegmentationNetwork
@@ -94,7 +95,7 @@ class SegmentationCard:
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ModelInvalidError(
-                "The card of a segmentation model cannot be used; reinstall the extension.", str(error)
+                _("The card of a segmentation model cannot be used; reinstall the extension."), str(error)
             ) from error
 
 
@@ -159,18 +160,26 @@ def load_segmentation(name: str) -> SegmentationModel:
         if path.is_file():
             card = SegmentationCard.from_json(path.read_text(encoding="utf-8"))
             return SegmentationModel(card, _network(card, folder / card.weights_file))
-    raise ModelMissingError(f"The model '{name}' that finds organs is not installed; reinstall the extension.")
+    raise ModelMissingError(
+        _("The model '{name}' that finds organs is not installed; reinstall the extension.").format(name=name)
+    )
 
 
 def _network(card: SegmentationCard, weights: Path) -> SegmentationNetwork:
     network = SegmentationNetwork(len(card.channels), len(card.labels) + 1, card.filters)
     try:
         if hashlib.sha256(weights.read_bytes()).hexdigest() != card.weights_sha256:
-            raise ModelInvalidError(f"The weights of '{card.name}' are damaged; reinstall the extension.")
+            raise ModelInvalidError(
+                _("The weights of '{card}' are damaged; reinstall the extension.").format(card=card.name)
+            )
         state = {key: value.float() for key, value in load_file(weights).items()}
         network.load_state_dict(state)
     except OSError as error:
-        raise ModelMissingError(f"The weights of '{card.name}' are missing; reinstall the extension.") from error
+        raise ModelMissingError(
+            _("The weights of '{card}' are missing; reinstall the extension.").format(card=card.name)
+        ) from error
     except (SafetensorError, RuntimeError) as error:
-        raise ModelInvalidError(f"The weights of '{card.name}' do not fit its card.", str(error)) from error
+        raise ModelInvalidError(
+            _("The weights of '{card}' do not fit its card.").format(card=card.name), str(error)
+        ) from error
     return network

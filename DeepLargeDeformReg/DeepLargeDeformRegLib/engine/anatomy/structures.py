@@ -13,6 +13,7 @@ from torch import Tensor
 from ...core.errors import BadInputError
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap
+from ...core.sentences import marked as _
 from .. import fields
 from ..fields import DisplacementField
 
@@ -60,6 +61,6 @@ class Structures:
         for share in self.shares[0]:
             inside = torch.nonzero(share > 0.5).numpy()
             if not len(inside):
-                raise BadInputError("A segmentation is empty; choose another one or leave it out.")
+                raise BadInputError(_("A segmentation is empty; choose another one or leave it out."))
             middles.append(self.grid.to_physical(inside.mean(axis=0)[::-1]))
         return np.array(middles)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ...core.geometry import ImageGrid
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from ..device import constant
 from .bspline import COMPOSITION_ROUGHNESS, AxisMatrices, along_axes, fitting_matrices, separable
 from .corner_projection import project_corners
@@ -74,7 +75,7 @@ def repair_folds(
     if minimum <= 0:
         raise ValueError("minimum must be positive")
     monitor = monitor or Monitor()
-    monitor.report("repair", 0.0, "Looking for folds")
+    monitor.report("repair", 0.0, _("Looking for folds"))
     voxels = to_voxels(field)
     bad = _smallest_determinant(voxels, monitor) < minimum
     if not bool(bad.any()):
@@ -94,7 +95,7 @@ def repair_folds(
     current = torch.where(around, voxels, current)
     bad = _smallest_determinant(current, monitor) < minimum
     for number in range(SMOOTHING_ROUNDS):
-        monitor.report("repair", number / SMOOTHING_ROUNDS, "Removing folds")
+        monitor.report("repair", number / SMOOTHING_ROUNDS, _("Removing folds"))
         rim = 1 + number // 6
         # Only around folds: smoothing changes rim + 1 voxels around them and looks at 4 more, so that nothing that
         # changes is near the region's edge, where differences are one-sided.
@@ -125,7 +126,7 @@ def _move_coefficients(
     reach = [-(-SPLINE_REACH * len(values) // values.shape[1]) for values in matrices[0]]
     current, left = voxels.clone(), bad.clone()
     count = int(left.sum())
-    for _ in range(SPLINE_ROUNDS):
+    for _round in range(SPLINE_ROUNDS):
         region = _around(left, reach)
         part = current[region]
         move = project_corners(part, left[region], minimum, monitor, SPLINE_PROJECTIONS) - part
@@ -190,7 +191,7 @@ def _smooth_around(voxels: Tensor, bad: Tensor, rim: int) -> Tensor:
     weight = F.max_pool3d(bad.to(voxels.dtype), size, 1, rim)
     weight = F.avg_pool3d(F.pad(weight, (1,) * 6, mode="replicate"), 3, 1)
     low_pass = F.avg_pool3d(F.pad(voxels, (1,) * 6, mode="replicate"), 3, 1)
-    for _ in range(min(rim, 4) - 1):
+    for _round in range(min(rim, 4) - 1):
         low_pass = F.avg_pool3d(F.pad(low_pass, (1,) * 6, mode="replicate"), 3, 1)
     return voxels + weight * (low_pass - voxels)
 

@@ -36,6 +36,7 @@ from ...core.files.transform_headers import check_field_direction, check_text_tr
 from ...core.files.volumes import check_written, execute, opened_image, write_image
 from ...core.geometry import ImageGrid
 from ...core.raw_nrrd import write_raw_nrrd
+from ...core.sentences import marked as _
 from .field import DisplacementField, compose, from_affine, identity
 
 FIELD_ENDINGS = (".nrrd", ".mha", ".nii.gz", ".nii")
@@ -66,7 +67,11 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
     kind = ending(path)
     if kind in FIELD_ENDINGS:
         if not isinstance(transform, DisplacementField):
-            raise BadInputError(f"{Path(path).name}: an image file holds a displacement field only; use .h5 or .tfm.")
+            raise BadInputError(
+                _("{file}: an image file holds a displacement field only; use .h5 or .tfm.").format(
+                    file=Path(path).name
+                )
+            )
         if kind in (".nii", ".nii.gz"):
             _write_nifti(transform, path)
         elif kind == ".nrrd" and not compress:
@@ -106,10 +111,16 @@ def read_transform(path: PathLike) -> sitk.Transform:
         return _read_field(path)
     if kind not in _READ_AS_TRANSFORM:
         known = ", ".join((*_READ_AS_TRANSFORM, *_READ_AS_IMAGE))
-        raise BadInputError(f"{path.name} is no transform file: its name must end in {known}.")
+        raise BadInputError(
+            _("{file} is no transform file: its name must end in {known}.").format(file=path.name, known=known)
+        )
     transform = _read_itk(path, is_text=_is_text(path))
     if transform.GetDimension() != 3:
-        raise BadInputError(f"{path.name} is a {transform.GetDimension()}D transform; a 3D one is needed.")
+        raise BadInputError(
+            _("{file} is a {dimension}D transform; a 3D one is needed.").format(
+                file=path.name, dimension=transform.GetDimension()
+            )
+        )
     transform = _plain(transform, path.name)
     for part in _parts(transform):
         _check_part(part, path.name)
@@ -195,7 +206,9 @@ def _plain(transform: sitk.Transform, name: str, depth: int = 0) -> sitk.Transfo
     if depth == _MOST_NESTED:
         if not transform.IsLinear():
             raise BadInputError(
-                f"{name} holds a transform of a kind that is not known; save it as a displacement field."
+                _("{name} holds a transform of a kind that is not known; save it as a displacement field.").format(
+                    name=name
+                )
             )
         return linear_transform(_matrix_of(transform))
     composite = sitk.CompositeTransform(transform)
@@ -302,9 +315,9 @@ def _read_field(path: Path) -> sitk.Transform:
     with opened_image(path) as reader:
         if reader.GetNumberOfComponents() != 3:
             raise BadInputError(
-                f"{path.name} is no displacement field: it has {reader.GetNumberOfComponents()} value(s) per "
-                "voxel, not "
-                "3."
+                _("{file} is no displacement field: it has {count} value(s) per voxel, not 3.").format(
+                    file=path.name, count=reader.GetNumberOfComponents()
+                )
             )
         reader.SetOutputPixelType(sitk.sitkVectorFloat64)
         image = execute(reader, path.name)
@@ -312,12 +325,13 @@ def _read_field(path: Path) -> sitk.Transform:
         image = _from_niftyreg(image, is_position=niftyreg == 0)
     vectors = sitk.GetArrayViewFromImage(image)
     if not np.all(np.isfinite(vectors)):
-        raise BadInputError(f"{path.name} contains displacements that are not finite numbers.")
+        raise BadInputError(_("{file} contains displacements that are not finite numbers.").format(file=path.name))
     if _holds_positions(vectors, ImageGrid.from_image(image)):
         raise BadInputError(
-            f"{path.name} seems to hold positions where displacements are needed (each vector grows with its own "
-            "place); "
-            "subtract the positions of the voxels first."
+            _(
+                "{file} seems to hold positions where displacements are needed (each vector grows with its "
+                "own place); subtract the positions of the voxels first."
+            ).format(file=path.name)
         )
     transform = sitk.DisplacementFieldTransform(image)
     _check_part(transform, path.name)
@@ -359,15 +373,21 @@ def _check_part(part: sitk.Transform, name: str) -> None:
     else:
         numbers = np.array([*part.GetParameters(), *part.GetFixedParameters()])
     if not np.all(np.isfinite(numbers)):
-        raise BadInputError(f"{name} contains numbers that are not finite; the transform cannot be used.")
+        raise BadInputError(
+            _("{name} contains numbers that are not finite; the transform cannot be used.").format(name=name)
+        )
     if numbers.size and np.abs(numbers).max() > _MOST_MM:
         raise BadInputError(
-            f"{name} moves points by {np.abs(numbers).max():.3g} mm; it is damaged, or its unit is not the "
-            "millimeter."
+            _("{name} moves points by {largest:.3g} mm; it is damaged, or its unit is not the millimeter.").format(
+                name=name, largest=np.abs(numbers).max()
+            )
         )
     if part.IsLinear():
         volume = float(np.linalg.det(_matrix_of(part)[:3, :3]))
         if not _LEAST_SCALE < abs(volume) < 1 / _LEAST_SCALE:
             raise BadInputError(
-                f"{name} has an impossible linear map (it changes volumes by the factor {volume:.3g}); make it anew."
+                _(
+                    "{name} has an impossible linear map (it changes volumes by the factor {volume:.3g}); make "
+                    "it anew."
+                ).format(name=name, volume=volume)
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BadInputError
+from ...core.sentences import marked as _
 from ...resources import VERDICT_LIMITS
 
 SITE_TABLE = "DEEPLARGEDEFORMREG_VERDICT_LIMITS"
@@ -74,10 +75,18 @@ def load_limits(path: Path | str | None = None) -> Limits:
         site = _read(Path(chosen))
         unknown = sorted(set(site["limits"]) - set(table))
         if unknown:
-            raise BadInputError(f"The site's table of limits names what the verdict does not know: {unknown}.")
+            raise BadInputError(
+                _("The site's table of limits names what the verdict does not know: {unknown}.").format(
+                    unknown=unknown
+                )
+            )
         for key, values in site["limits"].items():
             if not isinstance(values, Mapping):
-                raise BadInputError(f"The limit '{key}' of the site's table is not an object with accept and reject.")
+                raise BadInputError(
+                    _("The limit '{key}' of the site's table is not an object with accept and reject.").format(
+                        key=key
+                    )
+                )
             table[key] = {**table[key], **values}
         name = f"{site['name']} (site, over {name})"
     return Limits(name, {key: _limit(key, values) for key, values in table.items()})
@@ -88,12 +97,16 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(
-            f"The table of limits {path.name} cannot be read; correct it, or unset {SITE_TABLE} to use the limits "
-            "that ship.",
+            _(
+                "The table of limits {file} cannot be read; correct it, or unset {variable} to use the "
+                "limits that ship."
+            ).format(file=path.name, variable=SITE_TABLE),
             str(error),
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("limits"), dict) or not content.get("name"):
-        raise BadInputError(f"The table of limits {path.name} needs a 'name' and 'limits'; see docs/metrics.md.")
+        raise BadInputError(
+            _("The table of limits {file} needs a 'name' and 'limits'; see docs/metrics.md.").format(file=path.name)
+        )
     return content
 
 
@@ -105,16 +118,24 @@ def _is_number(value: object) -> bool:
 def _limit(key: str, values: Mapping[str, Any]) -> Limit:
     unknown = sorted(set(values) - _ENTRIES)
     if unknown or set(values) != _ENTRIES:
-        raise BadInputError(f"The limit '{key}' needs {sorted(_ENTRIES)}, and nothing else; it has {sorted(values)}.")
+        raise BadInputError(
+            _("The limit '{key}' needs {entries}, and nothing else; it has {values}.").format(
+                key=key, entries=sorted(_ENTRIES), values=sorted(values)
+            )
+        )
     accept, reject = values["accept"], values["reject"]
     numbers = [accept] if reject is None else [accept, reject]
     if not all(_is_number(number) for number in numbers):
-        raise BadInputError(f"The limit '{key}' must be finite numbers of a usual size; reject may be null.")
+        raise BadInputError(
+            _("The limit '{key}' must be finite numbers of a usual size; reject may be null.").format(key=key)
+        )
     if values["better"] not in ("lower", "higher"):
-        raise BadInputError(f"The limit '{key}' says 'better': it must be 'lower' or 'higher'.")
+        raise BadInputError(_("The limit '{key}' says 'better': it must be 'lower' or 'higher'.").format(key=key))
     lower = values["better"] == "lower"
     if reject is not None and (reject < accept if lower else reject > accept):
-        raise BadInputError(f"The limit '{key}' rejects what it accepts; exchange 'accept' and 'reject'.")
+        raise BadInputError(
+            _("The limit '{key}' rejects what it accepts; exchange 'accept' and 'reject'.").format(key=key)
+        )
     texts = (str(values[name]) for name in ("unit", "what", "source"))
     unit, what, source = texts
     return Limit(

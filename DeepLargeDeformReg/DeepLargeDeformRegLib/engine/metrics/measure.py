@@ -15,6 +15,7 @@ from ...core.labels import shared_structures
 from ...core.measures import DeformationMetrics, Spread, StructureMetrics
 from ...core.metrics import Metrics, WorstPlace
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from .. import fields
 from ..fields import DisplacementField, as_tensor, warp_labels
 from .deformation import consistency_map, fold_regions, jacobian_statistics, summarize_consistency
@@ -71,17 +72,17 @@ def measure(inputs: MeasureInput, monitor: Monitor | None = None) -> Measured:
     monitor = monitor or Monitor()
     map_, fixed = inputs.field, inputs.pair.fixed
     jacobian = Volume(fields.jacobian_determinant(map_)[0, 0].numpy(), map_.grid)
-    monitor.report("measure", 0.2, "Measuring the result")
+    monitor.report("measure", 0.2, _("Measuring the result"))
     error = consistency_map(map_, inputs.backward, monitor)
     maps = {"inverse_consistency_mm": error}
     inside = _in_structures(fixed.labels, jacobian.grid)
     deformation = _deformation(inputs, jacobian, inside, error)
     worst: list[WorstPlace | None] = [smallest_determinant(jacobian, inside, fixed.labels)]
-    monitor.report("measure", 0.4, "Measuring the structures")
+    monitor.report("measure", 0.4, _("Measuring the structures"))
     structures, farthest = _overlap(inputs, monitor)
     worst.append(farthest)
     landmarks = inputs.pair.landmarks
-    monitor.report("measure", 0.7, "Comparing the scans")
+    monitor.report("measure", 0.7, _("Comparing the scans"))
     similarity, compared = similarity_metrics(fixed.volume, inputs.pair.moving.volume, map_)
     maps["local_similarity"] = compared.local
     uncertainty = None

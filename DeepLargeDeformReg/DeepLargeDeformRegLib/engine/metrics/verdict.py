@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...core.display import LEVELS
+from ...core.measures import SOURCES
 from ...core.metrics import Metrics, Reason, Verdict
+from ...core.sentences import joined
+from ...core.sentences import marked as _
 from .limits import Limits, load_limits
 
 _ORDER = list(LEVELS)
@@ -56,8 +59,12 @@ def judge(
             )
             if guided and measured
         ]
-        why = f"the {' and '.join(used)} guided the registration" if used else "no landmarks, no outlines were given"
-        text = f"No independent evidence of accuracy: {why}. Check the anatomy that matters by eye."
+        why = (
+            _("the {used} guided the registration").format(used=joined(" and ", used))
+            if used
+            else _("no landmarks, no outlines were given")
+        )
+        text = _("No independent evidence of accuracy: {why}. Check the anatomy that matters by eye.").format(why=why)
         reasons.append(Reason(text=text, severity="look"))
     ordered = sorted(reasons, key=lambda reason: _ORDER.index(reason.severity))
     level = ordered[0].severity
@@ -70,14 +77,16 @@ def _landmark_reasons(metrics: Metrics, limits: Limits, guided: bool) -> Iterato
         return
     before, after = errors.before.mean, errors.after.mean
     count = len(errors.landmarks) or FEWEST_LANDMARKS
-    said = " (they guided the registration)" if guided else ""
-    text = f"The landmarks are {after:.1f} mm apart on average, {before:.1f} mm as loaded{said}."
+    said = _(" (they guided the registration)") if guided else ""
+    text = _("The landmarks are {after:.1f} mm apart on average, {before:.1f} mm as loaded{said}.").format(
+        after=after, before=before, said=said
+    )
     yield _held(text, after, limits, "tre_mean_mm", not guided and count >= FEWEST_LANDMARKS)
     far = errors.after.p95
     if far is not None:
-        text = f"One landmark in twenty is off by {far:.1f} mm or more."
+        text = _("One landmark in twenty is off by {far:.1f} mm or more.").format(far=far)
         yield from _doubt(text, far, limits, "tre_p95_mm")
-    text = f"The landmarks are {after - before:.1f} mm farther apart than as loaded."
+    text = _("The landmarks are {after:.1f} mm farther apart than as loaded.").format(after=after - before)
     yield from _doubt(text, after - before, limits, "tre_change_mm")
 
 
@@ -85,11 +94,14 @@ def _structure_reasons(metrics: Metrics, limits: Limits, guided: bool) -> Iterat
     overlaps = {name: one.dice.after for name, one in metrics.structures.items() if one.dice.after is not None}
     if not overlaps:
         return
-    said = " (the outlines guided the registration)" if guided else ""
+    said = _(" (the outlines guided the registration)") if guided else ""
     worst = min(overlaps, key=lambda name: overlaps[name])
     loaded = {name: metrics.structures[name].dice.before or 0.0 for name in overlaps}
-    which = f"{worst}: " if len(overlaps) == 1 else f"{worst}, the least of {len(overlaps)} structures: "
-    text = f"{which}Dice {overlaps[worst]:.2f}, {loaded[worst]:.2f} as loaded{said}."
+    count = len(overlaps)
+    which = _("{structure}, the least of {count} structures").format(structure=worst, count=count)
+    text = _("{structure}: Dice {dice:.2f}, {loaded:.2f} as loaded{said}.").format(
+        structure=which if count > 1 else worst, dice=overlaps[worst], loaded=loaded[worst], said=said
+    )
     reason = _held(text, overlaps[worst], limits, "dice", not guided)
     surface = metrics.structures[worst].asd_mm.after
     if reason.severity == "reject" and surface is not None and limits["asd_mm"].severity(surface) == "accept":
@@ -98,13 +110,18 @@ def _structure_reasons(metrics: Metrics, limits: Limits, guided: bool) -> Iterat
     yield reason
     changes = {name: overlaps[name] - loaded[name] for name in overlaps}
     worst = min(changes, key=lambda name: changes[name])
-    yield from _doubt(f"{worst}: Dice fell by {-changes[worst]:.2f}.", changes[worst], limits, "dice_change")
-    for key, what in (("asd_mm", "the surfaces are {:.1f} mm apart on average"), ("hd95_mm", "HD95 is {:.1f} mm")):
+    text = _("{structure}: Dice fell by {loss:.2f}.").format(structure=worst, loss=-changes[worst])
+    yield from _doubt(text, changes[worst], limits, "dice_change")
+    for key, template in (
+        ("asd_mm", _("{structure}: the surfaces are {distance:.1f} mm apart on average{said}.")),
+        ("hd95_mm", _("{structure}: HD95 is {distance:.1f} mm{said}.")),
+    ):
         distances = {name: getattr(one, key).after for name, one in metrics.structures.items()}
         known = {name: distance for name, distance in distances.items() if distance is not None}
         if known:
             worst = max(known, key=lambda name: known[name])
-            yield _held(f"{worst}: {what.format(known[worst])}{said}.", known[worst], limits, key)
+            text = template.format(structure=worst, distance=known[worst], said=said)
+            yield _held(text, known[worst], limits, key)
 
 
 def _map_reasons(metrics: Metrics, limits: Limits) -> Iterator[Reason]:
@@ -113,30 +130,42 @@ def _map_reasons(metrics: Metrics, limits: Limits) -> Iterator[Reason]:
     whole, inside = deformation.jacobian, deformation.jacobian_in_mask
     if whole.fold_percent is not None:
         count = deformation.fold_count
-        regions = f", in {count} region{'s' if count != 1 else ''}" if count else ""
+        regions = _(", in 1 region") if count == 1 else _(", in {count} regions").format(count=count) if count else ""
         where = (
             ""
             if inside is None or inside.fold_percent is None
-            else f"; {inside.fold_percent:.3f} % in the structures"
+            else _("; {share:.3f} % in the structures").format(share=inside.fold_percent)
         )
-        text = f"The map folds at {whole.fold_percent:.3f} % of the voxels{regions}{where}."
-        text = text if whole.fold_percent else "The map does not fold."
+        text = _("The map folds at {share:.3f} % of the voxels{regions}{where}.").format(
+            share=whole.fold_percent, regions=regions, where=where
+        )
+        text = text if whole.fold_percent else _("The map does not fold.")
         yield _held(text, whole.fold_percent, limits, "fold_percent")
-    judged, place = (inside, "in the structures") if inside and inside.p1 is not None else (whole, "in the scan")
+    judged, place = (
+        (inside, _("in the structures")) if inside and inside.p1 is not None else (whole, _("in the scan"))
+    )
     if judged.p1 is not None:
-        text = f"1 % of the voxels {place} shrink to {judged.p1:.2f} of their volume (det J) or less."
+        text = _("1 % of the voxels {place} shrink to {share:.2f} of their volume (det J) or less.").format(
+            place=place, share=judged.p1
+        )
         yield from _doubt(text, judged.p1, limits, "jacobian_p1")
     if judged.p99 is not None:
-        text = f"1 % of the voxels {place} grow to {judged.p99:.1f} times their volume (det J) or more."
+        text = _("1 % of the voxels {place} grow to {factor:.1f} times their volume (det J) or more.").format(
+            place=place, factor=judged.p99
+        )
         yield from _doubt(text, judged.p99, limits, "jacobian_p99")
     consistency = deformation.inverse_consistency_mm
     if consistency.p95 is not None:
-        text = f"There and back, 95 % of the points return within {consistency.p95:.1f} mm ({consistency.source})."
+        text = _("There and back, 95 % of the points return within {distance:.1f} mm ({source}).").format(
+            distance=consistency.p95, source=SOURCES.get(consistency.source, consistency.source)
+        )
         yield _held(text, consistency.p95, limits, "inverse_consistency_p95_mm")
     expected = metrics.uncertainty_mm.mean if metrics.uncertainty_mm else None
     if expected is not None:
         # An estimate may raise doubts; it does not take the place of a measurement.
-        text = f"An error of {expected:.1f} mm is to be expected on average, as estimated from the scans."
+        text = _("An error of {expected:.1f} mm is to be expected on average, as estimated from the scans.").format(
+            expected=expected
+        )
         yield from _doubt(text, expected, limits, "uncertainty_mean_mm")
 
 
@@ -146,27 +175,31 @@ def _similarity_reasons(metrics: Metrics, limits: Limits) -> Iterator[Reason]:
         return
     alike = found.local_ncc
     if alike.after is not None:
-        loaded = "" if alike.before is None else f", {alike.before:.2f} as loaded"
-        text = f"Where both have data, the scans are alike to {alike.after:.2f} (local NCC, 0 to 1{loaded})."
+        loaded = "" if alike.before is None else _(", {before:.2f} as loaded").format(before=alike.before)
+        text = _("Where both have data, the scans are alike to {after:.2f} (local NCC, 0 to 1{loaded}).").format(
+            after=alike.after, loaded=loaded
+        )
         yield _held(text, alike.after, limits, "local_ncc")
     if found.in_place_percent is not None:
-        text = (
-            f"{found.in_place_percent:.0f} % of the neighborhoods agree best at this place, not 5 or 10 mm beside it."
+        text = _("{share:.0f} % of the neighborhoods agree best at this place, not 5 or 10 mm beside it.").format(
+            share=found.in_place_percent
         )
         yield _held(text, found.in_place_percent, limits, "in_place_percent")
     if _same_scan_twice(metrics):
-        text = (
-            f"The scans were nearly the same as loaded (local NCC {alike.before:.2f}), and the transform moves "
+        text = _(
+            "The scans were nearly the same as loaded (local NCC {before:.2f}), and the transform moves "
             "hardly anything; check that these are the two scans that you meant."
-        )
+        ).format(before=alike.before)
         yield Reason(text=text, severity="look", value=alike.before)
         return  # that the scans are a little less alike now is interpolation
     for pair, name, key in (
-        (alike, "local NCC", "local_ncc_change"),
-        (found.mutual_information, "mutual information", "mutual_information_change"),
+        (alike, _("local NCC"), "local_ncc_change"),
+        (found.mutual_information, _("mutual information"), "mutual_information_change"),
     ):
         if pair.gain is not None:
-            text = f"The scans are less alike than as loaded: {name} {pair.after:.2f}, {pair.before:.2f} before."
+            text = _("The scans are less alike than as loaded: {name} {after:.2f}, {before:.2f} before.").format(
+                name=name, after=pair.after, before=pair.before
+            )
             yield from _doubt(text, pair.gain, limits, key)
 
 
@@ -181,10 +214,10 @@ def _organ_reasons(metrics: Metrics) -> Iterator[Reason]:
     """A doubt where organs that nobody reviewed lie apart; that they lie together proves nothing."""
     for name, dice in metrics.found_organs.items():
         if dice < ORGANS_APART:
-            text = (
-                f"What was found automatically as {name} in both scans overlaps only by Dice {dice:.2f}. Nobody "
-                "reviewed these outlines; look there."
-            )
+            text = _(
+                "What was found automatically as {name} in both scans overlaps only by Dice {dice:.2f}. "
+                "Nobody reviewed these outlines; look there."
+            ).format(name=name, dice=dice)
             yield Reason(text=text, severity="look")
 
 
@@ -192,7 +225,7 @@ def _coverage_reasons(metrics: Metrics, limits: Limits) -> Iterator[Reason]:
     """A small common field of view matters where nothing else shows that the right parts lie on each other."""
     covered = metrics.similarity.overlap_percent.after if metrics.similarity else None
     if covered is not None:
-        text = f"The moving scan covers {covered:.0f} % of the fixed scan."
+        text = _("The moving scan covers {covered:.0f} % of the fixed scan.").format(covered=covered)
         yield from _doubt(text, covered, limits, "overlap_percent")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...core.errors import ModelInvalidError
 from ...core.images import Label
+from ...core.sentences import marked as _
 from ..device import constant
 from ..networks import network_names
 
@@ -39,13 +40,17 @@ class Channel:
     def __post_init__(self) -> None:
         if self.kind not in _CHANNEL_KINDS:
             raise ModelInvalidError(
-                f"The model's preprocessing {self.kind!r} is unknown; this version knows {', '.join(_CHANNEL_KINDS)}."
+                _("The model's preprocessing {kind} is unknown; this version knows {kinds}.").format(
+                    kind=repr(self.kind), kinds=", ".join(_CHANNEL_KINDS)
+                )
             )
         if self.kind in ("window", "percentile") and (
             not _is_number(self.low) or not _is_number(self.high) or self.low >= self.high  # type: ignore[operator]
         ):
             raise ModelInvalidError(
-                f"The model's {self.kind} from {self.low} to {self.high} is not a range of intensities."
+                _("The model's {kind} from {low} to {high} is not a range of intensities.").format(
+                    kind=self.kind, low=self.low, high=self.high
+                )
             )
 
     def apply(self, image: Tensor) -> Tensor:
@@ -142,30 +147,37 @@ class ModelCard:
     def __post_init__(self) -> None:
         problem = self._problem()
         if problem:
-            raise ModelInvalidError(f"The model card {self.name!r} cannot be used: {problem}")
+            raise ModelInvalidError(
+                _("The model card {name} cannot be used: {problem}").format(name=repr(self.name), problem=problem)
+            )
 
     def _problem(self) -> str:
         if not isinstance(self.name, str) or not self.name or PurePath(self.name).name != self.name:
-            return "its name must be usable as a file name."
+            return _("its name must be usable as a file name.")
         if self.network not in network_names():
-            return (
-                f"it needs the network {self.network!r}, which this version does not have "
-                f"({', '.join(network_names())}). Update the extension."
-            )
+            return _(
+                "it needs the network {network}, which this version does not have ({networks}). Update the extension."
+            ).format(network=repr(self.network), networks=", ".join(network_names()))
         if not self.channels:
-            return "it names no input channels."
+            return _("it names no input channels.")
         if len(self.spacing_mm) != 3 or not all(_is_number(s) and s > 0 for s in self.spacing_mm):
-            return f"its spacing {self.spacing_mm} is not three positive numbers of mm."
+            return _("its spacing {spacing_mm} is not three positive numbers of mm.").format(
+                spacing_mm=self.spacing_mm
+            )
         for size in (self.minimum_size, self.maximum_size):
             if len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
-                return f"its grid size {size} is not three positive whole numbers."
+                return _("its grid size {size} is not three positive whole numbers.").format(size=size)
         if any(low > high for low, high in zip(self.minimum_size, self.maximum_size, strict=True)):
-            return f"its smallest grid {self.minimum_size} is larger than its largest {self.maximum_size}."
+            return _("its smallest grid {minimum_size} is larger than its largest {maximum_size}.").format(
+                minimum_size=self.minimum_size, maximum_size=self.maximum_size
+            )
         if PurePath(self.weights_file).name != self.weights_file or not self.weights_file.endswith(".safetensors"):
-            return f"its weights {self.weights_file!r} are not a .safetensors file beside the card."
+            return _("its weights {weights_file} are not a .safetensors file beside the card.").format(
+                weights_file=repr(self.weights_file)
+            )
         digits = set("0123456789abcdef")
         if len(self.weights_sha256) != 64 or not set(self.weights_sha256) <= digits:
-            return "its SHA-256 checksum is not 64 hexadecimal digits."
+            return _("its SHA-256 checksum is not 64 hexadecimal digits.")
         return ""
 
     def to_json(self) -> str:
@@ -183,11 +195,11 @@ class ModelCard:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ModelInvalidError("The model card is not valid JSON; it is damaged.", str(error)) from error
+            raise ModelInvalidError(_("The model card is not valid JSON; it is damaged."), str(error)) from error
         if not isinstance(data, dict):
-            raise ModelInvalidError("The model card is not a JSON object; it is damaged or no model card.")
+            raise ModelInvalidError(_("The model card is not a JSON object; it is damaged or no model card."))
         _check_version(data)
-        _check_keys(cls, data, "model card")
+        _check_keys(cls, data, _("model card"))
         try:
             values = dict(data)
             values["channels"] = tuple(_nested(Channel, item) for item in data["channels"])
@@ -199,18 +211,20 @@ class ModelCard:
             return cls(**values)
         except (TypeError, AttributeError, ValueError) as error:
             raise ModelInvalidError(
-                "The model card has an entry of the wrong type; it is damaged or written by hand.", str(error)
+                _("The model card has an entry of the wrong type; it is damaged or written by hand."), str(error)
             ) from error
 
 
 def _check_version(data: dict[str, Any]) -> None:
     version = data.get("format_version")
     if not isinstance(version, int) or version < 1:
-        raise ModelInvalidError("The model card has no valid format_version; it is damaged or no model card.")
+        raise ModelInvalidError(_("The model card has no valid format_version; it is damaged or no model card."))
     if version > FORMAT_VERSION:
         raise ModelInvalidError(
-            f"The model card has format {version}, this version of the extension reads up to format "
-            f"{FORMAT_VERSION}. Update the extension to use the model."
+            _(
+                "The model card has format {version}, this version of the extension reads up to format "
+                "{newest}. Update the extension to use the model."
+            ).format(version=version, newest=FORMAT_VERSION)
         )
 
 
@@ -220,15 +234,19 @@ def _check_keys(kind: type, data: Mapping[str, Any], what: str) -> None:
     required = {item.name for item in fields(kind) if not hasattr(kind, item.name)}
     unknown, missing = sorted(set(data) - known), sorted(required - set(data))
     if unknown:
-        raise ModelInvalidError(f"The {what} has unknown entries: {', '.join(unknown)}.")
+        raise ModelInvalidError(
+            _("The {what} has unknown entries: {unknown}.").format(what=what, unknown=", ".join(unknown))
+        )
     if missing:
-        raise ModelInvalidError(f"The {what} lacks the entries: {', '.join(missing)}.")
+        raise ModelInvalidError(
+            _("The {what} lacks the entries: {missing}.").format(what=what, missing=", ".join(missing))
+        )
 
 
 def _nested(kind: type, data: Any) -> Any:
     if not isinstance(data, dict):
         raise TypeError(f"{kind.__name__} must be an object")
-    _check_keys(kind, data, f"model card's {kind.__name__.lower()}")
+    _check_keys(kind, data, _("model card's {part}").format(part=kind.__name__.lower()))
     return kind(**data)
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from ... import resources
 from ...core.errors import ModelInvalidError, ModelMissingError, OutputError
+from ...core.sentences import marked as _
 from ..networks import RegistrationNetwork, build
 from .card import ModelCard
 from .packing import packed, unpacked
@@ -104,7 +105,9 @@ def save_model(network: RegistrationNetwork, card: ModelCard, folder: Path, bits
     expected = _build(card).state_dict()
     if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
         raise ModelInvalidError(
-            f"The network is not the one that the card {card.name!r} describes ({card.network} with its arguments)."
+            _("The network is not the one that the card {card} describes ({network} with its arguments).").format(
+                card=repr(card.name), network=card.network
+            )
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,9 @@ def save_model(network: RegistrationNetwork, card: ModelCard, folder: Path, bits
             text.replace(folder / f"{card.name}.json")
     except OSError as error:
         raise OutputError(
-            f"The model {card.name!r} could not be saved; check that the folder is writable and the disk not full.",
+            _("The model {card} could not be saved; check that the folder is writable and the disk not full.").format(
+                card=repr(card.name)
+            ),
             str(error),
         ) from error
     return written
@@ -138,17 +143,27 @@ def _find_file(name: str, folders: Sequence[Path] | None) -> Path:
         if path.stem == name:
             return path
     available = ", ".join(dict.fromkeys(path.stem for path in files)) or "none"
-    raise ModelMissingError(f"There is no model {name!r}. The installed models are: {available}.")
+    raise ModelMissingError(
+        _("There is no model {name}. The installed models are: {available}.").format(
+            name=repr(name), available=available
+        )
+    )
 
 
 def _read_card(path: Path) -> ModelCard:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelInvalidError(f"The card of the model {path.stem!r} cannot be read.", str(error)) from error
+        raise ModelInvalidError(
+            _("The card of the model {stem} cannot be read.").format(stem=repr(path.stem)), str(error)
+        ) from error
     card = ModelCard.from_json(text)
     if card.name != path.stem:
-        raise ModelInvalidError(f"The card {path.name} calls its model {card.name!r}; file and name must agree.")
+        raise ModelInvalidError(
+            _("The card {file} calls its model {card}; file and name must agree.").format(
+                file=path.name, card=repr(card.name)
+            )
+        )
     return card
 
 
@@ -157,11 +172,14 @@ def _build(card: ModelCard) -> RegistrationNetwork:
     try:
         network = build(card.network, **arguments)
     except (ValueError, TypeError) as error:
-        raise ModelInvalidError(f"The network of the model {card.name!r} cannot be built: {error}.") from error
+        raise ModelInvalidError(
+            _("The network of the model {card} cannot be built: {error}.").format(card=repr(card.name), error=error)
+        ) from error
     if network.channels != len(card.channels):
         raise ModelInvalidError(
-            f"The model {card.name!r} describes {len(card.channels)} input channels, its network has "
-            f"{network.channels}."
+            _("The model {card} describes {count} input channels, its network has {channels}.").format(
+                card=repr(card.name), count=len(card.channels), channels=network.channels
+            )
         )
     return network
 
@@ -169,25 +187,37 @@ def _build(card: ModelCard) -> RegistrationNetwork:
 def _load_weights(network: RegistrationNetwork, path: Path, card: ModelCard) -> None:
     if not path.is_file():
         raise ModelMissingError(
-            f"The weights {path.name} of the model {card.name!r} are missing; install the model again."
+            _("The weights {file} of the model {card} are missing; install the model again.").format(
+                file=path.name, card=repr(card.name)
+            )
         )
     if _sha256(path) != card.weights_sha256:
         raise ModelInvalidError(
-            f"The weights of the model {card.name!r} are damaged or not its own (the SHA-256 checksum is not the "
-            "card's); install the model again."
+            _(
+                "The weights of the model {card} are damaged or not its own (the SHA-256 checksum is not the "
+                "card's); install the model again."
+            ).format(card=repr(card.name))
         )
     try:
         state = unpacked(load_file(path))
     except SafetensorError as error:
-        raise ModelInvalidError(f"The weights of the model {card.name!r} cannot be read.", str(error)) from error
+        raise ModelInvalidError(
+            _("The weights of the model {card} cannot be read.").format(card=repr(card.name)), str(error)
+        ) from error
     expected = network.state_dict()
     missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     misshapen = sorted(key for key in set(state) & set(expected) if state[key].shape != expected[key].shape)
-    for what, keys in (("lack", missing), ("have too many", unexpected), ("have other shapes of", misshapen)):
+    for what, keys in (
+        (_("lack"), missing),
+        (_("have too many"), unexpected),
+        (_("have other shapes of"), misshapen),
+    ):
         if keys:
             raise ModelInvalidError(
-                f"The weights of the model {card.name!r} do not fit its network {card.network!r}: they {what} "
-                f"{len(keys)} of its tensors, among them {keys[0]}.",
+                _(
+                    "The weights of the model {card} do not fit its network {network}: they {what} {count} of "
+                    "its tensors, among them {keys}."
+                ).format(card=repr(card.name), network=repr(card.network), what=what, count=len(keys), keys=keys[0]),
                 ", ".join(keys),
             )
     network.load_state_dict(state)

@@ -13,6 +13,7 @@ import torch
 from ...core.geometry import ImageGrid
 from ...core.images import Pair
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from .. import fields
 from ..anatomy.structures import Structures
 from ..fields import DisplacementField
@@ -196,7 +197,7 @@ def _proposals(
 ) -> list[Candidate]:
     candidates = [Candidate(LINEAR, fields.identity(grid, device=device))]
     if model is not None:
-        monitor.report("network", 0.0, "Running the network")
+        monitor.report("network", 0.0, _("Running the network"))
         field = predict_one(data.raw, data.linear, grid, model, monitor)
         candidates.append(Candidate(model.card.name, field.to(device)))
     return candidates

@@ -22,7 +22,9 @@ from ...core.labels import shared_structures
 from ...core.metrics import Provenance
 from ...core.presets import Preset, Window, find_preset
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from ...core.settings import RegistrationSettings
+from ...core.subjects import the
 from .. import fields, metrics
 from ..anatomy.find import FoundAnatomy, find_anatomy, overlaps
 from ..anatomy.structures import Structures
@@ -105,7 +107,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     model = _model(plan, device)
     labels = (request.pair.fixed.labels, request.pair.moving.labels)
     if None not in labels and not shared_structures(request.pair):
-        warnings.append("The two segmentations have no structure of the same name or value; they guide nothing.")
+        warnings.append(_("The two segmentations have no structure of the same name or value; they guide nothing."))
     monitor.check()
     clock = time.perf_counter()
     anatomy = None
@@ -124,7 +126,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     if settings.fold_free:
         seconds["repair"] = time.perf_counter() - clock
 
-    monitor.report("measure", 0.9, "Measuring the result")
+    monitor.report("measure", 0.9, _("Measuring the result"))
     clock = time.perf_counter()
     result = _measured(request, field, data.linear, deformed, anatomy, monitor.span(0.9, 1.0))
     seconds["measure"] = time.perf_counter() - clock
@@ -140,22 +142,23 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
         warnings=tuple(warnings),
         provenance=_provenance(settings, deformed, model),
     )
-    monitor.report("measure", 1.0, "Done")
+    monitor.report("measure", 1.0, _("Done"))
     return replace(result, metrics=made)
 
 
 def _check(request: RegistrationRequest) -> None:
     for name, scan in (("fixed", request.pair.fixed), ("moving", request.pair.moving)):
-        lowest, highest = scan.volume.array.min(), scan.volume.array.max()
+        lowest, highest, said = scan.volume.array.min(), scan.volume.array.max(), the(f"{name} scan", first=True)
         if not (np.isfinite(lowest) and np.isfinite(highest)):  # both hand on what is not finite
-            raise BadInputError(f"The {name} scan contains values that are not numbers; repair or re-export it.")
+            text = _("{scan} contains values that are not numbers; repair or re-export it.")
+            raise BadInputError(text.format(scan=said))
         if lowest == highest:
-            raise BadInputError(f"The {name} scan is the same everywhere; it holds nothing to align.")
-    if request.region is not None and not request.region.array.any():
-        raise BadInputError("The region of interest is empty; draw it again or leave it out.")
-    for name, scan in (("fixed", request.pair.fixed), ("moving", request.pair.moving)):
+            raise BadInputError(_("{scan} is the same everywhere; it holds nothing to align.").format(scan=said))
         if scan.labels is not None and not scan.labels.array.any():
-            raise BadInputError(f"The {name} segmentation is empty; choose another one or leave it out.")
+            said = the(f"{name} segmentation", first=True)
+            raise BadInputError(_("{labels} is empty; choose another one or leave it out.").format(labels=said))
+    if request.region is not None and not request.region.array.any():
+        raise BadInputError(_("The region of interest is empty; draw it again or leave it out."))
 
 
 def _model(plan: RegistrationPlan, device: torch.device) -> RegistrationModel | None:
@@ -257,10 +260,11 @@ def _region(raw: Pair, region: LabelMap | None, plan: RegistrationPlan, linear: 
     try:
         return grid.around(covered, 2 * MARGIN_MM)
     except BadInputError:
-        raise BadInputError(
+        text = _(
             "The two scans do not overlap; check that both show the same part of the body, or let the "
             "pre-alignment search for the position."
-        ) from None
+        )
+        raise BadInputError(text) from None
 
 
 def _deform(
@@ -278,7 +282,7 @@ def _deform(
     limit = megabytes * 2**20 if megabytes is not None else None
     for target in dict.fromkeys((device, torch.device("cpu"))):
         spacing = working_spacing(data.region, wanted, voxels_that_fit(limit or free_bytes(target)))
-        for _ in range(ATTEMPTS):
+        for _attempt in range(ATTEMPTS):
             try:
                 usable = model if model is None or model.device == target else warm_model(model.card.name, target)
                 deformed = deform(data, request.plan, spacing, usable, target, monitor)
@@ -287,7 +291,8 @@ def _deform(
                     raise
             else:
                 if spacing > wanted * 1.01:
-                    warnings.append(f"Computed at {spacing:.1f} mm instead of {wanted:g} mm to save memory.")
+                    text = _("Computed at {spacing:.1f} mm instead of {wanted:g} mm to save memory.")
+                    warnings.append(text.format(spacing=spacing, wanted=wanted))
                 if model is not None and deformed.origin == model.card.name:
                     warnings += warnings_of_sight(data.region, model.card)
                 return deformed, target
@@ -296,12 +301,13 @@ def _deform(
             if target.type == "cuda":
                 torch.cuda.empty_cache()
             spacing *= COARSER
-            monitor.report("search", 0.0, "The memory was not enough; trying again with a smaller plan")
-        warnings.append(f"The memory of {describe_device(target)} was not enough.")
-    raise MemoryExhaustedError(
-        "The scans do not fit into memory even at a coarse resolution; close other programs or choose a region "
-        "of interest."
+            monitor.report("search", 0.0, _("The memory was not enough; trying again with a smaller plan"))
+        warnings.append(_("The memory of {device} was not enough.").format(device=describe_device(target)))
+    text = _(
+        "The scans do not fit into memory even at a coarse resolution; close other programs or choose a "
+        "region of interest."
     )
+    raise MemoryExhaustedError(text)
 
 
 def _output_field(

@@ -25,6 +25,7 @@ from ...core.errors import BadInputError
 from ...core.geometry import ImageGrid
 from ...core.images import Volume
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from .. import fields
 from ..anatomy.structures import Structures
 from ..fields import as_tensor, counted_voxels
@@ -95,13 +96,13 @@ def prealign(
         BadInputError: if no overlap of the scans could be found.
     """
     monitor = monitor or Monitor()
-    monitor.report("prealign", 0.0, "Searching for the position of the scans")
+    monitor.report("prealign", 0.0, _("Searching for the position of the scans"))
     fixed_structures, moving_structures = structures if structures is not None else (None, None)
     shifts = _structure_shifts(fixed_structures, moving_structures)
     for window in windows:
         shifts += translation_candidates(fixed, moving, window, monitor=monitor)
     if not shifts:
-        raise BadInputError("The two scans have nothing in common that could be aligned; check the selection.")
+        raise BadInputError(_("The two scans have nothing in common that could be aligned; check the selection."))
     scale = _scale(fixed, moving)
     fixed_features = _features(fixed, windows[0], fixed_structures, scale)
     moving_features = _features(moving, windows[0], moving_structures, scale)
@@ -114,7 +115,7 @@ def prealign(
         parameters, cost = refinement.refined(candidates, parameters, effort, span)
         best = cost.argsort(stable=True)
         candidates, parameters = candidates[best.numpy()], parameters[best]
-    monitor.report("prealign", 1.0, "Position found")
+    monitor.report("prealign", 1.0, _("Position found"))
     return refinement.matrix(candidates[0], parameters[0])
 
 
@@ -154,7 +155,7 @@ def translation_candidates(
         if score[height, row, column] > 0:
             heights.append(shift_of((height, row, column)))
     shifts = []
-    for _ in range(count):
+    for _candidate in range(count):
         peak = [int(i) for i in np.unravel_index(int(score.argmax()), score.shape)]
         if score[tuple(peak)] <= 0:
             break
@@ -205,7 +206,9 @@ class _Refinement:
         positions = fields.points(fixed.grid, dtype=torch.float64)[0].flatten(1).T
         self._valid = torch.nonzero(fixed.values[0, -1].reshape(-1) > 0.5)[:, 0]
         if not len(self._valid):
-            raise BadInputError("The mask leaves too little of the fixed scan to align; leave out less, or no mask.")
+            raise BadInputError(
+                _("The mask leaves too little of the fixed scan to align; leave out less, or no mask.")
+            )
         self._center = positions[self._valid].mean(dim=0)
         self._radius = float((positions[self._valid] - self._center).norm(dim=1).mean())
         self._positions = positions
@@ -226,7 +229,7 @@ class _Refinement:
         optimizer = Adam(parameters, effort.rate, effort.steps, 0.05)
         initial = torch.as_tensor(shifts)[:, None]
         for step in range(effort.steps + 1):
-            monitor.report("prealign", step / (effort.steps + 1), "Aligning position and size")
+            monitor.report("prealign", step / (effort.steps + 1), _("Aligning position and size"))
             linear, translation = _linear_map(parameters * active, self._radius)
             mapped = (selected - self._center) @ linear.mT + self._center + initial + translation[:, None]
             loss, overlap, mask_loss = _compare(self._moving, self._table, mapped, fixed_values, inside)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...core.geometry import ImageGrid
 from ...core.images import Pair
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from .. import fields
 from ..fields import DisplacementField, as_tensor
 from ..models import ModelCard, RegistrationModel
@@ -76,8 +77,10 @@ def warnings_of_sight(region: ImageGrid, card: ModelCard) -> list[str]:
     if share > 0.98:
         return []
     return [
-        f"The network saw {share:.0%} of this region, its middle. Look twice at what lies farther out, or choose a "
-        "smaller region of interest around what matters."
+        _(
+            "The network saw {share:.0%} of this region, its middle. Look twice at what lies farther "
+            "out, or choose a smaller region of interest around what matters."
+        ).format(share=share)
     ]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from ...core.geometry import ImageGrid
 from ...core.plans import RefinementLevel, RefinementPlan
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from .. import fields
 from ..fields import DisplacementField, determinant
 from ..losses.regularity import curvature, threshold_at_level, volume_change_penalty
@@ -89,7 +90,7 @@ def _optimize(
     optimizer = Adam(nodes, level.rate_mm, level.steps)
     watched: list[float] = []
     for step in range(level.steps):
-        monitor.report("refine", step / level.steps, "Refining the alignment")
+        monitor.report("refine", step / level.steps, _("Refining the alignment"))
         objective = torch.stack([term(control, nodes) for term in terms]).sum()
         objective.backward()
         optimizer.step()

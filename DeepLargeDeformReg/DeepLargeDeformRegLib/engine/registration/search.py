@@ -18,6 +18,7 @@ from torch import Tensor
 from ...core.geometry import ImageGrid
 from ...core.plans import SearchLevel
 from ...core.progress import Monitor
+from ...core.sentences import marked as _
 from .. import fields
 from ..fields import DisplacementField
 
@@ -107,7 +108,7 @@ def coupled_convex(
     cost += (TIE * typical.clamp(min=TINY) * far / far.max().clamp(min=1.0))[:, None, None]
     field = _smooth(_best(cost, candidates), trust)
     for number, coupling in enumerate(COUPLING):
-        monitor.report("search", 0.6 + 0.4 * number / len(COUPLING), "Searching for large displacements")
+        monitor.report("search", 0.6 + 0.4 * number / len(COUPLING), _("Searching for large displacements"))
         near = torch.stack(
             [_near(cost[z], candidates, field[0, :, z], coupling * typical) for z in range(cost.shape[0])]
         )
@@ -129,7 +130,7 @@ def _costs(fixed: Tensor, moving: Tensor, radius: int, monitor: Monitor) -> Tens
     padded = F.pad(moving, (radius,) * 6, mode="replicate")[0]
     cost = fixed.new_empty((depth, side**3, height, width))
     for z in range(depth):
-        monitor.report("search", 0.6 * z / depth, "Searching for large displacements")
+        monitor.report("search", 0.6 * z / depth, _("Searching for large displacements"))
         reference = fixed[0, :, z, None]
         for dy in range(side):
             for dx in range(side):
