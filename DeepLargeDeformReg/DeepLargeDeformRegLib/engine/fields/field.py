@@ -19,7 +19,7 @@ from torch import Tensor
 from ...core.geometry import ImageGrid
 from ...core.progress import Monitor
 from ..device import constant
-from .slabs import by_slabs
+from .slabs import by_slabs, slabs
 
 SLAB_VOXELS = 1 << 18
 
@@ -107,7 +107,7 @@ def sample(image: Tensor, index_coordinates: Tensor, mode: str = "bilinear", pad
     # align_corners=False keeps one formula valid for axes of a single voxel.
     scale = constant([2.0 / width, 2.0 / height, 2.0 / depth], index_coordinates)
     offset = constant([1.0 / width - 1.0, 1.0 / height - 1.0, 1.0 / depth - 1.0], index_coordinates)
-    normalized = index_coordinates.permute(0, 2, 3, 4, 1) * scale + offset
+    normalized = torch.addcmul(offset, index_coordinates.permute(0, 2, 3, 4, 1), scale)
     if normalized.shape[0] != image.shape[0]:
         normalized = normalized.expand(image.shape[0], *normalized.shape[1:])
     return F.grid_sample(image, normalized.to(image.dtype), mode=mode, padding_mode=padding, align_corners=False)
@@ -115,8 +115,20 @@ def sample(image: Tensor, index_coordinates: Tensor, mode: str = "bilinear", pad
 
 def warp_voxels(image: Tensor, displacement: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
     """Warp ``image (N, C, D, H, W)`` with a displacement ``(N, 3, D, H, W)`` in voxels of the same lattice."""
-    lattice = _lattice(tuple(displacement.shape[2:]), displacement.device, displacement.dtype)
-    return sample(image, lattice + displacement, mode, padding)
+    shape = tuple(displacement.shape[2:])
+    warped: Tensor | None = None
+    for planes in slabs(shape, image if image.requires_grad else displacement):
+        part = displacement[:, :, planes]
+        lattice = _lattice(tuple(part.shape[2:]), displacement.device, displacement.dtype)
+        lattice[:, 2] += planes.start
+        sampled = sample(image, lattice + part, mode, padding)
+        if part.shape == displacement.shape:
+            return sampled
+        if warped is None:
+            warped = sampled.new_empty((*sampled.shape[:2], *shape))
+        warped[:, :, planes] = sampled
+    assert warped is not None
+    return warped
 
 
 def compose_voxels(outer: Tensor, inner: Tensor) -> Tensor:

@@ -23,17 +23,23 @@ def by_slabs(grid: ImageGrid, like: Tensor, make: Callable[[ImageGrid, slice], T
     Returns:
         ``(N, C, D, H, W)``.
     """
-    width, height, depth = grid.size
-    count = max(1, (CPU_VOXELS if like.device.type == "cpu" else GPU_VOXELS) // (width * height))
-    if count >= depth or (like.requires_grad and torch.is_grad_enabled()):
-        return make(grid, slice(0, depth))
     result: Tensor | None = None
-    for start in range(0, depth, count):
-        part = grid.planes(start, count)
-        place = slice(start, start + part.size[2])
+    for place in slabs(grid.shape, like):
+        part = grid.planes(place.start, place.stop - place.start)
         made = make(part, place)
+        if part.size == grid.size:
+            return made
         if result is None:
             result = made.new_empty((*made.shape[:2], *grid.shape))
         result[:, :, place] = made
     assert result is not None
     return result
+
+
+def slabs(shape: tuple[int, ...], like: Tensor) -> list[slice]:
+    """Planes of a lattice (D, H, W) that are made together; all of them if gradients are taken through ``like``."""
+    depth, height, width = shape
+    count = max(1, (CPU_VOXELS if like.device.type == "cpu" else GPU_VOXELS) // (width * height))
+    if count >= depth or (like.requires_grad and torch.is_grad_enabled()):
+        return [slice(0, depth)]
+    return [slice(start, min(start + count, depth)) for start in range(0, depth, count)]

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import quick
+
 
 def activation(slope: float) -> nn.Module:
-    """ReLU for slope 0, else leaky ReLU."""
-    return nn.ReLU() if slope == 0 else nn.LeakyReLU(slope)
+    """ReLU for slope 0, else leaky ReLU; in place, so it may follow only what nothing else reads."""
+    return nn.ReLU(inplace=True) if slope == 0 else nn.LeakyReLU(slope, inplace=True)
 
 
 def normalization(kind: str, channels: int) -> nn.Module:
@@ -45,7 +47,10 @@ class Convolution(nn.Conv3d):
 
 
 class ConvBlock(nn.Module):
-    """Convolution 3x3x3 with padding 1, normalization, (leaky) ReLU."""
+    """Convolution 3x3x3 with padding 1, normalization, (leaky) ReLU.
+
+    It takes features, or several that are concatenated.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, norm: str = "instance", slope: float = 0.1, stride: int = 1
@@ -56,8 +61,10 @@ class ConvBlock(nn.Module):
         self.n = normalization(norm, outputs)
         self.a = activation(slope)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.a(self.n(self.c(features)))
+    def forward(self, *features: Tensor) -> Tensor:
+        if quick.applies(features, self.c):
+            return quick.convolved(features, self.c, self.n, self.a)
+        return self.a(self.n(self.c(features[0] if len(features) == 1 else torch.cat(features, dim=1))))
 
 
 class UNet(nn.Module):
@@ -97,11 +104,14 @@ class UNet(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         skips: list[Tensor] = []
         for i, blocks in enumerate(self.enc):
-            features = blocks(features if i == 0 else F.avg_pool3d(features, 2))
+            features = blocks(features if i == 0 else quick.pooled(features))
             skips.append(features)
         skips.pop()
         for up, blocks in zip(self.up, self.dec, strict=True):
-            features = blocks(torch.cat((up(features), skips.pop()), dim=1))
+            first, *others = blocks
+            features = first(up(features), skips.pop())
+            for block in others:
+                features = block(features)
         return self.head(features)
 
     def extend(self, field: ReceptiveField) -> ReceptiveField:

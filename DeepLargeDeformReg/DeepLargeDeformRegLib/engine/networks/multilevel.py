@@ -80,20 +80,31 @@ class MultilevelNetwork(RegistrationNetwork):
         levels: list[LevelField] = []
         for net, stride in zip(self.nets[: self.active_levels], self.strides, strict=False):
             fixed_level = self._pool(fixed, stride)
-            coarser = levels[-1].displacement if levels else None
-            warped = self._warped_level(moving, coarser, stride, fixed_level.shape[2:])
+            coarser: Tensor | None = None
+            if levels:
+                coarser = resize_displacement(levels[-1].displacement, fixed_level.shape[2:])
+            warped = self._warped_level(moving, levels, coarser, stride)
             pair = (warped, fixed_level) if self._moving_first else (fixed_level, warped)
             update = self._to_voxels(net(torch.cat(pair, dim=1)).float())
             if coarser is not None:
-                update = compose_float(resize_displacement(coarser, update.shape[2:]), update)
+                update = compose_float(coarser, update)
             levels.append(LevelField(update, stride))
         return NetworkOutput(resize_displacement(levels[-1].displacement, fixed.shape[2:]), tuple(levels))
 
-    def _warped_level(self, moving: Tensor, coarser: Tensor | None, stride: int, shape: Sequence[int]) -> Tensor:
-        """The moving image of a level, warped with the map so far."""
+    def _warped_level(
+        self, moving: Tensor, levels: Sequence[LevelField], coarser: Tensor | None, stride: int
+    ) -> Tensor:
+        """The moving image of a level, warped with the map so far.
+
+        Args:
+            moving: at input resolution.
+            levels: fields of the levels before.
+            coarser: the last of them on the lattice of this level; None for the first level.
+            stride: of this level.
+        """
         if coarser is None:
             return self._pool(moving, stride)
         if self._warps_full:
-            field = resize_displacement(coarser, moving.shape[2:])
+            field = coarser if stride == 1 else resize_displacement(levels[-1].displacement, moving.shape[2:])
             return self._pool(warp_float(moving, field, self._padding), stride)
-        return warp_float(self._pool(moving, stride), resize_displacement(coarser, shape), self._padding)
+        return warp_float(self._pool(moving, stride), coarser, self._padding)
