@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,11 @@ class AugmentationConfig:
     gamma: float = 0.0
     bias: float = 0.0
     noise: float = 0.0
+
+    def weaker(self, share: float) -> AugmentationConfig:
+        """A share of each change; as many scans are moved."""
+        changes = {key: share * value for key, value in asdict(self).items() if key != "probability"}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class PhaseConfig:
         weights: weights of losses, by name, that differ from the run's in this phase.
         size: voxels along (x, y, z) of the middle of the grid, all that this phase trains on; the whole grid by
             default. Where the middle holds what matters, steps cost less, and the weights fit the whole.
+        augmentation: share of the run's augmentation, of how far scans are moved and their intensities changed: the
+            pairs that a network is used on are not augmented, so the last steps may do with less.
     """
 
     steps: int
@@ -90,6 +92,7 @@ class PhaseConfig:
     freeze_coarser: int = 0
     weights: Mapping[str, float] = field(default_factory=dict)
     size: tuple[int, int, int] | None = None
+    augmentation: float = 1.0
 
     def __post_init__(self) -> None:
         if self.decay not in ("constant", "cosine"):

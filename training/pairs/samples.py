@@ -228,6 +228,10 @@ class Augmented:
     def __init__(self, source: PairSource, config: AugmentationConfig, grid: ImageGrid) -> None:
         self.source, self.config, self.grid = source, config, grid
 
+    def weaker(self, share: float) -> Augmented:
+        """The same pairs with a share of the augmentation."""
+        return Augmented(self.source, self.config.weaker(share), self.grid)
+
     def draw(self, generator: torch.Generator) -> Sample:
         sample = self.source.draw(generator)
         fixed, fixed_points = self._vary(sample.fixed, sample.fixed_points, generator)

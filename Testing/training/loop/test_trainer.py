@@ -18,13 +18,13 @@ from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.engine import networks
 from DeepLargeDeformRegLib.engine.networks.blocks import Convolution
 
-from training.config import ROOT, LossConfig, NetworkConfig, PhaseConfig
+from training.config import ROOT, AugmentationConfig, LossConfig, NetworkConfig, PhaseConfig
 from training.loop.average import MovingAverage
 from training.loop.checkpoint import load_checkpoint
 from training.loop.schedule import learning_rate
 from training.loop.trainer import Trainer
 from training.loop.validate import validate
-from training.pairs.samples import ListedPairs, Sample, training_grid
+from training.pairs.samples import Augmented, ListedPairs, Sample, training_grid
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -96,6 +96,22 @@ def test_a_phase_trains_on_the_middle_of_the_grid(make_trainer: MakeTrainer) -> 
         network._check = lambda fixed, moving: shapes.append(tuple(fixed.shape[2:]))  # type: ignore[method-assign]
     assert trainer.run()
     assert shapes == [(8, 16, 16), (16, 16, 16)]
+
+
+def test_a_phase_takes_a_share_of_the_augmentation(make_trainer: MakeTrainer) -> None:
+    phases = tuple(PhaseConfig(steps=1, learning_rate=1e-3, augmentation=share) for share in (1.0, 0.25, 0.0))
+    trainer = make_trainer("gentler", phases=phases)
+    settings = AugmentationConfig(probability=1.0, translation=0.2, rotation_deg=0.0, scale=0.0)
+    trainer.source = Augmented(trainer.source, settings, trainer.grid)
+    points = []
+    for phase in phases:
+        trainer._open_phase(phase)
+        drawn = trainer._pairs.draw(torch.Generator().manual_seed(4))
+        assert drawn.fixed_points is not None
+        points.append(drawn.fixed_points)
+    whole, quarter, none = points
+    assert (whole - none).abs().min() > 1e-3
+    torch.testing.assert_close(quarter - none, (whole - none) / 4, atol=1e-3, rtol=1e-3)
 
 
 def test_a_phase_cannot_be_larger_than_the_grid(make_trainer: MakeTrainer) -> None:
