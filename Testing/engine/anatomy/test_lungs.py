@@ -33,6 +33,19 @@ def test_a_crop_to_one_lung_that_lays_it_open_is_no_special_case() -> None:
     assert dice(found > 0, truth[kept] > 0) > 0.95
 
 
+@pytest.mark.parametrize("lung_hu", [-850.0, -700.0])
+def test_the_windpipe_is_no_lung(lung_hu: float) -> None:
+    values, truth = chest(lung_hu)
+    z, y, x = np.ogrid[: GRID.shape[0], : GRID.shape[1], : GRID.shape[2]]
+    pipe = ((y - 36) ** 2 + (x - 50) ** 2 < 4**2) & (z > 38)
+    bronchi = ((y - 36) ** 2 + (z - 39) ** 2 < 3**2) & (np.abs(x - 50) < 10)
+    values[(pipe | bronchi) & (truth == 0)] = -960.0
+    where = pipe & (z > 44)
+    found = find_lungs(values, GRID)
+    assert (found[where] > 0).mean() < 0.1
+    assert dice(found > 0, truth > 0) > 0.95
+
+
 def test_the_body_has_neither_table_nor_holes() -> None:
     values, truth = chest()
     body = find_body(values, GRID)

@@ -21,6 +21,10 @@ _BODY_HU = -300.0
 _LUNG_HU = -320.0
 _EMPTY_HU = -970.0  # median of air around the body and in the bowel; that of emphysema is above it
 _LEAST_AREA_MM2 = 4000.0  # of air at the scan's border; a windpipe that the border cuts has less
+_AIR_HU = -1000.0
+_LUMEN_SHARE = 0.25  # of an airway's section that is nearer to air than to lung; its rim shares voxels with the wall
+_AIRWAY_MM2 = 900.0  # section of a windpipe at most
+_AIRWAY_MM = 40.0  # a windpipe is longer; ends of lungs whose sections are as small are shorter
 _CLOSED_MM = 4.0  # vessels and airway walls that count as lung
 _SMALLEST_ML = 60.0
 _SPLIT_SHARE = 0.25  # of a component's volume on the smaller side of the midline: then it is both lungs
@@ -70,6 +74,7 @@ def find_lungs(values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[
         grid: axis-aligned LPS, spacing of 2 to 5 mm.
     """
     air = (values < _LUNG_HU) & ~_outside(values, grid)
+    air &= ~_airways(air, values, grid)
     core = ndimage.binary_opening(air, iterations=2)
     labels, count = ndimage.label(core)
     if count == 0:
@@ -106,6 +111,29 @@ def _outside(values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[np
         labels, _ = ndimage.label(slice_)
         plane[:] = np.isin(labels, np.setdiff1d(labels[seeds], 0))
     return outside
+
+
+def _airways(air: npt.NDArray[np.bool_], values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[np.bool_]:
+    """Windpipe and main bronchi: small sections, darker than lung, that follow each other from slice to slice."""
+    sections = np.zeros(air.shape, bool)
+    inner = values[ndimage.binary_erosion(air, iterations=2)]
+    if not len(inner):
+        return sections
+    lumen_hu = (float(np.median(inner)) + _AIR_HU) / 2
+    for plane, slice_, dark in zip(sections, air, values < lumen_hu, strict=True):
+        labels, count = ndimage.label(slice_)
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        lumen = np.bincount(labels[dark], minlength=count + 1)
+        small = (sizes * grid.spacing[0] * grid.spacing[1] <= _AIRWAY_MM2) & (lumen >= _LUMEN_SHARE * sizes)
+        small[0] = False
+        plane[:] = small[labels]
+    labels, _ = ndimage.label(sections)
+    long = [
+        index + 1
+        for index, box in enumerate(ndimage.find_objects(labels))
+        if (box[0].stop - box[0].start) * grid.spacing[2] >= _AIRWAY_MM
+    ]
+    return np.isin(labels, long)
 
 
 def _sides(mask: npt.NDArray[np.bool_], values: npt.NDArray[np.float32], grid: ImageGrid) -> npt.NDArray[np.uint8]:
