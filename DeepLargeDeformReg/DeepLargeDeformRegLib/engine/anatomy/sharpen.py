@@ -100,7 +100,7 @@ def _guided(guide: Array, values: Array) -> Array:
 
     middle, average = mean(guide), mean(values)
     variance = (mean(guide * guide) - middle * middle).clip(0)
-    contrast = 1 / (variance + _FLAT_HU**2)
+    contrast = np.asarray(1 / (variance + _FLAT_HU**2), np.float32)
     slope = (mean(guide * values) - middle * average) * contrast
     share = variance * contrast  # 0 where the scan is flat, 1 where it has edges
     return mean(slope) * guide + mean(share * average - slope * middle) + (1 - mean(share)) * values
