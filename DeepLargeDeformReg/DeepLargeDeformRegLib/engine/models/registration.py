@@ -14,6 +14,7 @@ from ..device import computes_in_bfloat16, constant
 from ..fields import DisplacementField
 from ..networks import RegistrationNetwork
 from .card import ModelCard
+from .openvino_nets import OpenVinoNets, is_available
 
 _SPACING_TOLERANCE = 0.02  # as a share; grids are made to measure, so anything more is a mistake
 
@@ -22,12 +23,14 @@ class RegistrationModel:
     """A network with its card, ready to run.
 
     Convolutions compute in bfloat16 where the device does so in hardware, in float32 elsewhere; warps are float32 in
-    any case. On a processor the channels of a voxel lie together, as its convolutions want them.
+    any case. On a processor the channels of a voxel lie together, as its convolutions want them; where OpenVINO is
+    installed, it runs the U-Nets.
     """
 
     def __init__(self, card: ModelCard, network: RegistrationNetwork) -> None:
         self.card = card
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._openvino = OpenVinoNets(network) if self.device.type == "cpu" and is_available() else None
 
     @property
     def device(self) -> torch.device:
@@ -59,7 +62,8 @@ class RegistrationModel:
         self._check(fixed, moving, grid)
         monitor = monitor or Monitor()
         monitor.report("network", 0.0, self.card.title)
-        with torch.inference_mode(), self._autocast(), _asking(self.network, monitor):
+        openvino = nullcontext() if self._openvino is None else self._openvino.within(monitor)
+        with torch.inference_mode(), self._autocast(), _asking(self.network, monitor), openvino:
             inputs = (self.preprocess(image.to(self.device)) for image in (fixed, moving))
             voxels = self.network(*inputs).float()
         # A copy made outside of inference mode may take part in autograd, as refinement needs.
