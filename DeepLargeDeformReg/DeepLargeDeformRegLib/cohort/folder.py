@@ -24,6 +24,7 @@ from typing import Any
 from .. import __version__
 from ..core.errors import BadInputError, OutputError
 from ..core.files.common import write_text
+from ..core.files.label_names import table_of_names
 from ..core.files.reasons import reason_of
 from ..core.sentences import as_json, from_json
 from ..core.sentences import marked as _
@@ -163,7 +164,7 @@ class Fingerprints:
             digest = hashlib.sha256()
             place, _, series = path.partition("#")
             root = Path(path) if Path(path).exists() else Path(place)
-            for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
+            for file in sorted(root.rglob("*")) if root.is_dir() else [root, table_of_names(root)]:
                 if file.is_file():
                     digest.update(file.name.encode("utf-8", "surrogateescape") if root.is_dir() else b"")
                     with file.open("rb") as stream:

@@ -48,6 +48,18 @@ def test_plain_label_map_keeps_its_values(tmp_path: Path, label_map: LabelMap, n
     assert back.grid == label_map.grid
 
 
+def test_a_table_beside_it_names_the_structures(tmp_path: Path, label_map: LabelMap) -> None:
+    """As in BIDS; what the table does not name, and a table of something else, leave the value as the name."""
+    write_label_map(label_map, tmp_path / "a.nii.gz")
+    for table, names in (
+        ("index\tname\tcolor\n7\tLeft\x1b lung\tred\nx\ty\tz\n", ["label 1", "Left lung"]),
+        ("subject\tage\n1\t2\n", ["label 1", "label 7"]),
+        ("\x00\n\n", ["label 1", "label 7"]),
+    ):
+        (tmp_path / "a.tsv").write_text(table, encoding="utf-8")
+        assert [one.name for one in read_label_map(tmp_path / "a.nii.gz").labels] == names
+
+
 def test_segmentation_keeps_names_colors_and_terminology(tmp_path: Path, label_map: LabelMap) -> None:
     write_label_map(label_map, tmp_path / "a.seg.nrrd")
     back = read_label_map(tmp_path / "a.seg.nrrd", label_map.grid)

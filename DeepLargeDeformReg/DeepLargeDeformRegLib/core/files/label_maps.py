@@ -24,6 +24,7 @@ from ..sentences import marked as _
 from ..subjects import the
 from .common import PathLike, check_output, ending
 from .dicom_frames import is_dicom
+from .label_names import names_beside
 from .memory import check_memory
 from .segments import Segment, read_segments
 from .volumes import check_same_space, execute, opened_image, read_image, write_image
@@ -51,7 +52,8 @@ def read_label_map(
     """Read a label map or a Slicer segmentation.
 
     Args:
-        path: an image file with integer values (stored as floats or not), a .seg.nrrd, or a DICOM folder.
+        path: an image file with integer values (stored as floats or not), a .seg.nrrd, or a DICOM folder. A table
+            beside an image file names its structures (see :mod:`.label_names`).
         grid: the scan's grid; the label map must be on it. A .seg.nrrd that Slicer has cropped to its segments is
             put back into it.
         warn: told what the user should know: overlapping segments (kept in layers) and segments without voxels (left
@@ -85,13 +87,20 @@ def read_label_map(
         if grid is not None:
             label_map = _uncropped(label_map, grid, path.name, warn)
     else:
-        label_map = LabelMap(_integers(sitk.GetArrayViewFromImage(image), path.name), own_grid)
+        label_map = _named(LabelMap(_integers(sitk.GetArrayViewFromImage(image), path.name), own_grid), path)
     if grid is not None:
         check_same_space(label_map.grid, grid, what, of)
         label_map = replace(label_map, grid=grid)
     if not label_map.array.any():
         raise empty
     return label_map
+
+
+def _named(label_map: LabelMap, path: Path) -> LabelMap:
+    """The label map with the names that a table beside its file gives."""
+    names = names_beside(path)
+    labels = tuple(replace(one, name=names.get(one.value, one.name)) for one in label_map.labels)
+    return replace(label_map, labels=labels)
 
 
 def write_label_map(label_map: LabelMap, path: PathLike) -> None:
