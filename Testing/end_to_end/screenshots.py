@@ -49,21 +49,26 @@ def load(application: Any) -> dict[str, Any]:
     return nodes
 
 
-def compact(path: Path, colors: int = 160) -> Path:
+def compact(path: Path, colors: int = 160, exact: int = 0) -> Path:
     """Write a picture anew with few colors of its own: a third of the size, and nothing to be seen of it.
 
-    Half of them are the most frequent ones as they are: a small patch of a legend would else be mixed with what is
-    near it.
+    Args:
+        path: of the picture.
+        colors: that it keeps.
+        exact: so many of them are its most frequent ones as they are; the others are mixed of what is near them, as
+            a small patch of a legend would be.
     """
     from PIL import Image
 
     with Image.open(path) as file:
         picture = file.convert("RGB")
-    frequent = sorted(picture.getcolors(picture.width * picture.height) or (), reverse=True)[: colors // 2]
-    mixed = picture.quantize(colors - len(frequent), Image.Quantize.MEDIANCUT, kmeans=4).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([part for _count, color in frequent for part in color] + mixed)  # type: ignore[union-attr]
-    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
+    reduced = picture.quantize(colors - exact, Image.Quantize.MEDIANCUT, kmeans=4)
+    if exact:
+        frequent: list[Any] = sorted(picture.getcolors(picture.width * picture.height) or (), reverse=True)[:exact]
+        palette = Image.new("P", (1, 1))
+        palette.putpalette([part for _count, color in frequent for part in color] + (reduced.getpalette() or []))
+        reduced = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True)
     return path
 
 
@@ -152,7 +157,9 @@ def show_states(camera: Camera) -> None:
                 shown.append(pictures.whole_panel(camera.application, camera.widget, percent / 100))
         for percent, shown in columns.items():
             path = camera.folder / f"states-{theme}-{percent}.png"
-            camera.taken.append(compact(pictures.save(pictures.side_by_side(shown), path), STATE_COLORS))
+            camera.taken.append(
+                compact(pictures.save(pictures.side_by_side(shown), path), STATE_COLORS, STATE_COLORS // 2)
+            )
     camera.application.set_dark(False)
 
 

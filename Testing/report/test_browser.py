@@ -34,6 +34,8 @@ FAINT = """(() => {
     return {what: part.tagName + ': ' + part.textContent.slice(0, 30), contrast: (a + 0.05) / (b + 0.05)};
   }).filter(found => found.contrast < 4.5);
 })()"""
+# By how many pixels each table is wider than its place.
+WIDE = "Array.from(document.querySelectorAll('.scroll'), s => s.scrollWidth - s.clientWidth)"
 
 
 def test_opens_without_a_complaint_or_a_request_and_shows_all_pictures(page: Page, written: Written) -> None:
@@ -95,10 +97,12 @@ def test_names_no_file(written: Written) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, A4_WIDTH, 390])
+@pytest.mark.parametrize("width", [1280, 1100, A4_WIDTH, 390])
 def test_reads_at_every_width_and_in_the_dark(page: Page, lung: Written, width: int, dark: bool) -> None:
     page.open(lung.report, width, dark=dark)
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    if width >= 1100:  # a window beside another one
+        assert max(page.run(WIDE)) <= 1  # no table scrolls
     assert page.run(CUT) == []
     assert page.run(FAINT) == []
 
@@ -149,8 +153,7 @@ def test_prints_on_a4(page: Page, lung: Written, tmp_path: Path) -> None:
     assert boxes.pop()[2:] == pytest.approx((595, 842), abs=1.5)
     assert 3 <= len(re.findall(rb"/Type /Page\b", content)) <= 6
     page.show(A4_WIDTH - 91, dark=True, medium="print")  # between the margins of 12 mm
-    wide = "Array.from(document.querySelectorAll('.scroll'), s => s.scrollWidth - s.clientWidth)"
-    assert max(page.run(wide)) <= 1  # nothing to scroll on paper
+    assert max(page.run(WIDE)) <= 1  # nothing to scroll on paper
     assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     whole = "main figure, main tr, .row, .verdict, .tiles div"
     rules = page.run(f"Array.from(document.querySelectorAll('{whole}'), p => getComputedStyle(p).breakInside)")
