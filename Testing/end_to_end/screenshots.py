@@ -27,7 +27,9 @@ SIZE = (1260, 800)
 SECTIONS = ("inputs", "method", "outputs", "results", "export", "batch")
 # Outlines first: they make the surfaces that the 3D view then shows beside the others.
 VIEWS = ("outlines", "jacobian", "arrows")
-STATE_COLORS = 64
+STATE_COLORS = 72
+EXACT_COLORS = 24
+LEAST_COLOR = 8  # difference of red, green and blue of what is no gray
 MOST_BYTES = 260_000
 
 
@@ -55,8 +57,8 @@ def compact(path: Path, colors: int = 160, exact: int = 0) -> Path:
     Args:
         path: of the picture.
         colors: that it keeps.
-        exact: so many of them are its most frequent ones as they are; the others are mixed of what is near them, as
-            a small patch of a legend would be.
+        exact: so many of them are its most frequent ones that are no gray, as they are; the others are mixed of what
+            is near them, as the patches of a legend would be.
     """
     from PIL import Image
 
@@ -64,7 +66,8 @@ def compact(path: Path, colors: int = 160, exact: int = 0) -> Path:
         picture = file.convert("RGB")
     reduced = picture.quantize(colors - exact, Image.Quantize.MEDIANCUT, kmeans=4)
     if exact:
-        frequent: list[Any] = sorted(picture.getcolors(picture.width * picture.height) or (), reverse=True)[:exact]
+        found: list[Any] = picture.getcolors(picture.width * picture.height) or []
+        frequent = sorted((one for one in found if max(one[1]) - min(one[1]) >= LEAST_COLOR), reverse=True)[:exact]
         palette = Image.new("P", (1, 1))
         palette.putpalette([part for _count, color in frequent for part in color] + (reduced.getpalette() or []))
         reduced = picture.quantize(palette=palette, dither=Image.Dither.NONE)
@@ -158,7 +161,7 @@ def show_states(camera: Camera) -> None:
         for percent, shown in columns.items():
             path = camera.folder / f"states-{theme}-{percent}.png"
             camera.taken.append(
-                compact(pictures.save(pictures.side_by_side(shown), path), STATE_COLORS, STATE_COLORS // 2)
+                compact(pictures.save(pictures.side_by_side(shown), path), STATE_COLORS, EXACT_COLORS)
             )
     camera.application.set_dark(False)
 
