@@ -16,6 +16,7 @@ from ..data import DataSet, Pair, Subject, open_data_set, read_names, read_pair_
 from ..schema import build
 from ..synthesis import SynthesisSettings, open_pairs
 from .disk import DiskScans
+from .kept import KeptSample
 from .samples import (
     Augmented,
     ListedPairs,
@@ -43,8 +44,18 @@ class Synthetic:
         folder, grid = resolve(config.data.folder), training_grid(config.grid)
         self.channels, self.masks = config.channels, config.data.masks
         self.pairs = open_pairs(settings, folder, grid, config.data.labels, names, device, ROOT)
+        self.distinct = settings.distinct
+        self._kept: dict[int, KeptSample] = {}
 
     def draw(self, generator: torch.Generator) -> Sample:
+        if not self.distinct:
+            return self._made(generator)
+        number, turned = (int(torch.randint(n, (), generator=generator)) for n in (self.distinct, 2))
+        if number not in self._kept:
+            self._kept[number] = KeptSample.of(self._made(torch.Generator().manual_seed(number)))
+        return self._kept[number].sample(turned=bool(turned))
+
+    def _made(self, generator: torch.Generator) -> Sample:
         pair = self.pairs.draw(generator)
         fixed, moving = (
             Scan(

@@ -17,7 +17,10 @@ from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from torch import Tensor
 
 from . import abdomen, thorax
+from .breathing import BreathingModel
+from .breaths import Breath, BreathingSettings, velocity_on
 from .draw import Draw, ends, random_voxels
+from .lung_maps import LungShape, MapKind, read_lungs
 from .motion import (
     Motion,
     MotionSettings,
@@ -29,7 +32,7 @@ from .motion import (
     sliding_velocity,
     true_field,
 )
-from .scanner import AIR, ScannerSettings, labels_of, scan
+from .scanner import AIR, OneLung, ScannerSettings, labels_of, scan
 from .shapes import Breathing, RealScan, Shape, breathing_motions, liver_shapes, lung_shapes
 from .tissues import PHASES, attenuation
 from .torso import Patient, ScannedPatient
@@ -61,6 +64,9 @@ class SynthesisSettings:
         motion: of each scan to its reference, at its strongest.
         strength: which part of it pairs take, from and to; easy pairs are as needed as hard ones.
         scanner: of each scan.
+        breathing: model of breathing to be fitted to real correspondences; for the thorax, see :func:`open_pairs`.
+        lung_maps: what the values of the label maps of lungs are, by the first folder of their names.
+        distinct: how many different pairs the network sees, each kept as it sees it; 0 for no two the same.
     """
 
     anatomy: str
@@ -79,6 +85,9 @@ class SynthesisSettings:
     motion: MotionSettings = field(default_factory=MotionSettings)
     strength: tuple[float, float] = (0.25, 1.0)
     scanner: ScannerSettings = field(default_factory=ScannerSettings)
+    breathing: BreathingSettings | None = None
+    lung_maps: Mapping[str, MapKind] = field(default_factory=dict)
+    distinct: int = 0
 
     def __post_init__(self) -> None:
         if self.anatomy not in ANATOMIES:
@@ -126,28 +135,6 @@ class SyntheticPair:
         return self.field is not None
 
 
-@dataclass(frozen=True, eq=False)
-class OneLung:
-    """A pair of scans that are cropped to one lung, as elastix's test data are; other structures lose their labels.
-
-    Args:
-        value: of the lung among the structures of the thorax.
-        center: of its box in the reference, LPS mm.
-        margin_mm: around it, from side to side.
-    """
-
-    value: int
-    center: npt.NDArray[np.float64]
-    margin_mm: float
-
-    def shown(self, share: Tensor, grid: ImageGrid) -> Tensor:
-        """What a crop to the lung's share ``(D, H, W)`` of a scan shows, ``(W,)`` bool."""
-        (first, last), *_ = ends(share > 0.5)
-        index = torch.arange(share.shape[2], device=share.device)
-        margin = self.margin_mm / grid.spacing[0]
-        return (index >= first - margin) & (index <= last + margin)
-
-
 class SyntheticPairs:
     """Draws pairs from shapes of real organs.
 
@@ -157,19 +144,21 @@ class SyntheticPairs:
         grid: of the scans, axis-aligned LPS.
         values: structures of the anatomy whose labels are wanted, in this order.
         breathing: real breathing motions, for the thorax.
+        model: of breathing, which both scans of a pair share; instead of these, likewise.
         device: where pairs are made and stay.
         root: where the paths of real scans begin.
     """
 
     def __init__(
         self,
-        shapes: Sequence[Shape],
+        shapes: Sequence[Shape | LungShape],
         settings: SynthesisSettings,
         grid: ImageGrid,
         values: Sequence[int],
         breathing: Sequence[Breathing] = (),
         device: torch.device | str = "cpu",
         root: Path = Path(),
+        model: BreathingModel | None = None,
     ) -> None:
         structures = structures_of(settings.anatomy)
         unknown = [value for value in values if value not in structures.values()]
@@ -179,7 +168,7 @@ class SyntheticPairs:
         if not shapes or (min(len(shapes), settings.patients) < 2 and settings.same_patient < 1):
             raise BadInputError("Pairs of two patients need the shapes of two patients at least.")
         self.shapes, self.settings, self.values = list(shapes), settings, tuple(values)
-        self.breathing = list(breathing)
+        self.breathing, self.model = list(breathing), model
         self.device = torch.device(device)
         self.grid = ImageGrid.axis_aligned(grid.size, grid.spacing, _origin(grid))
         self._kept: dict[int, Patient] = {}
@@ -187,6 +176,8 @@ class SyntheticPairs:
         self.reference = self.grid.padded(reach, reach)
         # Motions are smooth; on half the lattice they cost an eighth.
         self._real = [one.on(self.reference, root, self.device) for one in settings.real_scans]
+        if self.model is not None:
+            self._real = [thorax.scanned_thorax(one) for one in self._real]
         self.coarse = self.reference.with_spacing([2 * spacing for spacing in grid.spacing])
 
     def draw(self, generator: torch.Generator) -> SyntheticPair:
@@ -206,11 +197,17 @@ class SyntheticPairs:
         # Each scan takes half of the deformation between them, so that neither is sharper than the other.
         gentle = settings.motion.scaled(draw.uniform(*settings.strength), of_waves=0.7)
         lung = self._one_lung(draw, patient)
-        motions = [self._motion(draw.split(), patient, gentle, True, lung) for _ in range(2)]
+        breath = None
+        if self.model is not None and settings.breathing is not None:
+            breath = Breath.drawn(self.model, draw, settings.breathing)
+        states = (None, None) if breath is None else breath.halves()
+        motions = [self._motion(draw.split(), patient, gentle, True, lung, state) for state in states]
         tables = [attenuation(draw, draw.choice(PHASES)) for _ in range(2)]
         if draw.chance(settings.same_phase):
             tables[1] = torch.lerp(tables[0], tables[1], draw.uniform(0, 0.3))
         placed = [motion.on(self.grid) for motion in motions]
+        if breath is not None:
+            placed = [place.denser(factor) for place, factor in zip(placed, breath.density(), strict=True)]
         fixed, moving = (self._scan(draw.split(), patient, *each, lung) for each in zip(placed, tables, strict=True))
         truth = true_field(placed[0], motions[1])
         points = self._points(draw, fixed.mask)
@@ -250,8 +247,11 @@ class SyntheticPairs:
             del self._kept[next(iter(self._kept))]
         return found
 
-    def _paint(self, draw: Draw, shape: Shape) -> Patient:
+    def _paint(self, draw: Draw, shape: Shape | LungShape) -> Patient:
         mirrored = draw.chance(self.settings.mirrored)
+        if isinstance(shape, LungShape):
+            both = shape.lungs.on(self.reference, self.device, (thorax.RIGHT_LUNG, thorax.LEFT_LUNG))
+            return thorax.paint_thorax(draw, both, self.reference, shape.parts_on(self.reference, self.device))
         if self.settings.anatomy == "thorax":
             if mirrored:
                 shape = shape.mirrored({thorax.LEFT_LUNG: thorax.RIGHT_LUNG})
@@ -276,12 +276,18 @@ class SyntheticPairs:
         settings: MotionSettings,
         breathes: bool,
         lung: OneLung | None = None,
+        mixture: npt.NDArray[np.float64] | None = None,
     ) -> Motion:
         velocity = random_velocity(draw, self.coarse, settings.waves)
         if breathes:
             identity = fields.identity(self.coarse, device=self.device)
             moves = fields.warp(patient.breathing[None, None].float(), self.reference, identity)[0, 0] > 0.5
-            velocity = add(velocity, self._breathing(draw, moves, settings.breathing_mm / 2))
+            if mixture is None:
+                velocity = add(velocity, self._breathing(draw, moves, settings.breathing_mm / 2))
+            else:
+                sides = thorax.sides_of(patient.labels)[None, None].float()
+                lungs = fields.warp(sides, self.reference, identity, mode="nearest")[0, 0]
+                velocity = add(velocity, velocity_on(mixture, lungs, moves, self.coarse))
             if draw.chance(self.settings.sliding):
                 velocity = add(velocity, sliding_velocity(draw, moves, self.coarse, draw.uniform(0, 10)))
         matrix = random_affine(draw, self.coarse, settings)
@@ -353,6 +359,9 @@ def open_pairs(
 ) -> SyntheticPairs:
     """Pairs from a folder of shapes: livers with segments, or lung masks and landmarks as in DIR-Lab COPDgene's.
 
+    With a model of breathing, the names are those of label maps of lungs (:func:`.lung_maps.read_lungs`), and the
+    model is of the subjects among them that have correspondences.
+
     Args:
         settings: what is drawn.
         folder: of the shapes.
@@ -367,6 +376,10 @@ def open_pairs(
     """
     if settings.anatomy == "abdomen":
         return SyntheticPairs(liver_shapes(folder, names), settings, grid, values, (), device, root)
+    if settings.breathing is not None:
+        model = settings.breathing.model(root, names)
+        lungs = read_lungs(folder, names, settings.lung_maps)
+        return SyntheticPairs(lungs, settings, grid, values, (), device, root, model)
     breathing = breathing_motions(folder, names) if list(folder.glob("case*_landmarks.csv")) else []
     return SyntheticPairs(lung_shapes(folder, names), settings, grid, values, breathing, device, root)
 

@@ -6,6 +6,7 @@ Look at them before training on them.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from DeepLargeDeformRegLib.core.errors import RegistrationError
+from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.core.files import check_output, read_volume, written_whole
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import fields
@@ -23,7 +24,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
-from .pairs import SynthesisSettings, SyntheticPair, open_pairs, structures_of, unions_of
+from ..config import find_config, load_config
+from ..data import read_names
+from ..pairs.sources import Synthetic, resolve
+from .pairs import SynthesisSettings, SyntheticPair, SyntheticPairs, open_pairs, structures_of, unions_of
 
 WINDOWS = {"abdomen": (-160.0, 240.0), "thorax": (-1000.0, 400.0)}
 SIZES_MM = {"abdomen": (384.0, 288.0, 288.0), "thorax": (390.0, 300.0, 360.0)}
@@ -80,8 +84,11 @@ def figure_of(pairs: list[SyntheticPair], anatomy: str, real: list[Path]) -> Fig
 
 def main(
     anatomy: Annotated[str, typer.Argument(help="abdomen or thorax.")],
-    shapes: Annotated[Path, typer.Argument(help="Folder of the shapes: livers with segments, or lung masks.")],
     output: Annotated[Path, typer.Option(help="Picture to write (.png).")],
+    shapes: Annotated[
+        Path | None, typer.Argument(help="Folder of the shapes: livers with segments, or lung masks.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration whose pairs to draw, instead of shapes.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 4,
     seed: Annotated[int, typer.Option(help="Number of the first pair.")] = 0,
     spacing: Annotated[float, typer.Option(help="Voxel spacing, mm.")] = 3.0,
@@ -92,10 +99,15 @@ def main(
     """Draw synthetic pairs as a picture."""
     try:
         check_output(output, (".png",))
-        settings = SynthesisSettings(anatomy=anatomy)
-        grid = ImageGrid.axis_aligned([round(mm / spacing / 8) * 8 for mm in SIZES_MM[anatomy]], [spacing] * 3)
-        values = [value for value in structures_of(anatomy).values() if value not in unions_of(anatomy)]
-        source = open_pairs(settings, shapes, grid, values, name or (), device)
+        if config is not None:
+            source = _of_config(config, name or (), device)
+        elif shapes is not None:
+            settings = SynthesisSettings(anatomy=anatomy)
+            grid = ImageGrid.axis_aligned([round(mm / spacing / 8) * 8 for mm in SIZES_MM[anatomy]], [spacing] * 3)
+            values = [value for value in structures_of(anatomy).values() if value not in unions_of(anatomy)]
+            source = open_pairs(settings, shapes, grid, values, name or (), device)
+        else:
+            raise BadInputError("Name the folder of the shapes, or a configuration with --config.")
         start = time.perf_counter()
         pairs = [source.pair(seed + number) for number in range(count)]
         seconds = time.perf_counter() - start
@@ -106,6 +118,14 @@ def main(
     except RegistrationError as error:
         _console.print(f"[red]{error.message}[/red]")
         raise typer.Exit(error.exit_code) from error
+
+
+def _of_config(path: Path, names: Sequence[str], device: str) -> SyntheticPairs:
+    """The pairs that a training sees."""
+    config = load_config(find_config(path))
+    if config.data.kind != "synthetic":
+        raise BadInputError(f"The pairs of {config.name} are not synthetic.")
+    return Synthetic(config, list(names) or read_names(resolve(config.data.train)), device).pairs
 
 
 def _middle(mask: Tensor) -> tuple[int, int, int]:

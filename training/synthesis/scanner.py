@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine import fields
 from torch import Tensor
 
-from .draw import Draw, blur, smooth_noise
+from .draw import Draw, blur, ends, smooth_noise
 from .motion import Placement
 from .torso import Patient, ScannedPatient
 
 AIR = -1000.0
+_AERATED, _NO_AIR = -650.0, -200.0  # HU of lung that is as dense as its volume says, and of what no air leaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,28 @@ class ScannerSettings:
     circle: float = 0.3
 
 
+@dataclass(frozen=True, eq=False)
+class OneLung:
+    """A pair of scans that are cropped to one lung, as elastix's test data are; other structures lose their labels.
+
+    Args:
+        value: of the lung among the structures of the thorax.
+        center: of its box in the reference, LPS mm.
+        margin_mm: around it, from side to side.
+    """
+
+    value: int
+    center: npt.NDArray[np.float64]
+    margin_mm: float
+
+    def shown(self, share: Tensor, grid: ImageGrid) -> Tensor:
+        """What a crop to the lung's share ``(D, H, W)`` of a scan shows, ``(W,)`` bool."""
+        (first, last), *_ = ends(share > 0.5)
+        index = torch.arange(share.shape[2], device=share.device)
+        margin = self.margin_mm / grid.spacing[0]
+        return (index >= first - margin) & (index <= last + margin)
+
+
 def scan(
     patient: Patient | ScannedPatient, placement: Placement, table: Tensor, draw: Draw, settings: ScannerSettings
 ) -> Tensor:
@@ -54,11 +79,13 @@ def scan(
 def deformed(patient: Patient | ScannedPatient, placement: Placement, table: Tensor) -> Tensor:
     """Attenuation of the deformed patient, ``(D, H, W)`` HU, without the scanner's part.
 
-    Lungs keep their mass: where they are compressed they get denser.
+    Lungs keep their mass: where they are compressed they get denser. Blood does not, so vessels stay as they are.
     """
     values, lung = patient.attenuation(table), patient.lung().float()
     image, lung = fields.warp(torch.stack([values, lung])[None], patient.grid, placement.field, padding="border")[0]
-    return torch.where(lung > 0.9, AIR + (image - AIR) * placement.volume.clamp(0.4, 2.5), image)
+    aerated = ((_NO_AIR - image) / (_NO_AIR - _AERATED)).clamp(0, 1)
+    denser = torch.lerp(torch.ones_like(image), placement.volume.clamp(0.4, 2.5), aerated)
+    return torch.where(lung > 0.9, AIR + (image - AIR) * denser, image)
 
 
 def acquire(image: Tensor, grid: ImageGrid, draw: Draw, settings: ScannerSettings) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,7 @@ def liver_shapes(folder: Path, names: Sequence[str] = ()) -> list[Shape]:
         raise BadInputError(f"The folder {folder.name} has no label map {missing[0]}.")
     shapes = []
     for name in names or files:
-        shape = _centered(name, _read_lps(files[name]))
+        shape = centered(name, _read_lps(files[name]))
         flaw = liver_flaw(shape)
         if flaw and names:
             raise BadInputError(f"{name} cannot be used for synthesis: {flaw}.")
@@ -115,7 +115,7 @@ def lung_shapes(folder: Path, names: Sequence[str] = ()) -> list[Shape]:
     missing = [name for name in names if name not in files]
     if missing or not files:
         raise BadInputError(f"The folder {folder.name} has no mask {missing[0] if missing else '*_mask.nii.gz'}.")
-    return [split_lungs(_supine(_centered(name, _read_lps(files[name])))) for name in names or files]
+    return [split_lungs(_supine(centered(name, _read_lps(files[name])))) for name in names or files]
 
 
 def split_lungs(shape: Shape) -> Shape:
@@ -181,12 +181,15 @@ class RealScan:
     Args:
         image: its file, HU.
         labels: its label map.
-        structures: value in the synthetic anatomy of each value of the label map that is used, such as ``{5: 9}``.
+        structures: value in the synthetic anatomy of each value of the label map that is used, such as ``{5: 9}``;
+            where the map does not tell the lungs apart, of the right one (1) and the left one (2).
+        both_lungs: value of the label map that is both lungs, if it does not; the map is in LPS then.
     """
 
     image: str
     labels: str
     structures: Mapping[int, int]
+    both_lungs: int = 0
 
     def on(self, grid: ImageGrid, root: Path, device: torch.device) -> ScannedPatient:
         """The scan on a grid whose middle is laid on that of its structures.
@@ -196,6 +199,9 @@ class RealScan:
         """
         volume = read_volume(root / self.image)
         labels = read_label_map(root / self.labels, volume.grid)
+        if self.both_lungs:
+            both = Shape(Path(self.labels).name, (labels.array == self.both_lungs).astype(np.uint8), labels.grid)
+            labels = replace(labels, array=split_lungs(both).array)
         where = np.argwhere(np.isin(labels.array, list(self.structures)))
         if len(where) == 0:
             raise BadInputError(f"{Path(self.labels).name} has none of the labels {list(self.structures)}.")
@@ -263,8 +269,8 @@ def _read_lps(path: Path) -> sitk.Image:
     return sitk.DICOMOrient(sitk.Cast(read_image(path), sitk.sitkUInt8), "LPS")
 
 
-def _centered(name: str, image: sitk.Image) -> Shape:
-    """The organ's box with a margin of two voxels, its middle at the origin."""
+def centered(name: str, image: sitk.Image) -> Shape:
+    """A label map in LPS as a shape: the organ's box with a margin of two voxels, its middle at the origin."""
     array = sitk.GetArrayFromImage(image)
     where = np.argwhere(array > 0)
     if len(where) == 0:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.engine.device import constant
 from torch import Tensor
 
 from .draw import Draw, blur, smooth_noise, tube_distance, tube_share
+from .lung_maps import LungParts
 from .tissues import Tissue
 from .torso import (
     Box,
@@ -18,6 +21,7 @@ from .torso import (
     Cavity,
     Overlay,
     Patient,
+    ScannedPatient,
     cavity_around,
     paint_ribs,
     paint_spine,
@@ -38,16 +42,17 @@ STRUCTURES = {
     "heart": 9,
     "vertebrae": 10,
 }
-UNIONS = {6: (1, 2), 7: (3, 4, 5), 8: (1, 2, 3, 4, 5)}
+UNIONS = {6: (1, 2), 7: (3, 4, 5), 8: (1, 2, 3, 4, 5, 6, 7)}
 
 
-def paint_thorax(draw: Draw, lungs: Tensor, grid: ImageGrid) -> Patient:
+def paint_thorax(draw: Draw, lungs: Tensor, grid: ImageGrid, parts: LungParts | None = None) -> Patient:
     """A patient around a pair of lungs.
 
     Args:
         draw: random numbers.
         lungs: 1 in the right and 2 in the left lung, ``(D, H, W)`` int64.
         grid: axis-aligned LPS.
+        parts: what is known of the inside of the lungs; the rest is drawn.
 
     Raises:
         BadInputError: if a lung is missing.
@@ -68,7 +73,7 @@ def paint_thorax(draw: Draw, lungs: Tensor, grid: ImageGrid) -> Patient:
     below = _paint_below(canvas, cavity, either, low)
     x, y = _paint_mediastinum(canvas, cavity, below, (low, high))
     paint_ribs(canvas, cavity, low - draw.uniform(0, 40))
-    _paint_lungs(canvas, lungs, boxes)
+    _paint_lungs(canvas, lungs, boxes, parts or LungParts())
     _paint_trachea(canvas, (x, y), (low, high), either)
     paint_table(canvas, cavity)
     patient = canvas.finish(cavity.depth > 0)
@@ -80,6 +85,27 @@ def paint_thorax(draw: Draw, lungs: Tensor, grid: ImageGrid) -> Patient:
         overlays=patient.overlays,
         breathing=patient.breathing,
     )
+
+
+def sides_of(labels: Tensor) -> Tensor:
+    """1 in the right lung, 2 in the left one and 0 elsewhere, of the structures of the thorax ``(D, H, W)``."""
+    result = torch.zeros_like(labels)
+    for side, name in ((RIGHT_LUNG, "right lung"), (LEFT_LUNG, "left lung")):
+        value = STRUCTURES[name]
+        result = torch.where(torch.isin(labels, constant((value, *UNIONS[value]), labels)), side, result)
+    return result
+
+
+def scanned_thorax(patient: ScannedPatient) -> ScannedPatient:
+    """The patient of a real scan with its lungs, and with what lies between them and under them as what breathes.
+
+    Bones and all that is outside of them stay out of it: ribs hardly move.
+    """
+    lungs = sides_of(patient.labels) > 0
+    hull = (blur(lungs.float(), 22.0, patient.grid) > 0.3) | lungs
+    under = hull.flip(0).int().cummax(dim=0).values.flip(0).bool()  # of each column all below its highest lung
+    soft = blur((patient.image > 180).float(), 3.0, patient.grid) < 0.25
+    return replace(patient, breathing=under & soft, lungs=lungs & (patient.image < 100))
 
 
 def _cavity(canvas: Canvas, lungs: Tensor, boxes: Mapping[int, Box]) -> Cavity:
@@ -142,7 +168,7 @@ def _paint_mediastinum(
     return x, y
 
 
-def _paint_lungs(canvas: Canvas, lungs: Tensor, boxes: Mapping[int, Box]) -> None:
+def _paint_lungs(canvas: Canvas, lungs: Tensor, boxes: Mapping[int, Box], parts: LungParts) -> None:
     draw, grid = canvas.draw, canvas.grid
     canvas.paint(lungs > 0, Tissue.LUNG)
     distance = torch.full(grid.shape, 1e3, device=draw.device)
@@ -172,13 +198,24 @@ def _paint_lungs(canvas: Canvas, lungs: Tensor, boxes: Mapping[int, Box]) -> Non
         away = ((canvas.x - root[0]) ** 2 + (canvas.y - root[1]) ** 2 + (canvas.z - root[2]) ** 2).sqrt()
         hilum = torch.minimum(hilum, torch.where(here, away, 1e3))
     inside = (lungs > 0).float()
+    if parts.lobes is not None:
+        canvas.labels = torch.where((lungs > 0) & (parts.lobes > 0), parts.lobes, canvas.labels)
+        # A lobe that is half there, blurred, is at its border; borders with other lungs lie outside.
+        halves = [(parts.lobes == lobe).float() for lobe in parts.lobes.unique().tolist() if lobe]
+        edge = torch.stack([blur(half, 4.0, grid) for half in halves]).amax(dim=0)
+        distance = torch.where(blur(inside, 4.0, grid) > 0.95, 10 * (edge - 0.5).clamp_min(0), 1e3)
     # Vessels are thick at the hilum, thin in the periphery, and keep away from the fissures.
     taper = torch.exp(-hilum / draw.uniform(35, 55)) * (distance / 6).clamp(0.15, 1)
-    for scale, thick in ((55.0, 6.0), (32.0, 4.5), (18.0, 3.2), (12.0, 2.2)):
+    drawn = ((55.0, 6.0), (32.0, 4.5), (18.0, 3.2), (12.0, 2.2))
+    for scale, thick in drawn if parts.vessels is None else drawn[2:]:  # no map has the thin ones
         radius = draw.uniform(0.8, 1.3) * thick * (0.22 + 0.78 * taper)
         share = tube_share(tube_distance(draw, grid, scale), radius, grid) * inside
         canvas.overlays.append(Overlay(share, Tissue.LUNG_VESSEL))
-    for scale, thick in ((60.0, 5.0), (36.0, 3.0)):
+    if parts.vessels is not None:
+        canvas.overlays.append(Overlay(parts.vessels.clamp(0, 1) * inside, Tissue.LUNG_VESSEL))
+    if parts.airways is not None:
+        canvas.overlays.append(Overlay(parts.airways.clamp(0, 1) * inside, Tissue.AIRWAY))
+    for scale, thick in ((60.0, 5.0), (36.0, 3.0)) if parts.airways is None else ():
         line = tube_distance(draw, grid, scale)
         radius = thick * taper
         wall = tube_share(line, radius + 1.3, grid) * (taper > 0.15) * inside

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
@@ -66,20 +66,23 @@ class ScannedPatient:
         image: HU, ``(D, H, W)``.
         labels: structure of each voxel, ``(D, H, W)`` uint8.
         breathing: what moves with the diaphragm, ``(D, H, W)`` bool.
+        lungs: ``(D, H, W)`` bool, where they are known.
     """
 
     grid: ImageGrid
     image: Tensor
     labels: Tensor
     breathing: Tensor
+    _: KW_ONLY
+    lungs: Tensor | None = None
 
     def attenuation(self, table: Tensor) -> Tensor:
         """HU of each voxel ``(D, H, W)``; the table of tissues has no say."""
         return self.image
 
     def lung(self) -> Tensor:
-        """Where there is lung, ``(D, H, W)`` bool: unknown, so nowhere."""
-        return torch.zeros_like(self.breathing)
+        """Where there is lung, ``(D, H, W)`` bool: nowhere if that is unknown."""
+        return torch.zeros_like(self.breathing) if self.lungs is None else self.lungs
 
 
 @dataclass(eq=False, kw_only=True)
