@@ -16,8 +16,13 @@ from unittest import mock
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, Pair, Scan, Volume
+from DeepLargeDeformRegLib.core.plans import RefinementLevel, RefinementPlan
+from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
+from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.registration.aligned import AlignedPair, AlignedScan
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
+from DeepLargeDeformRegLib.engine.registration.refine import refine
 from lightning_fabric import Fabric
 from lightning_fabric.accelerators import CPUAccelerator
 from lightning_fabric.strategies import SingleDeviceStrategy
@@ -94,6 +99,22 @@ def registrations(presets: list[str]) -> Iterator[tuple[str, Pretended]]:
         yield name, recorded
 
 
+def refinements(steps: list[str]) -> Iterator[tuple[str, Pretended]]:
+    """Steps of one level of a refinement with masks, from the first step on."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.nn.functional.interpolate(torch.randn((2, 1, 8, 8, 8), generator=generator), scale_factor=3)
+    grid = ImageGrid.axis_aligned((24, 24, 24), (1.5, 1.5, 2.0))
+    for count in steps:
+        with pretended_device() as recorded:
+            sides = [(image[None].to(DEVICE), (image[None] > 0.5).float().to(DEVICE)) for image in noise]
+            scans = [AlignedScan(image=i, covered=torch.ones_like(i), masks=mask) for i, mask in sides]
+            level = RefinementLevel(2, int(count), 0.5)
+            plan = RefinementPlan(levels=(level,), masks=1.0, volume_change=0.1, curvature=0.1, points=4000)
+            begun = Monitor(lambda event: recorded.waits.clear() if event.fraction == 0 else None)
+            refine(AlignedPair(grid, *scans), fields.identity(grid, device=DEVICE), plan, begun)
+        yield count, recorded
+
+
 def keypoints(names: list[str]) -> Iterator[tuple[str, Pretended]]:
     """Keypoints of one made-up scan matched with itself."""
     generator = torch.Generator().manual_seed(0)
@@ -107,11 +128,14 @@ def keypoints(names: list[str]) -> Iterator[tuple[str, Pretended]]:
         yield name, recorded
 
 
+RUNS = {"train": train, "register": registrations, "refine": refinements, "keypoints": keypoints}
+
+
 def main() -> None:
     kind, *names = sys.argv[1:]
     torch.set_num_threads(1)
     waits = {}
-    for what, recorded in {"train": train, "register": registrations, "keypoints": keypoints}[kind](names):
+    for what, recorded in RUNS[kind](names):
         waits[what] = {"operations": recorded.operations} | {
             by: count for by, count in recorded.waits.items() if count
         }

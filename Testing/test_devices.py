@@ -42,5 +42,10 @@ def test_a_registration_stays_on_the_gpu() -> None:
     assert waits["copy from device"] <= 6  # the fields of both directions and the map of uncertainty
 
 
+def test_steps_of_a_refinement_wait_for_the_gpu_only_to_read_the_objective() -> None:
+    for steps, waits in waits_of("refine", "16", "24").items():
+        assert waits == {"tolist": int(steps) // 8}
+
+
 def test_keypoints_are_matched_on_the_gpu() -> None:
     assert "scan" in waits_of("keypoints", "scan")

@@ -2,7 +2,8 @@
 
 ``python -m Testing.benchmarks.benchmark_large_scans`` writes made-up CTs of 512 x 512 slices and a displacement field
 with a node every 8 voxels, warps each scan with the command line in a process of its own, and prints peak memory and
-seconds, and both by the voxel beyond the smallest scan.
+seconds, and both by the voxel beyond the smallest scan. With ``--register`` it registers two such scans, of smooth
+noise, and writes the transform and the warped scan: there the field is on all voxels.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ import numpy as np
 import SimpleITK as sitk
 
 SIDE, STEP = 512, 8
+
+
+def write_smooth_scan(path: Path, slices: int, shift: int) -> None:
+    """Balls of 4 cm in 16 bits, some voxels away from where another scan has them."""
+    z, y, x = np.ogrid[:slices, :SIDE, :SIDE]
+    waves = [np.sin((axis + shift) * (2 * np.pi / 50)).astype(np.float32) for axis in (z, y, x)]
+    image = sitk.GetImageFromArray((300 * (waves[0] * waves[1] * waves[2])).astype(np.int16))
+    image.SetSpacing((0.8, 0.8, 1.0))
+    sitk.WriteImage(image, str(path))
 
 
 def write_scan(path: Path, slices: int) -> None:
@@ -43,18 +53,21 @@ def warp(slices: int, folder: Path) -> tuple[float, float]:
     scan, field, result = (folder / f"{name}.nrrd" for name in ("scan", "field", "result"))
     write_scan(scan, slices)
     write_field(field, slices)
-    command = [
-        sys.executable,
-        "-m",
-        "DeepLargeDeformRegLib.cli",
-        "warp",
-        str(field),
-        str(scan),
-        "--volume",
-        str(scan),
-    ]
+    return measured(["warp", str(field), str(scan), "--volume", str(scan), "--output-volume", str(result)])
+
+
+def register(slices: int, folder: Path) -> tuple[float, float]:
+    """As :func:`warp`, of a registration."""
+    fixed, moving, field, result = (str(folder / f"{name}.nrrd") for name in ("fixed", "moving", "field", "result"))
+    for path, shift in ((fixed, 0), (moving, 5)):
+        write_smooth_scan(Path(path), slices, shift)
+    return measured(["register", fixed, moving, "--output-transform", field, "--output-volume", result])
+
+
+def measured(arguments: list[str]) -> tuple[float, float]:
+    """Peak memory (MB) and seconds of a command."""
     clock = time.perf_counter()
-    subprocess.run([*command, "--output-volume", str(result), "--quiet"], check=True)
+    subprocess.run([sys.executable, "-m", "DeepLargeDeformRegLib.cli", *arguments, "--quiet"], check=True)
     seconds = time.perf_counter() - clock
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, seconds
 
@@ -63,10 +76,12 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", default="100,200,400,800", help="of the scans, ascending")
+    parser.add_argument("--register", action="store_true", help="register two scans instead of warping one")
+    arguments = parser.parse_args()
     first: tuple[int, float, float] | None = None
-    for slices in map(int, parser.parse_args().slices.split(",")):
+    for slices in map(int, arguments.slices.split(",")):
         with tempfile.TemporaryDirectory() as name:
-            memory, seconds = warp(slices, Path(name))
+            memory, seconds = (register if arguments.register else warp)(slices, Path(name))
         line = f"{SIDE} x {SIDE} x {slices}: {memory:.0f} MB, {seconds:.1f} s"
         if first is None:
             first = (slices, memory, seconds)

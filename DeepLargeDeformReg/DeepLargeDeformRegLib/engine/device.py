@@ -47,6 +47,16 @@ def constant(values: npt.ArrayLike, like: Tensor) -> Tensor:
     return numbers.to(like.device, non_blocking=True)
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Numbers of the processor on a device, without waiting until a GPU has done all that it was given before.
+
+    From pinned memory, as the system copies other memory once more, and the processor waits for that.
+    """
+    if device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
+
+
 def computes_in_bfloat16(device_type: str) -> bool:
     """True if the hardware multiplies bfloat16 by itself: elsewhere it is emulated, and slower than float32."""
     if device_type == "cuda":

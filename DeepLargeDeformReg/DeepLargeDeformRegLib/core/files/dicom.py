@@ -220,9 +220,9 @@ def _enhanced_voxels(images: list[DicomImage], frames: list[Frame], pixel_type: 
     if all(frame.slope == 1.0 and frame.intercept == 0.0 for frame in frames):
         values = np.stack([stored[frame.file][frame.index] for frame in frames])
     else:
-        values = np.stack(
-            [stored[frame.file][frame.index].astype(np.float64) * frame.slope + frame.intercept for frame in frames]
-        ).astype(np.float32)
+        values = np.empty((len(frames), *stored[frames[0].file].shape[1:]), dtype=np.float32)
+        for plane, frame in zip(values, frames, strict=True):
+            plane[:] = stored[frame.file][frame.index].astype(np.float64) * frame.slope + frame.intercept
     result = sitk.GetImageFromArray(values)
     return result if pixel_type == sitk.sitkUnknown else sitk.Cast(result, pixel_type)
 

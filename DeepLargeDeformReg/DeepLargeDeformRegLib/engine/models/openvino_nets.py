@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class OpenVinoNets:
         with self._lock:
             usual = [net.forward for net in self._nets]
             for number, net in enumerate(self._nets):
-                net.forward = lambda features, number=number: self._run(number, features, usual[number], monitor)  # type: ignore[method-assign]
+                net.forward = partial(self._run, number, usual[number], monitor)  # type: ignore[method-assign]
             try:
                 yield
             finally:
@@ -66,7 +67,7 @@ class OpenVinoNets:
                 for _, compiled in self._compiled.values():
                     compiled.release_memory()  # of the features between the layers
 
-    def _run(self, number: int, features: Tensor, usual: Any, monitor: Monitor) -> Tensor:
+    def _run(self, number: int, usual: Any, monitor: Monitor, features: Tensor) -> Tensor:
         monitor.check()
         if not self._usable:
             return usual(features)

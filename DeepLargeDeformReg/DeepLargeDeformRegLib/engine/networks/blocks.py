@@ -108,6 +108,7 @@ class UNet(nn.Module):
             skips.append(features)
         skips.pop()
         for up, blocks in zip(self.up, self.dec, strict=True):
+            assert isinstance(blocks, nn.Sequential)
             first, *others = blocks
             features = first(up(features), skips.pop())
             for block in others:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.geometry import ImageGrid
-from ..device import constant
+from ..device import constant, sent
 from .control import ControlLattice, RandomVoxels, Triple
 
 LINE = 16  # numbers of a cache line
@@ -35,7 +35,7 @@ class PointwiseDifference:
             count: about how many voxels a step shall look at.
         """
         self._grid = grid
-        self._inside = inside > 0.5
+        self._inside = inside.cpu() > 0.5  # on a GPU each choice of voxels would wait for what was given to it before
         self._random = RandomVoxels(grid, count, self._inside)
         self._fixed = fixed[0].flatten(1).T.contiguous()
         self._moving = rows_of(torch.cat((moving, valid), dim=1))
@@ -49,12 +49,14 @@ class PointwiseDifference:
         where = torch.nonzero(voxels.among(self._inside)[0, 0])
         among = (where[:, 0] * displacement.shape[2] + where[:, 1]) * displacement.shape[3] + where[:, 2]
         index = where.flip(1) * constant(voxels.step, where) + constant(voxels.start, where)
+        width, height, _ = self._grid.size
+        rows = (index[:, 2] * height + index[:, 1]) * width + index[:, 0]
+        among, index, rows = (sent(numbers, displacement.device) for numbers in (among, index, rows))
         moved = displacement.flatten(1).index_select(1, among)
         coordinates = index.T.to(moved) + self._to_voxels @ moved
         values = interpolate(self._moving, self._grid.size, coordinates)
         weight = values[:, self._channels].detach()
-        width, height, _ = self._grid.size
-        fixed = self._fixed.index_select(0, (index[:, 2] * height + index[:, 1]) * width + index[:, 0])
+        fixed = self._fixed.index_select(0, rows)
         difference = (values[:, : self._channels] - fixed).square().mean(dim=1)
         return (difference * weight).sum() / weight.sum().clamp(min=1.0)
 
@@ -91,7 +93,7 @@ class _Interpolation(torch.autograd.Function):
         x, y, z = low.long()
         steps = [0 if n == 1 else stride for n, stride in zip(size, (1, size[0], size[0] * size[1]), strict=True)]
         corners = [c * steps[2] + b * steps[1] + a * steps[0] for c in (0, 1) for b in (0, 1) for a in (0, 1)]
-        rows = ((z * size[1] + y) * size[0] + x)[:, None] + torch.tensor(corners, device=table.device)
+        rows = ((z * size[1] + y) * size[0] + x)[:, None] + constant(corners, x)
         weights = torch.stack((1 - upper, upper))  # (2, 3, n)
         ctx.save_for_backward(table, rows, weights, inside == coordinates)
         return _weighted(table, rows, weights[:, 0], weights[:, 1], weights[:, 2])

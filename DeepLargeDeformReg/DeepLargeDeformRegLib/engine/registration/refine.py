@@ -12,15 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...core.geometry import ImageGrid
 from ...core.plans import RefinementLevel, RefinementPlan
 from ...core.progress import Monitor
 from ...core.sentences import marked as _
 from .. import fields
+from ..device import constant
 from ..fields import DisplacementField, determinant
 from ..losses.regularity import curvature, threshold_at_level, volume_change_penalty
 from ..losses.similarity import local_ncc, ngf
@@ -31,6 +32,7 @@ from .pointwise import PointwiseDifference
 
 STOPPING_WINDOW = 15  # steps over which the smoothed objective must still fall
 STOPPING_DECREASE = 2e-3  # of its value, over one window
+READ_EVERY = 8  # steps on a GPU, which waits for the processor while that reads the objective
 SMOOTHING = 0.9  # of the objective that the stopping rule watches; random points make single values noisy
 
 
@@ -89,18 +91,30 @@ def _optimize(
     nodes = initial.requires_grad_(True)
     optimizer = Adam(nodes, level.rate_mm, level.steps)
     watched: list[float] = []
+    unread: list[Tensor] = []
+    every = 1 if nodes.device.type == "cpu" else READ_EVERY
     for step in range(level.steps):
         monitor.report("refine", step / level.steps, _("Refining the alignment"))
         objective = torch.stack([term(control, nodes) for term in terms]).sum()
         objective.backward()
         optimizer.step()
-        value = objective.item()
+        unread.append(objective.detach())
+        if len(unread) == every or step == level.steps - 1:
+            if _has_settled(watched, torch.stack(unread).tolist()):
+                break
+            unread.clear()
+    return nodes.detach(), len(watched)
+
+
+def _has_settled(watched: list[float], values: list[float]) -> bool:
+    """Add the objective's next values to the smoothed ones; whether it had stopped falling at one of them."""
+    settled = False
+    for value in values:
         watched.append(value if not watched else SMOOTHING * watched[-1] + (1 - SMOOTHING) * value)
         if len(watched) > 2 * STOPPING_WINDOW:
             earlier = watched[-1 - STOPPING_WINDOW]
-            if earlier - watched[-1] < STOPPING_DECREASE * abs(earlier):
-                break
-    return nodes.detach(), len(watched)
+            settled |= earlier - watched[-1] < STOPPING_DECREASE * abs(earlier)
+    return settled
 
 
 def _similarity(pair: AlignedPair, plan: RefinementPlan) -> Term:
@@ -172,7 +186,7 @@ def _regularity(pair: AlignedPair, plan: RefinementPlan, level: int) -> list[Ter
     """Diffusion and volume change from the spline's derivatives at random voxels, curvature at the nodes."""
     terms: list[Term] = []
     if plan.diffusion > 0 or plan.volume_change > 0:
-        terms.append(_FirstOrder(pair.grid, plan, threshold_at_level(level)))
+        terms.append(_FirstOrder(pair, plan, threshold_at_level(level)))
     if plan.curvature > 0:
         terms.append(lambda control, nodes: plan.curvature * curvature(control.on(nodes, control.on_nodes)))
     return terms
@@ -184,19 +198,19 @@ class _FirstOrder:
     Where something slides, diffusion is that of each side by itself, so that a slip along its surface costs nothing.
     """
 
-    def __init__(self, grid: ImageGrid, plan: RefinementPlan, threshold: float) -> None:
+    def __init__(self, pair: AlignedPair, plan: RefinementPlan, threshold: float) -> None:
         self._plan, self._threshold = plan, threshold
-        self._random = RandomVoxels(grid, plan.points // 2)  # these terms vary less from voxel to voxel
+        self._random = RandomVoxels(pair.grid, plan.points // 2)  # these terms vary less from voxel to voxel
         # Derivatives are in voxels per voxel: component i along axis j times spacing i / spacing j is without unit.
-        spacing = torch.tensor(grid.spacing)
-        self._units = (spacing[None, :] / spacing[:, None]).reshape(3, 1, 3, 1, 1, 1)
+        spacing = np.array(pair.grid.spacing)
+        self._units = constant(spacing / spacing[:, None], pair.fixed.image).reshape(3, 1, 3, 1, 1, 1)
 
     def __call__(self, control: ControlLattice, nodes: Tensor) -> Tensor:
         voxels = self._random.draw()
         each, whole = control.gradients(nodes, voxels)
         total = nodes.new_zeros(())
         if self._plan.diffusion > 0:
-            squares = (each * self._units.to(each)).square().sum(dim=(0, 2))
+            squares = (each * self._units).square().sum(dim=(0, 2))
             if control.inside is not None:
                 inside = (voxels.among(control.inside)[:, 0] > 0.5).to(squares.dtype)
                 squares = squares * torch.cat((inside, 1 - inside))
