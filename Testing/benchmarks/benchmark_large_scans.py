@@ -2,8 +2,8 @@
 
 ``python -m Testing.benchmarks.benchmark_large_scans`` writes made-up CTs of 512 x 512 slices and a displacement field
 with a node every 8 voxels, warps each scan with the command line in a process of its own, and prints peak memory and
-seconds, and both by the voxel beyond the smallest scan. With ``--register`` it registers two such scans, of smooth
-noise, and writes the transform and the warped scan: there the field is on all voxels.
+seconds, and both by the voxel beyond the smallest scan. With ``--register`` it registers two scans of balls
+and writes the transform and the warped scan: there the field is on all voxels.
 """
 
 from __future__ import annotations
