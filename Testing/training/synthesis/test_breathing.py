@@ -19,16 +19,15 @@ from training.pairs.samples import Sample, Scan
 from training.pairs.sources import Synthetic
 from training.synthesis import SynthesisSettings, open_pairs, thorax
 from training.synthesis.breathing import (
-    DATA,
     BreathingModel,
     Correspondences,
     design,
     errors,
     fit_lung,
     fit_subject,
-    left_out,
     read_correspondences,
 )
+from training.synthesis.breathing_report import DATA, left_out
 from training.synthesis.breaths import Breath, BreathingSettings, velocity_on
 from training.synthesis.draw import Draw
 from training.synthesis.lung_maps import MapKind, read_lungs
