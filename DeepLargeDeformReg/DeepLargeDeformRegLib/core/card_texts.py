@@ -21,6 +21,12 @@ _TEXTS = (
     _("SDlogJ of Learn2Reg"),
     _("time of the network"),
     _("a pair, CPU (2 threads)"),
+    _("Hippocampus MR, LDGNet"),
+    _("Hippocampus MR, mlVIRNET"),
+    _("Hippocampus MR, semantically guided"),
+    _("a pair, CPU (1 threads)"),
+    _("Hippocampus MR, VIRNET"),
+    _("Hippocampus MR, VoxelMorph"),
     _("Liver CT"),
     _(
         "Coarse alignment of the livers of two abdominal CT scans, of one patient or of two, any "
@@ -34,6 +40,5 @@ _TEXTS = (
         "of the livers aligned; the weights that training started from knew the second one's image, "
         "without outlines"
     ),
-    _("a pair, CPU (1 threads)"),
 )
 CARD_TEXTS = {str(text): text for text in _TEXTS}
