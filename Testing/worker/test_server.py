@@ -62,8 +62,8 @@ def test_200_jobs_in_a_row_without_growth(desk: MakeDesk, tmp_path: Path) -> Non
     assert one.client.hello is not None
     memory, handles = memory_and_handles(one.client.hello.process)
     assert len(one.transports) == 1
-    # The volume of each job, left behind, would be 720 MB; the allocator itself may keep two blocks more or less.
-    assert memory < after_20[0] + 10 * 2**20
+    # The volume of each job, left behind, would be 720 MB; the allocator itself may keep some blocks more or less.
+    assert memory < after_20[0] + 100 * 2**20
     assert handles == after_20[1]
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == own_handles
 
