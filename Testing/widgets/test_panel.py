@@ -71,7 +71,8 @@ def test_settings_and_presets_are_those_of_the_engine(application: Any) -> None:
     RegistrationSettings.from_json(widget.logic.settings(widget.logic.getParameterNode()))
     shown = [widget.ui.presetBox.itemText(index) for index in range(widget.ui.presetBox.count)]
     assert shown == [preset.title for preset in PRESETS.values()]
-    titles = [card.title for card in model_cards.list_cards()]
+    titles = [card.title for card in model_cards.grouped_cards()]
+    assert titles[:2] == ["Liver CT", "Hippocampus MR, LapIRN"]  # in the order of the presets, the preset's own first
     shown = [widget.ui.modelBox.itemText(index) for index in range(widget.ui.modelBox.count)]
     assert shown[2:] == titles
 

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from ..core.presets import PRESETS
 from ..scene.words import say, say_json
-from .model_cards import CardSummary, list_cards
+from .model_cards import CardSummary, grouped_cards
 
 NO_NETWORK = "none"
 
@@ -25,7 +25,7 @@ class MethodPanel:
     def __init__(self, ui: Any, on_model: Callable[[str], None], on_device: Callable[[str], None]) -> None:
         self._ui = ui
         self._on_model, self._on_device = on_model, on_device
-        self._cards: dict[str, CardSummary] = {card.name: card for card in list_cards()}
+        self._cards: dict[str, CardSummary] = {card.name: card for card in grouped_cards()}
         self._models = ["", NO_NETWORK, *self._cards]
         self._devices: list[str] = []
         self._known: list[dict[str, Any]] | None = None

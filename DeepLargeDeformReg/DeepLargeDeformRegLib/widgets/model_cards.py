@@ -16,7 +16,7 @@ from ..core.presets import PRESETS
 from ..resources import MODELS
 from ..scene.words import say
 
-HEADLINES = ("dice", "tre", "time")
+HEADLINES = ("dice", "hd95", "tre", "folds", "time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class CardSummary:
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """The figures that a radiologist asks for first: overlap, landmarks, time; the first one of each."""
+        """The figures by which methods are compared: overlap, surfaces, landmarks, folds, time; the first of each."""
         named = ([one for one in self.figures if one.measure.lower().startswith(kind)] for kind in HEADLINES)
         return tuple(found[0].text for found in named if found)
 
@@ -93,3 +93,9 @@ def cards_of(preset: str, folder: Path = MODELS) -> list[CardSummary]:
     if own is None:
         return []
     return [own, *(card for card in cards if card.kind == own.kind and card is not own)]
+
+
+def grouped_cards(folder: Path = MODELS) -> list[CardSummary]:
+    """All cards: those of a preset's scans together, in the order of the presets; last the cards of none."""
+    cards = {card.name: card for preset in PRESETS for card in cards_of(preset, folder)}
+    return list((cards | {card.name: card for card in list_cards(folder)}).values())
