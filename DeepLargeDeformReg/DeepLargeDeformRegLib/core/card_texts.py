@@ -20,7 +20,7 @@ _TEXTS = (
     _("SDlogJ (log det J over det J > 0)"),
     _("SDlogJ of Learn2Reg"),
     _("time of the network"),
-    _("a pair, CPU (1 threads)"),
+    _("a pair, CPU (1 thread)"),
     _("Hippocampus MR, LDGNet"),
     _("Hippocampus MR, mlVIRNET"),
     _("Hippocampus MR, semantically guided"),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.errors import BadInputError
 from ..core.files.memory import available_bytes
+from ..core.sentences import counted
 from ..core.sentences import marked as _
 
 
@@ -68,7 +69,7 @@ def describe_device(device: torch.device) -> str:
     """Name for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _("CPU ({count} threads)").format(count=torch.get_num_threads())
+    return counted(torch.get_num_threads(), _("CPU (1 thread)"), _("CPU ({number} threads)"))
 
 
 def free_bytes(device: torch.device) -> int:
