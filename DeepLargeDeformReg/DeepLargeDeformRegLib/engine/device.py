@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,6 +13,7 @@ from ..core.errors import BadInputError
 from ..core.files.memory import available_bytes
 from ..core.sentences import counted
 from ..core.sentences import marked as _
+from . import heap
 
 
 def choose_device(name: str) -> torch.device:
@@ -76,4 +79,13 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is free on the device now."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    heap.give_back()
     return available_bytes()
+
+
+def give_memory_back() -> None:
+    """Give the system what tensors that nothing refers to, and caches of freed memory, still hold."""
+    gc.collect()
+    heap.give_back()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

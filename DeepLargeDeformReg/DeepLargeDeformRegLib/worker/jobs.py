@@ -7,8 +7,6 @@ worker can say hello first and can say what is wrong with torch.
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,13 +41,10 @@ def load() -> dict[str, Any]:
 
 def release() -> None:
     """Give back what stays warm between jobs: models, and the memory that torch keeps on the GPU."""
-    from ..engine import models
+    from ..engine import device, models
 
     models.forget_models()
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    device.give_memory_back()
 
 
 def register(payload: dict[str, Any], monitor: Monitor) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import platform
 import time
 from collections.abc import Sequence
@@ -28,11 +27,12 @@ from ...core.subjects import the
 from .. import fields, metrics
 from ..anatomy.find import FoundAnatomy, find_anatomy, overlaps
 from ..anatomy.structures import Structures
-from ..device import choose_device, describe_device, free_bytes
+from ..device import choose_device, describe_device, free_bytes, give_memory_back
 from ..evaluation import Evaluation
 from ..fields import DisplacementField, linear_matrix, to_field, warp_scan
 from ..fields.bspline import compose_smoothly, resample_smoothly
 from ..fields.folding import repair_folds
+from ..heap import reused_memory
 from ..left_out import filled
 from ..models import RegistrationModel
 from ..models.warm import warm_model
@@ -90,6 +90,7 @@ class RegistrationResult(Evaluation):
     anatomy: FoundAnatomy | None = None
 
 
+@reused_memory()
 def register(request: RegistrationRequest, monitor: Monitor | None = None) -> RegistrationResult:
     """Register the moving to the fixed scan.
 
@@ -297,9 +298,7 @@ def _deform(
                     warnings += warnings_of_sight(data.region, model.card)
                 return deformed, target
             # Only now, as the traceback is gone, do the tensors of the failed plan go.
-            gc.collect()
-            if target.type == "cuda":
-                torch.cuda.empty_cache()
+            give_memory_back()
             spacing *= COARSER
             monitor.report("search", 0.0, _("The memory was not enough; trying again with a smaller plan"))
         warnings.append(_("The memory of {device} was not enough.").format(device=describe_device(target)))
