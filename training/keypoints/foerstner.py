@@ -7,9 +7,9 @@ distinctiveness ``1 / trace(A^-1)`` of the smoothed structure tensor ``A = G_sig
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.engine.fields import index_gradient
+from DeepLargeDeformRegLib.engine.fields.dilation import largest_around
 from torch import Tensor
 
 from ..synthesis.draw import blur
@@ -56,7 +56,7 @@ def foerstner_keypoints(
     """
     measure = torch.where(mask, distinctiveness(image, grid, sigma_mm), 0.0)
     reach = [max(1, round(distance_mm / spacing)) for spacing in reversed(grid.spacing)]
-    largest = F.max_pool3d(measure[None, None], [2 * r + 1 for r in reach], 1, reach)[0, 0]
+    largest = largest_around(measure[None, None], reach)[0, 0]
     where = torch.nonzero((measure == largest) & (measure > 0))
     order = measure[tuple(where.T)].argsort(descending=True, stable=True)[:count]
     return where[order].flip(1)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.geometry import ImageGrid
 from ...core.progress import Monitor
 from ..device import constant
+from .sampling import grid_sample
 from .slabs import by_slabs, slabs
 
 SLAB_VOXELS = 1 << 18
@@ -110,7 +110,7 @@ def sample(image: Tensor, index_coordinates: Tensor, mode: str = "bilinear", pad
     normalized = torch.addcmul(offset, index_coordinates.permute(0, 2, 3, 4, 1), scale)
     if normalized.shape[0] != image.shape[0]:
         normalized = normalized.expand(image.shape[0], *normalized.shape[1:])
-    return F.grid_sample(image, normalized.to(image.dtype), mode=mode, padding_mode=padding, align_corners=False)
+    return grid_sample(image, normalized.to(image.dtype), mode, padding)
 
 
 def warp_voxels(image: Tensor, displacement: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:

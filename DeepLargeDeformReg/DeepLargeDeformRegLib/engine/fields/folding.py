@@ -26,6 +26,7 @@ from ...core.sentences import marked as _
 from ..device import constant
 from .bspline import COMPOSITION_ROUGHNESS, AxisMatrices, along_axes, fitting_matrices, separable
 from .corner_projection import project_corners
+from .dilation import largest_around
 from .field import DisplacementField, determinant, from_voxels, jacobian_determinant, lengths, to_voxels
 
 SMOOTHING_ROUNDS = 60
@@ -91,7 +92,7 @@ def repair_folds(
     left = _smallest_determinant(current, monitor) < minimum
     if not bool(left.any()):
         return _repaired(field, current, folded)
-    around = F.max_pool3d(left.to(voxels.dtype), 2 * DEEP_FOLD_MARGIN + 1, 1, DEEP_FOLD_MARGIN) > 0
+    around = largest_around(left.to(voxels.dtype), DEEP_FOLD_MARGIN) > 0
     current = torch.where(around, voxels, current)
     bad = _smallest_determinant(current, monitor) < minimum
     for number in range(SMOOTHING_ROUNDS):
@@ -187,8 +188,7 @@ def _repaired(field: DisplacementField, voxels: Tensor, folded: int) -> Repair:
 
 def _smooth_around(voxels: Tensor, bad: Tensor, rim: int) -> Tensor:
     """Blend a low-pass into the bad voxels and a soft rim of ``rim`` voxels around them."""
-    size = 2 * rim + 1
-    weight = F.max_pool3d(bad.to(voxels.dtype), size, 1, rim)
+    weight = largest_around(bad.to(voxels.dtype), rim)
     weight = F.avg_pool3d(F.pad(weight, (1,) * 6, mode="replicate"), 3, 1)
     low_pass = F.avg_pool3d(F.pad(voxels, (1,) * 6, mode="replicate"), 3, 1)
     for _round in range(min(rim, 4) - 1):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.plans import RefinementLevel, RefinementPlan
@@ -23,6 +22,7 @@ from ...core.sentences import marked as _
 from .. import fields
 from ..device import constant
 from ..fields import DisplacementField, determinant
+from ..fields.dilation import largest_around
 from ..losses.regularity import curvature, threshold_at_level, volume_change_penalty
 from ..losses.similarity import local_ncc, ngf
 from .adam import Adam
@@ -174,7 +174,7 @@ def _organs(pair: AlignedPair, plan: RefinementPlan, level: RefinementLevel) -> 
 
 def _around(fixed: Tensor, moving: Tensor) -> Tensor:
     """Masks and their surroundings, ``(1, 1, D, H, W)``: deep inside and far outside there is no gradient."""
-    return F.max_pool3d(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 9, 1, 4)
+    return largest_around(torch.maximum(fixed, moving).amax(dim=1, keepdim=True), 4)
 
 
 def _weighted(difference: PointwiseDifference, weight: float, masks: Tensor) -> Term:
