@@ -49,6 +49,31 @@ def test_uniform_scaling_has_its_cube_as_volume_change(grid: ImageGrid, scale: f
     assert losses.volume_change(field, threshold).item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_volume_change_at_corners_is_that_of_central_differences_where_the_map_is_affine(grid: ImageGrid) -> None:
+    field = affine(np.array([[1.2, 0.3, 0], [-0.1, 0.9, 0.2], [0, 0.4, 1.1]]), grid)
+    mask = torch.ones(1, 1, *grid.shape)
+    mask[..., 2:] = 0
+    expected = losses.volume_change(field).item()
+    assert losses.volume_change_at_corners(field).item() == pytest.approx(expected)
+    assert losses.volume_change_at_corners(field, mask=mask).item() == pytest.approx(expected)
+    assert losses.VolumeChange(corners=True)(field).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_corners_notice_a_fold_between_neighbors_that_central_differences_pass_over(axis: int) -> None:
+    grid = ImageGrid.axis_aligned((8, 9, 10), (1.5, 0.75, 2.0))
+    displacement = torch.zeros(1, 3, *grid.shape, dtype=torch.float64)
+    every_second = [slice(None)] * 3
+    every_second[2 - axis] = slice(1, None, 2)
+    displacement[(slice(None), axis, *every_second)] = 0.6 * grid.spacing[axis]  # det J is 1.6 and 0.4 in turn
+    field = DisplacementField(displacement, grid)
+    penalty = losses.volume_change_penalty(torch.tensor([1.6, 0.4], dtype=torch.float64), 0.2)
+    n = grid.size[axis] - 1  # pairs of neighbors, of which the even ones are drawn apart
+    expected = (penalty[0] * ((n + 1) // 2) + penalty[1] * (n // 2)) / n
+    assert losses.volume_change_at_corners(field).item() == pytest.approx(expected.item())
+    assert losses.volume_change(field).item() < 0.6 * expected.item()  # at the border alone
+
+
 @pytest.mark.parametrize("threshold", [0.2, 0.1, 0.05, 0.5, 0.9])
 def test_penalty_is_continuous_with_its_derivative_at_the_threshold(threshold: float) -> None:
     step = 1e-7

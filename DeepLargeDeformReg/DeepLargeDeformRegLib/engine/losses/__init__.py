@@ -26,6 +26,7 @@ from .regularity import (
     diffusion,
     threshold_at_level,
     volume_change,
+    volume_change_at_corners,
     volume_change_penalty,
 )
 from .similarity import (
@@ -86,6 +87,7 @@ __all__ = [
     "similarity_pyramid",
     "threshold_at_level",
     "volume_change",
+    "volume_change_at_corners",
     "volume_change_penalty",
     "weighted_cross_entropy",
 ]
