@@ -102,7 +102,7 @@ def cancel_everywhere(scans: JobFolder, preset: str) -> None:
     session = CancellingSession()
     for moment in MOMENTS:
         with JobFolder() as folder:
-            # Where a network predicts the initial field, nothing is searched.
+            # Where a network predicts the initial field, the search is short.
             settings: dict[str, object] = {"preset": "any" if moment == "search" else preset}
             seconds, how = session.cancel_at(moment, job(scans, folder, settings))
         sys.stdout.write(f"  {seconds:6.2f} s  {moment}: {how}\n")

@@ -35,7 +35,7 @@ def warm() -> Iterator[Desk]:
 def test_cancel_a_registration_at(stage: str, warm: Desk, tmp_path: Path) -> None:
     """Acknowledged in 1 s, all of it gone in 3 s, whether the engine stops by itself or has to be killed."""
     entries = write_pair(tmp_path, size=32)
-    preset = "any" if stage == "search" else "liver-ct"  # with a network there is no search
+    preset = "any" if stage == "search" else "liver-ct"  # with a network it is short
     root = tmp_path / "temporary"
     root.mkdir()
     with JobFolder(root) as folder:

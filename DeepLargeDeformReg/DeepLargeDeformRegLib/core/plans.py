@@ -37,6 +37,8 @@ class RefinementPlan:
 
     Args:
         levels: coarse to fine.
+        updates: True if each level adds an update to what a search found, as to what a network found, False if
+            the levels bend one spline that begins as it.
         similarity: ``"mind"`` (features at random points), ``"ngf"`` or ``"ncc"`` (dense).
         diffusion: weight of the squared first derivatives (dimensionless strain).
         curvature: weight of the squared Laplacian, mm^2.
@@ -49,6 +51,7 @@ class RefinementPlan:
     """
 
     levels: tuple[RefinementLevel, ...]
+    updates: bool = False
     similarity: str = "mind"
     diffusion: float = 0.3
     curvature: float = 0.0
@@ -66,7 +69,8 @@ class DeformationPlan:
 
     Args:
         refinement: instance optimization; its self-similarity also judges the initial fields.
-        search: levels of the search where no network's field wins; none skips it.
+        search: levels of the search from the linear alignment where no network's field wins; none skips it.
+        always_search: True searches so where a network's field wins, too, and goes on from what matches better.
         network_search: levels of a search for what a network's field leaves; none skips it.
         organs: weight of the organs that were found automatically, against self-similarity, in searches and in the
             choice of the initial field.
@@ -76,6 +80,7 @@ class DeformationPlan:
 
     refinement: RefinementPlan
     search: tuple[SearchLevel, ...] = ()
+    always_search: bool = False
     network_search: tuple[SearchLevel, ...] = ()
     organs: float = 0.0
     refine: bool = True

@@ -30,6 +30,7 @@ class Preset:
         spacing_mm: working resolution of search and refinement.
         model: model card of the network that gives the initial field, if it is installed.
         search: exhaustive searches for an initial field where no network gives one, coarse to fine; none if empty.
+        always_search: True searches so beside a network, too.
         refinement: instance optimization.
         network_search: searches for what the network's field leaves; none if empty.
         network_refined: False leaves a network's field as it is unless refinement is asked for or there is guidance:
@@ -52,6 +53,7 @@ class Preset:
     model: str | None
     search: tuple[SearchLevel, ...]
     refinement: RefinementPlan
+    always_search: bool = False
     network_search: tuple[SearchLevel, ...] = ()
     network_refined: bool = True
     sliding: bool = False
@@ -74,7 +76,7 @@ LARGE_DEFORMATION = RefinementPlan(
     mind_dilation=2,
 )
 
-# After a network: each level adds an update of its own (registration/solve.py).
+# Between patients: each level adds an update of its own (registration/solve.py).
 FOUR_UPDATES = (
     RefinementLevel(4, 30, 1.5, organs=2.0),
     RefinementLevel(2, 30, 1.2, organs=1.0),
@@ -107,7 +109,8 @@ PRESETS: dict[str, Preset] = {
             spacing_mm=3.0,
             model="liver-ct",
             search=GLOBAL_SEARCH,
-            refinement=dataclasses.replace(LARGE_DEFORMATION, levels=FOUR_UPDATES),
+            always_search=True,
+            refinement=dataclasses.replace(LARGE_DEFORMATION, levels=FOUR_UPDATES, updates=True),
             network_search=(SearchLevel(3, 2),),
             anatomy="abdomen-ct-organs",
             organs=1.0,

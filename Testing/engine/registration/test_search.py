@@ -11,6 +11,7 @@ from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.plans import DeformationPlan, RefinementLevel, RefinementPlan, SearchLevel
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields import DisplacementField
+from DeepLargeDeformRegLib.engine.fields.bspline import resample_smoothly
 from DeepLargeDeformRegLib.engine.losses.mind import mind_ssc
 from DeepLargeDeformRegLib.engine.registration.aligned import AlignedPair, AlignedScan
 from DeepLargeDeformRegLib.engine.registration.search import global_search
@@ -104,6 +105,25 @@ def test_what_a_network_leaves_is_searched_for() -> None:
     alone, searched = (solve(pair, [half], replace(plan, network_search=levels)) for levels in searches)
     assert alone.origin == searched.origin == "network"
     assert error_mm(searched.field, true) < 0.6 * error_mm(alone.field, true)
+
+
+def test_a_search_beside_a_network_wins_where_it_matches_better_and_is_kept_where_updates_refine() -> None:
+    pair, true = a_pair(12.0)
+    still = RefinementPlan(levels=(RefinementLevel(6, 1, 1e-6),), updates=True)
+    plan = DeformationPlan(refinement=still, search=LEVELS, always_search=True)
+    candidates = [
+        Candidate(LINEAR, fields.identity(GRID)),
+        Candidate("network", DisplacementField(0.6 * true.displacement, GRID)),
+    ]
+    solved = solve(pair, candidates, plan)
+    assert solved.origin == SEARCH
+    assert solve(pair, candidates, replace(plan, always_search=False)).origin == "network"
+    assert solve(pair, [candidates[0], Candidate("network", true)], plan).origin == "network"
+    features = [mind_ssc(scan.image, 1, 1) for scan in (pair.fixed, pair.moving)]
+    found = global_search(features[0], features[1], GRID, LEVELS)
+    assert error_mm(solved.field, resample_smoothly(found, GRID)) < 0.05
+    bent = solve(pair, candidates, replace(plan, refinement=replace(still, updates=False)))
+    assert error_mm(bent.field, resample_smoothly(found, GRID)) > 0.1  # nodes of 9 to 12 mm cannot hold it
 
 
 def test_a_network_that_knows_better_is_not_refined() -> None:

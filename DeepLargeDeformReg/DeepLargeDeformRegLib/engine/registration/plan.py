@@ -74,6 +74,7 @@ def plan_registration(settings: RegistrationSettings, preset: Preset, pair: Pair
         deformation=DeformationPlan(
             refinement=refinement,
             search=preset.search,
+            always_search=preset.always_search,
             network_search=preset.network_search,
             organs=preset.organs,
             refine=refine,

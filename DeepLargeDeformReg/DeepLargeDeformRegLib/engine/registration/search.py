@@ -1,15 +1,16 @@
-"""Global search without training: a coupled-convex search over all displacements within a radius.
+"""Global search without training: all displacements within a radius, selected by messages and made smooth.
 
-After Siebert, Hansen and Heinrich, "Fast 3D registration with accurate optimisation and little learning for
-Learn2Reg 2021" (convexAdam), which follows Steinbruecker et al. (ICCV 2009): every displacement of a dense lattice
-of candidates is scored at every coarse voxel; then the best candidate near a smooth field and the smooth field near
-the best candidates are found in turn, with a coupling that closes. Searched again on finer cells, over
-what the coarser search left, as deeds does (Heinrich et al., IEEE TMI 2013).
+Every displacement of a dense lattice of candidates is scored at every coarse voxel, and messages along the axes of
+these voxels tell each what its candidates cost the others (``messages.py``). Then, after Siebert, Hansen and
+Heinrich, "Fast 3D registration with accurate optimisation and little learning for Learn2Reg 2021" (convexAdam), which
+follows Steinbruecker et al. (ICCV 2009), the best candidate near a smooth field and the smooth field near the best
+candidates are found in turn, with a coupling that closes. Searched again on finer cells, over what the coarser search
+left, as deeds does (Heinrich et al., IEEE TMI 2013).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +22,13 @@ from ...core.progress import Monitor
 from ...core.sentences import marked as _
 from .. import fields
 from ..fields import DisplacementField
+from .messages import LEVELS, as_integers, pass_messages
 
 TIE = 1e-4  # times a typical cost, for the farthest candidate
 TINY = 1e-6  # a typical cost of scans that are the same everywhere
 LEAST_TRUST = 1e-3  # in what does not count, so that deep within it there is something to take a mean of
-COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # times a typical cost, per squared voxel
+STIFFNESS = 0.2  # what neighbors pay per squared step between them, times a typical cost
+COUPLING = (0.0, 0.03, 0.3, 3.0)  # times a typical cost, per squared step
 
 Counted = tuple[Tensor, Tensor]
 """Where fixed and moving features count, 0..1, ``(1, 1, D, H, W)`` each."""
@@ -81,7 +84,7 @@ def coupled_convex(
     monitor: Monitor | None = None,
     counted: Counted | None = None,
 ) -> DisplacementField:
-    """Displacement field by exhaustive search and coupled-convex smoothing.
+    """Displacement field by exhaustive search, messages between neighbors and coupled-convex smoothing.
 
     Args:
         fixed: features ``(1, C, D, H, W)`` on ``grid``.
@@ -96,23 +99,25 @@ def coupled_convex(
         Field in mm on ``grid``.
     """
     monitor = monitor or Monitor()
+
+    def report(share: float) -> None:
+        monitor.report("search", share, _("Searching for large displacements"))
+
     candidates = _candidates(radius, fixed)
-    cost = _costs(fixed, moving, radius, monitor)
+    cost = _costs(fixed, moving, radius, report)
     trust = None
     if counted is not None:
         _leave_out(cost, counted, radius)
         trust = counted[0].clamp(min=LEAST_TRUST)
-    typical = cost.mean()
+    cost = as_integers(cost.div_(cost.mean().clamp(min=TINY)))
+    cost = pass_messages(cost, radius, STIFFNESS, lambda share: report(0.4 + 0.3 * share))
     # Where all candidates fit alike, as in constant background, the smallest wins and not the first, the farthest.
-    far = candidates.square().sum(dim=1)
-    cost += (TIE * typical.clamp(min=TINY) * far / far.max().clamp(min=1.0))[:, None, None]
-    field = _smooth(_best(cost, candidates), trust)
+    ties = TIE * candidates.square().sum(dim=1) / max(3 * radius**2, 1)
+    field = fixed.new_zeros((1, 3, *grid.shape))
     for number, coupling in enumerate(COUPLING):
-        monitor.report("search", 0.6 + 0.4 * number / len(COUPLING), _("Searching for large displacements"))
-        near = torch.stack(
-            [_near(cost[z], candidates, field[0, :, z], coupling * typical) for z in range(cost.shape[0])]
-        )
-        field = _smooth(near.permute(3, 0, 1, 2)[None], trust)
+        report(0.7 + 0.3 * number / len(COUPLING))
+        near = [_near(cost[z], candidates, ties, field[0, :, z], coupling) for z in range(cost.shape[0])]
+        field = _smooth(torch.stack(near).permute(3, 0, 1, 2)[None], trust)
     return fields.from_voxels(field, grid)
 
 
@@ -123,14 +128,14 @@ def _candidates(radius: int, like: Tensor) -> Tensor:
     return torch.stack((x, y, z), dim=-1).reshape(-1, 3)
 
 
-def _costs(fixed: Tensor, moving: Tensor, radius: int, monitor: Monitor) -> Tensor:
+def _costs(fixed: Tensor, moving: Tensor, radius: int, report: Callable[[float], None]) -> Tensor:
     """Squared feature difference ``(D, K, H, W)`` of every candidate; plane by plane to stay in cache."""
     depth, height, width = fixed.shape[2:]
     side = 2 * radius + 1
     padded = F.pad(moving, (radius,) * 6, mode="replicate")[0]
     cost = fixed.new_empty((depth, side**3, height, width))
     for z in range(depth):
-        monitor.report("search", 0.6 * z / depth, _("Searching for large displacements"))
+        report(0.4 * z / depth)
         reference = fixed[0, :, z, None]
         for dy in range(side):
             for dx in range(side):
@@ -151,16 +156,13 @@ def _leave_out(cost: Tensor, counted: Counted, radius: int) -> None:
         cost[z] = fixed[z] * torch.lerp(average.expand_as(counts), cost[z], counts)
 
 
-def _best(cost: Tensor, candidates: Tensor) -> Tensor:
-    return candidates[cost.min(dim=1).indices].permute(3, 0, 1, 2)[None]  # argmin takes twice as long
-
-
-def _near(cost: Tensor, candidates: Tensor, field: Tensor, coupling: Tensor) -> Tensor:
-    """Best candidate near a field for one plane: cost (K, H, W), field (3, H, W) -> (H, W, 3)."""
+def _near(cost: Tensor, candidates: Tensor, ties: Tensor, field: Tensor, coupling: float) -> Tensor:
+    """Best candidate near a field for one plane: cost (K, H, W), ties (K,), field (3, H, W) -> (H, W, 3)."""
     # |c - u|^2 without |u|^2, which is the same for all candidates; one product of matrices adds it to the costs.
-    weights = torch.cat((-2 * candidates, candidates.square().sum(dim=1, keepdim=True)), dim=1)
+    lengths = coupling * candidates.square().sum(dim=1) + ties
+    weights = LEVELS * torch.cat((-2 * coupling * candidates, lengths[:, None]), dim=1)
     values = torch.cat((field, torch.ones_like(field[:1]))).flatten(1)
-    near = torch.addmm(cost.flatten(1), weights * coupling, values).min(dim=0).indices
+    near = torch.addmm(cost.flatten(1).to(field.dtype), weights, values).min(dim=0).indices
     return candidates[near].reshape(*cost.shape[1:], 3)
 
 

@@ -81,22 +81,24 @@ def _features(scan: AlignedScan, radius: int, dilation: int, organs: float) -> T
 def _searched(
     features: Sequence[Tensor], pair: AlignedPair, best: Candidate, plan: DeformationPlan, monitor: Monitor
 ) -> Candidate:
-    """The candidate, or what a search finds from it if the scans match better there."""
-    if best.origin == LINEAR and plan.search:
+    """The candidate, or what searches find from it and from the linear alignment if the scans match better there."""
+    found = [best]
+    if plan.search and best.origin != INITIAL and (best.origin == LINEAR or plan.always_search):
         # Without a network that fits these scans the search finds what refinement alone would not reach.
-        found = global_search(features[0], features[1], pair.grid, plan.search, monitor, pair.counted)
-        best = _best(features, pair, [best, Candidate(SEARCH, found)])
-    elif best.origin not in (LINEAR, INITIAL) and plan.network_search:
+        span = monitor.span(0.0, 0.7)
+        searched = global_search(features[0], features[1], pair.grid, plan.search, span, pair.counted)
+        found.append(Candidate(SEARCH, searched))
+    if plan.network_search and best.origin not in (LINEAR, INITIAL):
         field = fields.resample(best.field, pair.grid)
         warped = fields.warp(features[1], pair.grid, field, padding="border")
         counted = pair.counted
         if counted is not None:
             counted = counted[0], fields.warp(counted[1], pair.grid, field, padding="border")
-        step = global_search(features[0], warped, pair.grid, plan.network_search, monitor, counted)
+        step = global_search(features[0], warped, pair.grid, plan.network_search, monitor.span(0.7, 1.0), counted)
         together = fields.compose(field, fields.resample(step, pair.grid))
-        best = _best(features, pair, [best, Candidate(best.origin, together)])
+        found.append(Candidate(best.origin, together))
     monitor.check()
-    return best
+    return _best(features, pair, found)
 
 
 def _refined(
@@ -104,12 +106,13 @@ def _refined(
 ) -> tuple[DisplacementField, tuple[int, ...]]:
     """The candidate with its refinement.
 
-    A search finds displacements cell by cell, so refinement replaces its field by a smoother one. What a network or
-    the user gives is smooth and more than the images show, so each level of refinement adds an update to what it
-    began with, ``field(update(x))``, and the update alone pays for its roughness: greedy composition, as in the
-    cascades of Hering et al. 2021 and in demons.
+    A search finds displacements cell by cell, so within a patient refinement replaces its field by a smoother one.
+    What a network or the user gives is smooth and more than the images show, and maps between patients are never as
+    smooth as a refinement wants them. There each level adds an update to what it began with, ``field(update(x))``,
+    and the update alone pays for its roughness: greedy composition, as in the cascades of Hering et al. 2021 and in
+    demons.
     """
-    if initial.origin in (LINEAR, SEARCH):
+    if initial.origin == LINEAR or (initial.origin == SEARCH and not plan.updates):
         refined = refine(pair, initial.field, plan, monitor)
         return refined.field, refined.steps
     field = resample_smoothly(initial.field, pair.grid)
