@@ -83,7 +83,8 @@ def _searched(
 ) -> Candidate:
     """The candidate, or what searches find from it and from the linear alignment if the scans match better there."""
     found = [best]
-    if plan.search and best.origin != INITIAL and (best.origin == LINEAR or plan.always_search):
+    beside = plan.always_search and pair.fixed.masks is None  # outlines know better than intensities
+    if plan.search and best.origin != INITIAL and (best.origin == LINEAR or beside):
         # Without a network that fits these scans the search finds what refinement alone would not reach.
         span = monitor.span(0.0, 0.7)
         searched = global_search(features[0], features[1], pair.grid, plan.search, span, pair.counted)
