@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from DeepLargeDeformRegLib.core.progress import Monitor
+from DeepLargeDeformRegLib.engine import heap
 from DeepLargeDeformRegLib.engine.device import computes_in_bfloat16
 from DeepLargeDeformRegLib.engine.models.openvino_nets import OpenVinoNets, is_available
 from DeepLargeDeformRegLib.engine.networks import RegistrationNetwork, build, network_names
@@ -72,7 +73,8 @@ def main() -> int:
     sys.stdout.write(f"{'':30s} processor     clock     first  mean |difference|  mean |field|\n")
     reference: Tensor | None = None
     for name, way in ways.items():
-        field, seconds = measure(network, (fixed, moving), way, arguments.repeats)
+        with heap.reused_memory():  # as within a registration
+            field, seconds = measure(network, (fixed, moving), way, arguments.repeats)
         reference = field if reference is None else reference
         difference = float((field - reference).abs().mean())
         sys.stdout.write(f"{name:30s} {seconds} {difference:18.1e} {float(reference.abs().mean()):13.2f}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -27,13 +28,15 @@ def _expected(image: Tensor, at: Tensor, mode: str, padding: str) -> Tensor:
 
 
 @pytest.mark.parametrize(("channels", "mode", "padding"), [(1, "bilinear", "zeros"), (3, "nearest", "border")])
-def test_all_threads_share_one_image(threads: int, channels: int, mode: str, padding: str, monkeypatch) -> None:
+def test_all_threads_share_one_image(
+    threads: int, channels: int, mode: str, padding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = torch.rand(1, channels, 9, 8, 7)
     at = torch.rand(1, *SHAPE, 3) * 2.4 - 1.2
     expected = _expected(image, at, mode, padding)
     batches = []
 
-    def seen(one: Tensor, *others, **options) -> Tensor:
+    def seen(one: Tensor, *others: Any, **options: Any) -> Tensor:
         batches.append(len(one))
         return usual(one, *others, **options)
 
@@ -65,7 +68,7 @@ def test_an_image_whose_gradient_is_wanted_is_sampled_as_it_is(threads: int) -> 
 
 
 @pytest.mark.parametrize("reach", [2, (0, 1, 3)])
-def test_dilation_axis_by_axis_is_that_of_the_box(reach) -> None:
+def test_dilation_axis_by_axis_is_that_of_the_box(reach: int | tuple[int, int, int]) -> None:
     values = torch.randn(1, 2, 11, 9, 8)
     sides = (reach,) * 3 if isinstance(reach, int) else reach
     expected = F.max_pool3d(values, [2 * side + 1 for side in sides], 1, sides)

@@ -133,7 +133,7 @@ def warp_voxels(image: Tensor, displacement: Tensor, mode: str = "bilinear", pad
 
 def compose_voxels(outer: Tensor, inner: Tensor) -> Tensor:
     """Displacement of ``x -> outer(inner(x))`` for displacements ``(N, 3, D, H, W)`` in voxels of one lattice."""
-    return inner + warp_voxels(outer, inner)
+    return warp_voxels(outer, inner).add_(inner)
 
 
 def warp(

@@ -6,23 +6,23 @@ to disk, and OpenVINO's own converter, which reports its use to its makers, is n
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.progress import Monitor
 from ..device import computes_in_bfloat16
-from ..networks.blocks import UNet
+from ..networks.blocks import ConvBlock, UNet
 
 SWITCH = "DEEPLARGEDEFORMREG_OPENVINO"
 """Environment variable: ``0`` leaves networks to torch even where OpenVINO is installed."""
@@ -72,12 +72,11 @@ class OpenVinoNets:
         if not self._usable:
             return usual(features)
         try:
-            found = self._of(number, features)(features.float().contiguous().numpy())[0]
+            return _computed(self._of(number, features), features)
         except Exception as error:  # whatever a library raises: torch does the same
             _log.warning("OpenVINO cannot run this network, torch does (%s)", type(error).__name__)
             self._usable = False
             return usual(features)
-        return torch.from_numpy(found.copy())
 
     def _of(self, number: int, features: Tensor) -> Any:
         """The U-Net compiled for the size of its input."""
@@ -88,22 +87,73 @@ class OpenVinoNets:
         return known[1]
 
 
+def _computed(compiled: Any, features: Tensor) -> Tensor:
+    """The output for features; neither of them is copied."""
+    import openvino
+
+    result = torch.empty(tuple(compiled.output(0).shape))
+    request = compiled.create_infer_request()
+    request.set_output_tensor(openvino.Tensor(result.numpy(), shared_memory=True))
+    request.set_input_tensor(openvino.Tensor(features.float().contiguous().numpy(), shared_memory=True))
+    request.infer()
+    return result
+
+
+class _Layers(nn.Module):
+    """A U-Net by torch's own layers, of which OpenVINO knows the meaning; those of ``networks/quick.py`` are not.
+
+    A convolution of two concatenated features is a sum of two convolutions: OpenVINO adds within the second one, and
+    the concatenation, which would be the largest tensor, is never made.
+    """
+
+    def __init__(self, net: UNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, features: Tensor) -> Tensor:
+        skips: list[Tensor] = []
+        for number, blocks in enumerate(self.net.enc):
+            features = self._through(blocks, features if number == 0 else F.avg_pool3d(features, 2))
+            skips.append(features)
+        skips.pop()
+        for up, blocks in zip(self.net.up, self.net.dec, strict=True):
+            features = self._through(blocks, up(features), skips.pop())
+        return self.net.head(features)
+
+    @staticmethod
+    def _through(blocks: Iterable[nn.Module], *features: Tensor) -> Tensor:
+        for block in blocks:
+            assert isinstance(block, ConvBlock)
+            kernels = block.c.weight.split([part.shape[1] for part in features], dim=1)
+            total, *more = (
+                F.conv3d(part, kernel, block.c.bias if number == 0 else None, padding=1)
+                for number, (part, kernel) in enumerate(zip(features, kernels, strict=True))
+            )
+            for part in more:
+                total = total + part
+            features = (block.a(block.n(total)),)
+        return features[0]
+
+
+def _traced(net: UNet, channels: int) -> tuple[Any, Tensor]:
+    """The graph of a U-Net, and the input by which it was made."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        example = torch.zeros(1, channels, *(2 * 2 ** (len(net.enc) - 1) for _ in range(3)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = torch.jit.trace(_Layers(net), example, check_trace=False)
+    return graph, example
+
+
 def _compile(net: UNet, shape: tuple[int, ...]) -> Any:
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    plain = copy.copy(net)
-    vars(plain).pop("forward", None)  # which asks for this
-    # By torch's own layers, of which OpenVINO knows the meaning: those of networks/quick.py are for torch.
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        example = torch.zeros(shape[0], shape[1], *(2 * 2 ** (len(net.enc) - 1) for _ in range(3)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            traced = torch.jit.trace(plain, example, check_trace=False)
-        decoder = TorchScriptPythonDecoder(traced, example_input=example)
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        model = frontend.convert(frontend.load(decoder))
+    graph, example = _traced(net, shape[1])
+    decoder = TorchScriptPythonDecoder(graph, example_input=example)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    model = frontend.convert(frontend.load(decoder))
     model.reshape(list(shape))
     precision = "bf16" if computes_in_bfloat16("cpu") else "f32"
     options = {

@@ -181,7 +181,7 @@ def resize_displacement(displacement: Tensor, shape: Iterable[int]) -> Tensor:
         return displacement
     resized = F.interpolate(displacement, size=target, mode="trilinear", align_corners=False)
     ratio = [new / old for new, old in zip(reversed(target), reversed(source), strict=True)]
-    return resized * constant(ratio, resized).reshape(1, 3, 1, 1, 1)
+    return resized.mul_(constant(ratio, resized).reshape(1, 3, 1, 1, 1))
 
 
 def warp_float(image: Tensor, displacement: Tensor, padding: str = "border") -> Tensor:
