@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from DeepLargeDeformRegLib.core import files
-from DeepLargeDeformRegLib.core.images import Pair, Scan, Volume
+from DeepLargeDeformRegLib.core.images import Pair, Scan
 from DeepLargeDeformRegLib.core.metrics import Metrics
 from DeepLargeDeformRegLib.core.presets import find_preset
 from DeepLargeDeformRegLib.engine import fields
@@ -39,9 +39,8 @@ def sample_registration() -> Evaluation:
         shift + swirl.float() * torch.tensor([1.0, 0.0, 0.5]).reshape(1, 3, 1, 1, 1), fixed.grid
     )
     pair = Pair(Scan(fixed, labels[0]), Scan(moving, labels[1])).with_landmarks(landmarks)
-    jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), fixed.grid)
     warped = warp_scan(pair.moving, field, fixed.grid)
-    return Evaluation(pair=pair, field=field, warped=warped, jacobian=jacobian, maps={}, metrics=Metrics())
+    return Evaluation(pair=pair, field=field, warped=warped, maps={}, metrics=Metrics())
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from DeepLargeDeformRegLib.core.images import LabelMap, Scan
 from DeepLargeDeformRegLib.core.images import Pair as ScanPair
 from DeepLargeDeformRegLib.core.labels import match_labels
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
-from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_scan
+from DeepLargeDeformRegLib.engine.evaluation import warped_labels
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.metrics import MeasureInput, measure, surface_distances
 from DeepLargeDeformRegLib.engine.models import RegistrationModel, load_model
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
@@ -174,9 +175,9 @@ def _alone(
 ) -> tuple[DisplacementField, Mapping[str, Any], LabelMap | None]:
     """Field, metrics and warped labels of one pass of a network."""
     _, field, seconds = predict_pair(_model(name), pair, config)
-    warped = warp_scan(scans.moving, field, scans.fixed.volume.grid)
-    numbers = measure(MeasureInput(field=field, pair=scans, warped=warped)).metrics.to_json()
-    return field, {**numbers, "seconds": {"predict": seconds}}, warped.labels
+    labels = warped_labels(scans, field)
+    numbers = measure(MeasureInput(field=field, pair=scans, warped_labels=labels)).metrics.to_json()
+    return field, {**numbers, "seconds": {"predict": seconds}}, labels
 
 
 @cache

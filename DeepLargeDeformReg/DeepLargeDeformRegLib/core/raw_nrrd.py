@@ -1,4 +1,4 @@
-"""Uncompressed NRRD straight from and into memory: what scans and fields cost on their way to the worker and back.
+"""NRRD straight from and into memory: what scans and fields cost on their way to the worker and back.
 
 Both Slicer and the engine read and write such files; numpy alone is needed. SimpleITK copies an array twice on
 the way to a file and once on the way back. Here voxels are converted slab by slab while they pass through a
@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from .parallel_gzip import write_gzip
 
 Array = npt.NDArray[np.generic]
 Triple = tuple[float, float, float]
@@ -158,7 +161,12 @@ def read_raw_nrrd(path: str | PathLike[str]) -> RawImage | None:
 
 
 def write_raw_nrrd(
-    array: Array, spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float], path: Path
+    array: Array,
+    spacing: Sequence[float],
+    origin: Sequence[float],
+    direction: Sequence[float],
+    path: Path,
+    compress: bool = False,
 ) -> None:
     """Write voxels ``(D, H, W)``, or vectors ``(D, H, W, 3)``, of any memory layout, in their own type.
 
@@ -168,27 +176,40 @@ def write_raw_nrrd(
         origin: LPS, mm.
         direction: nine numbers.
         path: where to.
+        compress: by gzip, which :func:`open_raw_nrrd` does not read.
 
     Raises:
         OSError: if it cannot be written whole; what was written is left to the caller.
     """
     with path.open("wb", buffering=0) as stream:
-        _write(stream, memoryview(_header(array, spacing, origin, direction).encode("ascii")))
-        if array.flags.c_contiguous:
+        encoding = "gzip" if compress else "raw"
+        _write(stream, memoryview(_header(array, spacing, origin, direction, encoding).encode("ascii")))
+        if compress:
+            write_gzip(partial(_write, stream), _in_order(array))
+        elif array.flags.c_contiguous:
             _write(stream, array.data.cast("B"))
-            return
-        planes = max(1, _SLAB_BYTES // max(array[0].nbytes, 1))
-        slab = np.empty((planes, *array.shape[1:]), array.dtype)
-        for start in range(0, len(array), planes):
-            part = array[start : start + planes]
-            packed = slab[: len(part)]
-            if array.ndim == 4:
-                # One component at a time reads memory in order where each lies in one piece, as torch has it.
-                for component in range(array.shape[3]):
-                    packed[..., component] = part[..., component]
-            else:
-                packed[...] = part
-            _write(stream, packed.data.cast("B"))
+        else:
+            for part in _in_order(array):
+                _write(stream, part)
+
+
+def _in_order(array: Array) -> Iterator[memoryview]:
+    """The bytes of an array of any memory layout in the order of its indices, some planes at a time.
+
+    What one step gives is overwritten by the next.
+    """
+    planes = max(1, _SLAB_BYTES // max(array[0].nbytes, 1))
+    slab = np.empty((planes, *array.shape[1:]), array.dtype)
+    for start in range(0, len(array), planes):
+        part = array[start : start + planes]
+        packed = slab[: len(part)]
+        if array.ndim == 4:
+            # One component at a time reads memory in order where each lies in one piece, as torch has it.
+            for component in range(array.shape[3]):
+                packed[..., component] = part[..., component]
+        else:
+            packed[...] = part
+        yield packed.data.cast("B")
 
 
 def _fill(stream: BinaryIO, part: Array) -> None:
@@ -205,7 +226,9 @@ def _write(stream: BinaryIO, data: memoryview) -> None:
         data = data[stream.write(data) :]
 
 
-def _header(array: Array, spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float]) -> str:
+def _header(
+    array: Array, spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float], encoding: str
+) -> str:
     axes = (np.asarray(direction, dtype=float).reshape(3, 3) * np.asarray(spacing, dtype=float)).T.tolist()
     directions, kinds = [_vector(axis) for axis in axes], ["domain"] * 3
     sizes = [str(number) for number in array.shape[2::-1]]
@@ -220,7 +243,7 @@ def _header(array: Array, spacing: Sequence[float], origin: Sequence[float], dir
         f"space directions: {' '.join(directions)}",
         f"kinds: {' '.join(kinds)}",
         f"endian: {sys.byteorder}",
-        "encoding: raw",
+        f"encoding: {encoding}",
         f"space origin: {_vector(origin)}",
     )
     return "\n".join(lines) + "\n\n"

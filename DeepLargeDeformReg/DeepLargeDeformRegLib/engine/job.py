@@ -373,11 +373,11 @@ def _write(
         files.write_volume(result.jacobian, job.output_jacobian, compress)
         monitor.check()
     if job.output_uncertainty and result.uncertainty is not None:
-        files.write_volume(on_grid(result.uncertainty, result.uncertainty.grid), job.output_uncertainty, compress)
+        files.write_volume(on_grid(result.uncertainty, result.field.grid, "border"), job.output_uncertainty, compress)
         monitor.check()
     if job.output_maps:
         paths = map_paths(job.output_maps)
-        for name, volume in all_maps(result.field, result.maps, request.pair.fixed.grid, monitor).items():
+        for name, volume in all_maps(result.field, result.maps, request.pair.fixed.grid, monitor):
             files.write_volume(volume, paths[name], compress)
             monitor.check()
     if job.output_segmentation and result.warped.labels is not None:

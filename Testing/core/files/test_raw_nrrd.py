@@ -144,3 +144,20 @@ def test_a_file_that_became_shorter_is_an_error_and_no_crash(tmp_path: Path) -> 
         stream.truncate(path.stat().st_size - 1)
     with pytest.raises(OSError, match="too early"):
         file.read()
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_compressed_it_is_read_by_simpleitk(vectors: bool, tmp_path: Path) -> None:
+    """Of several blocks, vectors in the memory layout of torch."""
+    shape = (70, 50, 60, 3) if vectors else (70, 100, 90)
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    array = np.moveaxis(np.ascontiguousarray(np.moveaxis(values, -1, 0)), 0, -1)
+    write_raw_nrrd(array, (0.7, 1.3, 2.1), (1, 2, 3), ROTATED, tmp_path / "scan.nrrd", compress=True)
+    assert (tmp_path / "scan.nrrd").stat().st_size < array.nbytes
+    assert open_raw_nrrd(tmp_path / "scan.nrrd") is None
+    image = sitk.ReadImage(str(tmp_path / "scan.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(image), values)
+    np.testing.assert_allclose(image.GetDirection(), ROTATED, atol=1e-12)
+    first = (tmp_path / "scan.nrrd").read_bytes()
+    write_raw_nrrd(array, (0.7, 1.3, 2.1), (1, 2, 3), ROTATED, tmp_path / "again.nrrd", compress=True)
+    assert (tmp_path / "again.nrrd").read_bytes() == first

@@ -93,9 +93,9 @@ def test_resampling_to_another_grid_keeps_a_linear_field() -> None:
 def test_the_inverse_of_slabs_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each slab ends when its own voxels are found: both are right to the tolerance, and not the same to the bit."""
     field = smooth_field(3)
-    monkeypatch.setattr(fields.field, "SLAB_VOXELS", 10**9)
+    monkeypatch.setattr(fields.inversion, "SLAB_VOXELS", 10**9)
     whole = fields.invert(field, tolerance_mm=1e-4)
-    monkeypatch.setattr(fields.field, "SLAB_VOXELS", 40 * 36 * 7)
+    monkeypatch.setattr(fields.inversion, "SLAB_VOXELS", 40 * 36 * 7)
     slabs = fields.invert(field, tolerance_mm=1e-4)
     assert slabs.field.grid == GRID
     assert slabs.residual_mm.shape == whole.residual_mm.shape

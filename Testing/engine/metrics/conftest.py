@@ -11,7 +11,8 @@ import SimpleITK as sitk
 from DeepLargeDeformRegLib.core import files, images
 from DeepLargeDeformRegLib.core.images import Label, LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
-from DeepLargeDeformRegLib.engine.fields import DisplacementField, warp_scan
+from DeepLargeDeformRegLib.engine.evaluation import warped_labels
+from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.metrics import MeasureInput
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
 
@@ -50,8 +51,8 @@ class Pair:
 
 def input_of(field: DisplacementField, pair: images.Pair, guided_by_labels: bool = False) -> MeasureInput:
     """What a map does to a pair, to be measured."""
-    warped = warp_scan(pair.moving, field, pair.fixed.grid)
-    return MeasureInput(field=field, pair=pair, warped=warped, guided_by_labels=guided_by_labels)
+    labels = warped_labels(pair, field)
+    return MeasureInput(field=field, pair=pair, warped_labels=labels, guided_by_labels=guided_by_labels)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ def test_maps_lie_on_the_fixed_grid_and_hold_no_nan(lungs: Pair) -> None:
     matrix[:3, 3] = (3.0, 4.0, 12.0)
     field = fields.from_affine(matrix, grid)
     measured = metrics.measure(input_of(field, lungs.bare()))
-    maps = all_maps(field, measured.maps, grid)
+    maps = dict(all_maps(field, measured.maps, grid))
     assert list(maps) == ["displacement_mm", "inverse_consistency_mm", "local_similarity"]
     for volume in maps.values():
         assert volume.grid == grid

@@ -21,11 +21,11 @@ from DeepLargeDeformRegLib.core.files.common import write_text
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.core.tables import comma_separated, markdown
 from DeepLargeDeformRegLib.engine import metrics
+from DeepLargeDeformRegLib.engine.evaluation import warped_labels
 from DeepLargeDeformRegLib.engine.fields import (
     DisplacementField,
     read_transform,
     to_field,
-    warp_scan,
     write_transform,
 )
 from DeepLargeDeformRegLib.engine.metrics import Limits, MeasureInput, judge, load_limits
@@ -156,8 +156,8 @@ def _registered(case: Case, transforms: Path | None) -> DisplacementField:
 def measure_map(case: Case, kind: str, field: DisplacementField) -> Row:
     """Row of one map of a pair."""
     pair = case.pair()
-    warped = warp_scan(pair.moving, field, pair.fixed.grid)
-    inputs = MeasureInput(field=field, pair=pair, warped=warped, guided_by_labels=case.guides)
+    labels = warped_labels(pair, field)
+    inputs = MeasureInput(field=field, pair=pair, warped_labels=labels, guided_by_labels=case.guides)
     found = metrics.measure(inputs).metrics
     known = case.fixed_labels is not None or case.landmarks is not None
     deformation = replace(found.deformation, jacobian_in_mask=None)

@@ -84,10 +84,10 @@ def write_volume(volume: Volume, path: PathLike, compress: bool = True) -> None:
         BadInputError: if the ending is none of these.
         OutputError: if it could not be written.
     """
-    if not compress and ending(path) == ".nrrd":
+    if ending(path) == ".nrrd":
         with written_whole(path) as temporary:
             grid = volume.grid
-            write_raw_nrrd(volume.array, grid.spacing, grid.origin, grid.direction, temporary)
+            write_raw_nrrd(volume.array, grid.spacing, grid.origin, grid.direction, temporary, compress)
         return
     write_image(volume.to_image(), path, compress)
 

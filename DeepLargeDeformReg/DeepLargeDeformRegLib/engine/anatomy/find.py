@@ -7,7 +7,6 @@ import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from ...core.errors import ModelMissingError
 from ...core.geometry import ImageGrid
@@ -97,8 +96,7 @@ def overlaps(anatomy: FoundAnatomy, field: DisplacementField) -> dict[str, float
     """
     fixed, moving = anatomy.fixed, anatomy.moving
     warped = warp_labels(moving, field, fixed.grid).array
-    inside = torch.ones((1, 1, *moving.grid.shape))
-    covered = fields.warp(inside, moving.grid, fields.resample(field, fixed.grid))[0, 0].numpy() > 0.5
+    covered = fields.covered(moving.grid, fields.resample(field, fixed.grid))[0, 0].numpy()
     names = {label.name: label.value for label in moving.labels}
     found = {}
     for label in fixed.labels:

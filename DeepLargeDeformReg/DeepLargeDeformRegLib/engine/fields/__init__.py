@@ -2,10 +2,10 @@
 
 from .field import (
     DisplacementField,
-    Inverse,
     compose,
     compose_affine,
     compose_voxels,
+    covered,
     determinant,
     exponentiate,
     exponentiate_voxels,
@@ -13,11 +13,11 @@ from .field import (
     from_voxels,
     identity,
     index_gradient,
-    invert,
     jacobian_determinant,
     jacobian_matrix,
     lengths,
     points,
+    regrid,
     resample,
     sample,
     to_voxels,
@@ -25,6 +25,7 @@ from .field import (
     warp,
     warp_voxels,
 )
+from .inversion import Inverse, invert
 from .transform_files import (
     TRANSFORM_ENDINGS,
     linear_matrix,
@@ -35,17 +36,19 @@ from .transform_files import (
     to_sitk,
     write_transform,
 )
-from .warping import as_tensor, counted_voxels, warp_labels, warp_scan, warp_volume
+from .warping import as_tensor, averaged, counted_voxels, warp_labels, warp_scan, warp_volume
 
 __all__ = [
     "TRANSFORM_ENDINGS",
     "DisplacementField",
     "Inverse",
     "as_tensor",
+    "averaged",
     "compose",
     "compose_affine",
     "compose_voxels",
     "counted_voxels",
+    "covered",
     "determinant",
     "exponentiate",
     "exponentiate_voxels",
@@ -61,6 +64,7 @@ __all__ = [
     "linear_transform",
     "points",
     "read_transform",
+    "regrid",
     "resample",
     "sample",
     "sampler",

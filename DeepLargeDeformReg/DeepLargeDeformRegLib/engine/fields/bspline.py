@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ...core.geometry import ImageGrid
 from ..device import constant
-from .field import DisplacementField, points
+from .field import DisplacementField, compose_affine, points
+from .slabs import by_slabs
 
 INTERPOLATION_ROUGHNESS = 1e-8  # weight of the coefficients' squared second differences: decides what data do not
 COMPOSITION_ROUGHNESS = 0.05  # a spline through every voxel rings where a field bends within two of them
@@ -59,10 +60,12 @@ class SplineField:
             at = points(grid, self.coefficients.device, torch.float64)[0].flatten(1).T
             values = torch.stack([self.at(at, number) for number in range(len(self.coefficients))])
             return DisplacementField(values.transpose(1, 2).reshape(-1, 3, *grid.shape), grid)
-        matrices = along_axes(
-            [basis(tuple(at), n) for at, n in zip(positions, self.lattice.size, strict=True)], self.coefficients
-        )
-        return DisplacementField(separable(self.coefficients, matrices), grid)
+        x, y, z = (basis(tuple(at), n) for at, n in zip(positions, self.lattice.size, strict=True))
+        # A slab of a large grid needs few planes of nodes.
+        used = np.flatnonzero(z.any(axis=0))
+        planes = slice(int(used[0]), int(used[-1]) + 1)
+        coefficients = self.coefficients[:, :, planes]
+        return DisplacementField(separable(coefficients, along_axes((x, y, z[:, planes]), coefficients)), grid)
 
     def gradient_on(self, grid: ImageGrid) -> Matrices:
         """Derivatives along the index axes x, y and z of the lattice, per mm, ``(N, 3, D, H, W)`` each, on a grid.
@@ -152,9 +155,25 @@ def interpolated(field: DisplacementField) -> SplineField:
     return fit(field, control_lattice(field.grid, 1), INTERPOLATION_ROUGHNESS)
 
 
-def resample_smoothly(field: DisplacementField, grid: ImageGrid) -> DisplacementField:
-    """The same displacements on another grid, interpolated by a cubic spline: det J keeps no trace of the voxels."""
-    return field if field.grid == grid else interpolated(field).on(grid)
+def resample_smoothly(
+    field: DisplacementField, grid: ImageGrid, linear: npt.NDArray[np.float64] | None = None
+) -> DisplacementField:
+    """The same displacements on another grid, interpolated by a cubic spline: det J keeps no trace of the voxels.
+
+    Args:
+        field: displacements in mm.
+        grid: where they are wanted.
+        linear: homogeneous matrix (4, 4), LPS mm, that is applied after the field; or None.
+    """
+    if field.grid == grid:
+        return field if linear is None else compose_affine(linear, field)
+    spline = interpolated(field)
+
+    def on(part: ImageGrid, _: slice) -> Tensor:
+        sampled = spline.on(part)
+        return (sampled if linear is None else compose_affine(linear, sampled)).displacement
+
+    return DisplacementField(by_slabs(grid, field.displacement, on), grid)
 
 
 def compose_smoothly(outer: DisplacementField, inner: DisplacementField) -> DisplacementField:

@@ -16,12 +16,9 @@ import torch
 from torch import Tensor
 
 from ...core.geometry import ImageGrid
-from ...core.progress import Monitor
 from ..device import constant
 from .sampling import grid_sample
 from .slabs import by_slabs, slabs
-
-SLAB_VOXELS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +40,6 @@ class DisplacementField:
     def detach(self) -> DisplacementField:
         """The same field without history."""
         return replace(self, displacement=self.displacement.detach())
-
-
-@dataclass(frozen=True, eq=False)
-class Inverse:
-    """Result of :func:`invert`: the inverse and, per voxel ``(N, 1, D, H, W)``, ``|y(y^-1(x)) - x|`` in mm."""
-
-    field: DisplacementField
-    residual_mm: Tensor
 
 
 def lengths(displacement: Tensor) -> Tensor:
@@ -164,12 +153,32 @@ def warp(
         sampled = sample(image, coordinates, mode, "border")
         if padding == "border":
             return sampled
-        # As ITK: the image ends half a voxel beyond its outermost centers, with no rim that blends into the fill.
-        size = constant(image_grid.size, coordinates).reshape(1, 3, 1, 1, 1)
-        inside = ((coordinates >= -0.5) & (coordinates <= size - 0.5)).all(dim=1, keepdim=True)
-        return torch.where(inside, sampled, fill)
+        return torch.where(_within(coordinates, image_grid), sampled, fill)
 
     return by_slabs(field.grid, image if image.requires_grad else field.displacement, warped)
+
+
+def covered(image_grid: ImageGrid, field: DisplacementField) -> Tensor:
+    """Where a field leads into an image, up to half a voxel beyond its outermost centers, ``(N, 1, D, H, W)``."""
+
+    def led(part: ImageGrid, place: slice) -> Tensor:
+        moved = DisplacementField(field.displacement[:, :, place], part)
+        return _within(_moving_indices(moved, image_grid), image_grid)
+
+    return by_slabs(field.grid, field.displacement, led)
+
+
+def regrid(
+    image: Tensor, image_grid: ImageGrid, grid: ImageGrid, padding: str = "zeros", fill: float = 0.0
+) -> Tensor:
+    """An image on another grid, trilinear, as :func:`warp` with no displacement, which takes no memory."""
+
+    def sampled(part: ImageGrid, _: slice) -> Tensor:
+        return warp(
+            image, image_grid, identity(part, device=image.device, dtype=image.dtype), "bilinear", padding, fill
+        )
+
+    return by_slabs(grid, image, sampled)
 
 
 def compose(outer: DisplacementField, inner: DisplacementField) -> DisplacementField:
@@ -227,60 +236,6 @@ def exponentiate_voxels(velocity: Tensor, steps: int = 7) -> Tensor:
     return displacement
 
 
-def invert(
-    field: DisplacementField,
-    grid: ImageGrid | None = None,
-    iterations: int = 50,
-    tolerance_mm: float = 0.01,
-    monitor: Monitor | None = None,
-) -> Inverse:
-    """Inverse map by the fixed point ``v <- -u(x + v)`` (Chen et al., Med. Phys. 2008).
-
-    Slab by slab along z, as no voxel's inverse depends on another's: a slab ends when its own voxels are found, and
-    fits into a processor's cache.
-
-    Args:
-        field: the map to invert.
-        grid: where the inverse is wanted (the moving scan's grid); the field's own by default.
-        iterations: most fixed-point steps.
-        tolerance_mm: the iteration ends when no voxel is moved farther than this by a step.
-        monitor: asked for cancellation at every step of every slab.
-
-    Returns:
-        The inverse, and the distance by which the map misses each voxel when applied after it. Where the map folds
-        no inverse exists, the iteration does not converge there and the residual says so.
-    """
-    monitor = monitor or Monitor()
-    target = field.grid if grid is None else grid
-    planes = max(1, SLAB_VOXELS // (target.size[0] * target.size[1]))
-    parts = [
-        _invert_slab(field, target.planes(start, planes), iterations, tolerance_mm, monitor)
-        for start in range(0, target.size[2], planes)
-    ]
-    displacement = torch.cat([part.field.displacement for part in parts], dim=2)
-    return Inverse(DisplacementField(displacement, target), torch.cat([part.residual_mm for part in parts], dim=2))
-
-
-def _invert_slab(
-    field: DisplacementField, target: ImageGrid, iterations: int, tolerance_mm: float, monitor: Monitor
-) -> Inverse:
-    inverse = identity(target, field.displacement.shape[0], field.displacement.device, field.displacement.dtype)
-    residual = inverse.displacement[:, :1]
-    for _ in range(max(iterations, 1)):
-        monitor.check()
-        moved = warp(field.displacement, field.grid, inverse, padding="border")
-        error = inverse.displacement + moved
-        residual = lengths(error)
-        if float(residual.max()) <= tolerance_mm:
-            break
-        # Damped where the undamped step would overshoot: plain iteration diverges for large expansions.
-        inverse = DisplacementField(inverse.displacement - 0.7 * error, target)
-    else:
-        moved = warp(field.displacement, field.grid, inverse, padding="border")
-        residual = lengths(inverse.displacement + moved)
-    return Inverse(inverse, residual)
-
-
 def transform_points(field: DisplacementField, positions: Tensor) -> Tensor:
     """Map LPS points (n, 3), mm, with the first field of the batch."""
     positions_in_double = positions.to(torch.float64)
@@ -332,6 +287,15 @@ def determinant(dx: Tensor, dy: Tensor, dz: Tensor) -> Tensor:
     d, e, f = dx[:, 1:2], 1 + dy[:, 1:2], dz[:, 1:2]
     g, h, i = dx[:, 2:3], dy[:, 2:3], 1 + dz[:, 2:3]
     return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+def _within(coordinates: Tensor, image_grid: ImageGrid) -> Tensor:
+    """Which voxel coordinates ``(N, 3, D, H, W)`` lie in an image, ``(N, 1, D, H, W)``.
+
+    As in ITK it ends half a voxel beyond its outermost centers, with no rim that blends into what lies outside.
+    """
+    size = constant(image_grid.size, coordinates).reshape(1, 3, 1, 1, 1)
+    return ((coordinates >= -0.5) & (coordinates <= size - 0.5)).all(dim=1, keepdim=True)
 
 
 def _moving_indices(field: DisplacementField, image_grid: ImageGrid) -> Tensor:

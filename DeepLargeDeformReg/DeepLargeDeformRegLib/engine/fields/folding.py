@@ -16,8 +16,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from ...core.geometry import ImageGrid
@@ -28,6 +30,7 @@ from .bspline import COMPOSITION_ROUGHNESS, AxisMatrices, along_axes, fitting_ma
 from .corner_projection import project_corners
 from .dilation import largest_around
 from .field import DisplacementField, determinant, from_voxels, jacobian_determinant, lengths, to_voxels
+from .slabs import by_slabs
 
 SMOOTHING_ROUNDS = 60
 DEEP_FOLD_MARGIN = 3  # voxels around what projection leaves, in which its moves are taken back
@@ -37,6 +40,38 @@ SPLINE_PROJECTIONS = 3  # rounds of projection for one round of the spline
 SPLINE_AIM = 0.1  # determinant that a move of the spline shall reach
 LONGEST_STEP = 6.0
 SPLINE_REACH = 6  # nodes: beyond, a spline that was fitted to a move is next to nothing
+REACH = 32  # voxels around folds that the repair may look at and change, in all its rounds
+MOST_AT_ONCE = 1 << 24  # voxels of a box of folds; where it has more, parts that lie apart are repaired one by one
+
+Box = tuple[slice, ...]
+"""Batch, channels, and some planes, lines and columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Spline:
+    """A field that is a spline, axis by axis (x, y, z).
+
+    Args:
+        values: at its voxels, from coefficients, ``(voxels, nodes)`` each.
+        fits: coefficients from values, ``(nodes, voxels)`` each.
+        reach: voxels that the fit to a move reaches.
+    """
+
+    values: AxisMatrices
+    fits: AxisMatrices
+    reach: list[int]
+
+    @classmethod
+    def of(cls, grid: ImageGrid, lattice: ImageGrid) -> _Spline:
+        """Of a field on a grid and the lattice of its nodes."""
+        values, fits = fitting_matrices(grid, lattice, COMPOSITION_ROUGHNESS)
+        return cls(values, fits, [-(-SPLINE_REACH * len(one) // one.shape[1]) for one in values])
+
+    def within(self, box: Box) -> _Spline:
+        """The same for a box of the field."""
+        places = box[:1:-1]
+        values = [one[at] for one, at in zip(self.values, places, strict=True)]
+        return _Spline(values, [one[:, at] for one, at in zip(self.fits, places, strict=True)], self.reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +93,7 @@ def repair_folds(
     minimum: float = 0.01,
     monitor: Monitor | None = None,
     lattice: ImageGrid | None = None,
+    in_place: bool = False,
 ) -> Repair:
     """Change a field until det J >= ``minimum`` > 0 at every voxel.
 
@@ -72,26 +108,50 @@ def repair_folds(
         minimum: smallest determinant that is left standing.
         monitor: progress and cancellation.
         lattice: of which the field is a cubic B-spline, with its axes; None moves single voxels alone.
+        in_place: the result may take the memory of the field.
     """
     if minimum <= 0:
         raise ValueError("minimum must be positive")
     monitor = monitor or Monitor()
     monitor.report("repair", 0.0, _("Looking for folds"))
-    voxels = to_voxels(field)
-    bad = _smallest_determinant(voxels, monitor) < minimum
+    bad = _too_small(field, minimum, monitor)
     if not bool(bad.any()):
         return Repair(field, 0, 0.0)
-    folded = int((jacobian_determinant(field) <= 0).sum())
-    if lattice is not None:
-        voxels, bad = _move_coefficients(
-            voxels, bad, minimum, fitting_matrices(field.grid, lattice, COMPOSITION_ROUGHNESS), monitor
-        )
+    result = field if in_place else DisplacementField(field.displacement.clone(), field.grid)
+    folded, changes, unfolded = 0, [0.0], True
+    spline = None if lattice is None else _Spline.of(field.grid, lattice)
+    reach = [REACH] * 3 if spline is None else [REACH + 2 * count for count in spline.reach]
+    for box in _boxes(bad, reach):
+        here = _crop(result, box)
+        folded += int((jacobian_determinant(here) <= 0).sum())
+        voxels = to_voxels(here)
+        small = _smallest_determinant(voxels, monitor) < minimum  # another box may have held some of them
+        if not bool(small.any()):
+            continue
+        voxels, whole = _unfolded(voxels, small, minimum, spline and spline.within(box), monitor)
+        repaired = from_voxels(voxels, here.grid).displacement
+        changes.append(float(lengths(repaired - here.displacement).max()))
+        result.displacement[box] = repaired
+        unfolded &= whole
+    if not unfolded:
+        relaxed = from_voxels(_relax(to_voxels(result), field, minimum), field.grid)
+        changes.append(float(lengths(relaxed.displacement - field.displacement).max()))
+        return Repair(relaxed, folded, max(changes))
+    return Repair(result, folded, max(changes))
+
+
+def _unfolded(
+    voxels: Tensor, bad: Tensor, minimum: float, spline: _Spline | None, monitor: Monitor
+) -> tuple[Tensor, bool]:
+    """A displacement in voxels without folds, and whether that succeeded; as :func:`_move_coefficients`."""
+    if spline is not None:
+        voxels, bad = _move_coefficients(voxels, bad, minimum, spline, monitor)
         if not bool(bad.any()):
-            return _repaired(field, voxels, folded)
+            return voxels, True
     current = project_corners(voxels, bad, minimum, monitor)
     left = _smallest_determinant(current, monitor) < minimum
     if not bool(left.any()):
-        return _repaired(field, current, folded)
+        return current, True
     around = largest_around(left.to(voxels.dtype), DEEP_FOLD_MARGIN) > 0
     current = torch.where(around, voxels, current)
     bad = _smallest_determinant(current, monitor) < minimum
@@ -105,12 +165,51 @@ def repair_folds(
         current[region] = part
         bad[region] = _smallest_determinant(part, monitor) < minimum
         if not bool(bad.any()):
-            return _repaired(field, current, folded)
-    return _repaired(field, _relax(current, field, minimum), folded)
+            return current, True
+    return current, False
+
+
+def _too_small(field: DisplacementField, minimum: float, monitor: Monitor) -> Tensor:
+    """Where the smallest corner determinant is too small, ``(1, 1, D, H, W)``, boolean; slab by slab."""
+    u, depth = field.displacement, field.grid.size[2]
+
+    def small(_: ImageGrid, place: slice) -> Tensor:
+        first, stop = max(place.start - 1, 0), min(place.stop + 1, depth)
+        part = DisplacementField(u[:, :, first:stop], field.grid.planes(first, stop - first))
+        smallest = _smallest_determinant(to_voxels(part), monitor)
+        return (smallest < minimum)[:, :, place.start - first : place.stop - first]
+
+    return by_slabs(field.grid, u, small)
+
+
+def _boxes(bad: Tensor, reach: Sequence[int]) -> list[Box]:
+    """The box of all bad voxels and what their repair may reach; where it is large, those of parts that lie apart."""
+    box = _around(bad, reach)
+    if bad[box].numel() <= MOST_AT_ONCE:
+        return [box]
+    blocks = bad[0, 0]
+    steps = [2 * voxels for voxels in reversed(reach)]
+    for axis, step in enumerate(steps):
+        blocks = torch.stack([part.any(dim=axis) for part in blocks.split(step, dim=axis)], dim=axis)
+    boxes = []
+    for place in ndimage.find_objects(ndimage.label(blocks.numpy(), np.ones((3, 3, 3)))[0]):
+        ends = [
+            (at.start * step - step // 2, at.stop * step + step // 2) for at, step in zip(place, steps, strict=True)
+        ]
+        boxes.append((slice(None), slice(None), *(slice(max(low, 0), high) for low, high in ends)))
+    return boxes
+
+
+def _crop(field: DisplacementField, box: Box) -> DisplacementField:
+    """A box of a field; a view."""
+    part = field.displacement[box]
+    depth, height, width = part.shape[2:]
+    start = [at.start for at in reversed(box[2:])]
+    return DisplacementField(part, field.grid.cropped(start, (width, height, depth)))
 
 
 def _move_coefficients(
-    voxels: Tensor, bad: Tensor, minimum: float, matrices: tuple[AxisMatrices, AxisMatrices], monitor: Monitor
+    voxels: Tensor, bad: Tensor, minimum: float, spline: _Spline, monitor: Monitor
 ) -> tuple[Tensor, Tensor]:
     """The field with the folds that the coefficients of a spline can undo undone, and what is left of them.
 
@@ -121,22 +220,19 @@ def _move_coefficients(
         voxels: displacement in voxels ``(1, 3, D, H, W)``.
         bad: where a corner's determinant is below ``minimum``, ``(1, 1, D, H, W)``, boolean.
         minimum: smallest determinant that is left as it is.
-        matrices: values from coefficients, and coefficients from values, of each axis.
+        spline: that the field is.
         monitor: cancellation.
     """
-    reach = [-(-SPLINE_REACH * len(values) // values.shape[1]) for values in matrices[0]]
     current, left = voxels.clone(), bad.clone()
     count = int(left.sum())
     for _round in range(SPLINE_ROUNDS):
-        region = _around(left, reach)
+        region = _around(left, spline.reach)
         part = current[region]
         move = project_corners(part, left[region], minimum, monitor, SPLINE_PROJECTIONS) - part
         if not bool(move.any()):
             break
-        z, y, x = region[2:]
-        ways = [(values[at], fits[:, at]) for values, fits, at in zip(*matrices, (x, y, z), strict=True)]
-        smooth = separable(move, along_axes([fits for _, fits in ways], move))
-        smooth = separable(smooth, along_axes([values for values, _ in ways], move))
+        local = spline.within(region)
+        smooth = separable(separable(move, along_axes(local.fits, move)), along_axes(local.values, move))
         smooth *= (smooth * move).sum() / smooth.square().sum()
         smallest = _smallest_determinant(torch.stack((part, part + smooth)).flatten(0, 1), monitor)
         here, moved = (values[left[region][0]] for values in smallest)
@@ -178,12 +274,6 @@ def _around(bad: Tensor, margin: Sequence[int]) -> tuple[slice, ...]:
     low, high = where.amin(dim=0) - rim, where.amax(dim=0) + rim + 1
     box = [slice(max(int(first), 0), int(last)) for first, last in zip(low, high, strict=True)]
     return (slice(None), slice(None), *box)
-
-
-def _repaired(field: DisplacementField, voxels: Tensor, folded: int) -> Repair:
-    repaired = from_voxels(voxels, field.grid)
-    change = lengths(repaired.displacement - field.displacement).max()
-    return Repair(repaired, folded, float(change))
 
 
 def _smooth_around(voxels: Tensor, bad: Tensor, rim: int) -> Tensor:

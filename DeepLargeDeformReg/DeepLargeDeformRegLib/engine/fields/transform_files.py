@@ -74,10 +74,10 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
             )
         if kind in (".nii", ".nii.gz"):
             _write_nifti(transform, path)
-        elif kind == ".nrrd" and not compress:
+        elif kind == ".nrrd":
             with written_whole(path) as temporary:
                 grid = transform.grid
-                write_raw_nrrd(_vectors(transform), grid.spacing, grid.origin, grid.direction, temporary)
+                write_raw_nrrd(_vectors(transform), grid.spacing, grid.origin, grid.direction, temporary, compress)
         else:
             write_image(_field_image(transform), path, compress)
         return

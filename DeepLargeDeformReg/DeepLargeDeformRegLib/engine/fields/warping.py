@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Scan, Volume
 from .field import DisplacementField, resample, warp
-from .slabs import by_slabs
+from .slabs import by_slabs, slabs
 
 AnyField = DisplacementField | Callable[[ImageGrid], DisplacementField]
-"""A field, or what gives its displacements on any grid, as :func:`.transform_files.sampler` does."""
+"""A field, or what gives its displacements on any grid, as :func:`.transform_files.sampler` and ``identity`` do."""
 
 
 def as_tensor(volume: Volume, device: torch.device | str | None = None) -> torch.Tensor:
@@ -29,6 +30,26 @@ def counted_voxels(volume: Volume, device: torch.device | str | None = None) -> 
     return torch.from_numpy(volume.counted)[None, None].to(device, torch.float32)
 
 
+def averaged(volume: Volume, factors: Sequence[int], window: tuple[float, float] | None = None) -> torch.Tensor:
+    """Means over the cells of ``grid.coarser``, of a scan clipped to a window, ``(1, 1, D, H, W)`` of the cells.
+
+    Args:
+        volume: the scan.
+        factors: voxels along an edge of a cell, in the order (x, y, z).
+        window: lowest and highest intensity; None takes them as they are.
+    """
+    step = factors[2]
+    image = as_tensor(volume)
+    parts = []
+    for place in slabs(image[0, 0, ::step].shape, image):
+        part = image[:, :, place.start * step : place.stop * step]
+        if window is not None:
+            part = part.clamp(*window)
+        if part.shape[2] >= step:
+            parts.append(F.avg_pool3d(part, tuple(factors[::-1])) if max(factors) > 1 else part)
+    return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+
+
 def warp_volume(moving: Volume, field: AnyField, grid: ImageGrid) -> Volume:
     """Moving scan on a grid through a field, trilinear; outside of the scan its smallest intensity."""
     warped = _through(field, as_tensor(moving), moving.grid, grid, fill=float(moving.array.min()))
@@ -41,9 +62,15 @@ def warp_labels(labels: LabelMap, field: AnyField, grid: ImageGrid) -> LabelMap:
 
     def warped(array: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
         # Label values above 2^24 would be rounded by float32; positions among the labels are small.
-        positions = np.searchsorted(values, array).clip(0, len(values) - 1).astype(np.float32)
-        moved = _through(field, torch.from_numpy(positions)[None, None], labels.grid, grid, mode="nearest")
-        return values[moved[0, 0].numpy().astype(int)].astype(array.dtype)
+        positions = torch.empty(array.shape)
+        for place in slabs(array.shape, positions):
+            found = np.searchsorted(values, array[place]).clip(0, len(values) - 1)
+            positions[place] = torch.from_numpy(found)
+        moved = _through(field, positions[None, None], labels.grid, grid, mode="nearest")[0, 0].numpy()
+        result = np.empty(grid.shape, array.dtype)
+        for place in slabs(grid.shape, positions):
+            result[place] = values[moved[place].astype(int)]
+        return result
 
     return LabelMap(warped(labels.array), grid, labels.labels, tuple(warped(layer) for layer in labels.layers))
 

@@ -13,6 +13,8 @@ from ...core.measures import ConsistencyMetrics, Fold, JacobianStatistics
 from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField
+from .overlap import bounding_box
+from .statistics import Moments, parts_of, percentiles
 
 CONSISTENCY_VOXELS = 250_000  # inverse consistency is smooth; a coarser grid measures it in a second
 INVERSION_STEPS = 30
@@ -30,24 +32,29 @@ def jacobian_statistics(
     the one of the Learn2Reg challenge: of ``log(clip(det J + 3, 1e-9, 1e9))`` without a border of two voxels (Hering
     et al., TMI 2022); the two are never comparable. None where no voxel is left to count.
     """
-    values = (determinant if mask is None else determinant[mask]).astype(np.float64)
-    if not values.size:
+    values, logs = Moments(1.0), Moments()
+    least, most = np.inf, -np.inf
+    parts = parts_of(determinant, mask)
+    for part in parts():
+        if part.size:
+            values.add(part)
+            logs.add(np.log(part[part > 0], dtype=np.float64))
+            least, most = np.minimum(least, part.min()), np.maximum(most, part.max())  # both hand on NaN
+    if not values.count:
         return JacobianStatistics()
-    positive = values[values > 0]
-    inner = determinant[2:-2, 2:-2, 2:-2]
-    if mask is not None:
-        inner = inner[mask[2:-2, 2:-2, 2:-2]]
-    low, high = np.percentile(values, (1, 99))
-    shifted = np.log(np.clip(inner.astype(np.float64) + 3, 1e-9, 1e9))
+    inner, shifted = (slice(2, -2),) * 3, Moments(np.log(4.0))
+    for part in parts_of(determinant[inner], None if mask is None else mask[inner])():
+        shifted.add(np.log(np.clip(part.astype(np.float64) + 3, 1e-9, 1e9)))
+    low, high = percentiles(parts, (1, 99)) if np.isfinite(values.mean) else (float("nan"),) * 2
     return JacobianStatistics(
-        min=float(values.min()),
-        max=float(values.max()),
-        std=float(values.std()),
-        p1=float(low),
-        p99=float(high),
-        fold_percent=100.0 * float((~(values > 0)).mean()),  # what is no number is no map either
-        sdlogj=float(np.log(positive).std()) if positive.size else None,
-        sdlogj_learn2reg=float(shifted.std()) if shifted.size else None,
+        min=float(least),
+        max=float(most),
+        std=values.std,
+        p1=low,
+        p99=high,
+        fold_percent=100.0 * (1 - logs.count / values.count),  # what is no number is no map either
+        sdlogj=logs.std if logs.count else None,
+        sdlogj_learn2reg=shifted.std if shifted.count else None,
     )
 
 
@@ -64,20 +71,22 @@ def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[tupl
     folded = jacobian.array <= 0
     if not folded.any():
         return (), 0
-    regions, count = ndimage.label(folded, structure=np.ones((3, 3, 3)))
+    box = bounding_box(folded)
+    values = jacobian.array[box]
+    regions, count = ndimage.label(folded[box], structure=np.ones((3, 3, 3)))
     voxels = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     listed = np.argsort(-voxels, kind="stable")[:LISTED_FOLDS] + 1
-    deepest = regions[np.unravel_index(int(jacobian.array.argmin()), regions.shape)]
+    deepest = regions[np.unravel_index(int(values.argmin()), regions.shape)]
     if deepest not in listed:
         listed[-1] = deepest
-    places = ndimage.minimum_position(jacobian.array, regions, listed)
+    places = ndimage.minimum_position(values, regions, listed)
     rows = []
     for region, place in zip(listed, places, strict=True):
-        point = jacobian.grid.to_physical(np.array(place)[::-1])
+        point = jacobian.grid.to_physical((np.array(place) + [side.start for side in box])[::-1])
         rows.append(
             Fold(
                 volume_mm3=float(voxels[region - 1]) * jacobian.grid.voxel_volume,
-                worst=float(jacobian.array[place]),
+                worst=float(values[place]),
                 point_lps=(float(point[0]), float(point[1]), float(point[2])),
                 structure=None if labels is None else structure_at(labels, point),
             )

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ...core.geometry import ImageGrid
-from ...core.images import LabelMap, Pair, Scan, Volume
+from ...core.images import LabelMap, Pair, Volume
 from ...core.labels import shared_structures
 from ...core.measures import DeformationMetrics, Spread, StructureMetrics
 from ...core.metrics import Metrics, WorstPlace
@@ -22,6 +21,7 @@ from .deformation import consistency_map, fold_regions, jacobian_statistics, sum
 from .landmarks import landmark_metrics
 from .overlap import label_overlap
 from .similarity import similarity_metrics
+from .statistics import planes_of, spread_of, summarize_spread
 from .verdict import judge
 from .worst import largest_error, smallest_determinant
 
@@ -33,9 +33,10 @@ class MeasureInput:
     Args:
         field: fixed to moving, mm, linear part included; from whatever registration.
         pair: the scans, with the segmentations and landmarks that there are.
-        warped: moving scan and its segmentation on the fixed grid, through the field.
+        warped_labels: moving segmentation on the fixed grid, through the field, if there is one.
         backward: moving to fixed, if a registration of its own was run in that direction.
-        uncertainty: expected error of the displacement, mm, on any grid, if it was estimated.
+        uncertainty: expected error of the displacement, mm, on any grid, beyond whose border it goes on; if it was
+            estimated.
         found_organs: Dice after registration of structures that were found automatically, by name.
         guided_by_labels: the segmentations guided the registration, so their overlap is no independent evidence.
         guided_by_landmarks: likewise the landmarks.
@@ -43,7 +44,7 @@ class MeasureInput:
 
     field: DisplacementField
     pair: Pair
-    warped: Scan
+    warped_labels: LabelMap | None = None
     backward: DisplacementField | None = None
     uncertainty: Volume | None = None
     found_organs: Mapping[str, float] | None = None
@@ -57,13 +58,11 @@ class Measured:
 
     Args:
         metrics: the numbers and the verdict.
-        jacobian: det J on the field's grid.
         maps: ``inverse_consistency_mm``, ``local_similarity`` and ``uncertainty_mm``, those that there are, on coarse
             grids of their own, NaN where they are not defined; :mod:`..maps` puts them on the fixed grid.
     """
 
     metrics: Metrics
-    jacobian: Volume
     maps: dict[str, Volume]
 
 
@@ -71,13 +70,10 @@ def measure(inputs: MeasureInput, monitor: Monitor | None = None) -> Measured:
     """Measure a registration on its field, its scans, and the segmentations and landmarks that there are."""
     monitor = monitor or Monitor()
     map_, fixed = inputs.field, inputs.pair.fixed
-    jacobian = Volume(fields.jacobian_determinant(map_)[0, 0].numpy(), map_.grid)
-    monitor.report("measure", 0.2, _("Measuring the result"))
     error = consistency_map(map_, inputs.backward, monitor)
     maps = {"inverse_consistency_mm": error}
-    inside = _in_structures(fixed.labels, jacobian.grid)
-    deformation = _deformation(inputs, jacobian, inside, error)
-    worst: list[WorstPlace | None] = [smallest_determinant(jacobian, inside, fixed.labels)]
+    monitor.report("measure", 0.2, _("Measuring the result"))
+    deformation, *worst = _deformation(inputs, error)
     monitor.report("measure", 0.4, _("Measuring the structures"))
     structures, farthest = _overlap(inputs, monitor)
     worst.append(farthest)
@@ -87,9 +83,8 @@ def measure(inputs: MeasureInput, monitor: Monitor | None = None) -> Measured:
     maps["local_similarity"] = compared.local
     uncertainty = None
     if inputs.uncertainty is not None:
-        where = _where_it_matters(inputs, inputs.uncertainty.grid)
-        uncertainty = summarize_spread(inputs.uncertainty.array, where)
-        worst.append(largest_error(inputs.uncertainty, where, fixed.labels))
+        uncertainty, largest = _expected_error(inputs, inputs.uncertainty)
+        worst.append(largest)
         maps["uncertainty_mm"] = inputs.uncertainty
     metrics = Metrics(
         deformation=deformation,
@@ -102,33 +97,47 @@ def measure(inputs: MeasureInput, monitor: Monitor | None = None) -> Measured:
         left_out_percent=_left_out(inputs.pair),
     )
     verdict = judge(metrics, inputs.guided_by_labels, inputs.guided_by_landmarks)
-    return Measured(replace(metrics, verdict=verdict), jacobian, maps)
+    return Measured(replace(metrics, verdict=verdict), maps)
 
 
-def _deformation(
-    inputs: MeasureInput, jacobian: Volume, inside: npt.NDArray[np.bool_] | None, error: Volume
-) -> DeformationMetrics:
-    """Plausibility of the map."""
-    folds, count = fold_regions(jacobian, inputs.pair.fixed.labels)
-    lengths = fields.lengths(inputs.field.displacement)[0, 0].numpy()
-    return DeformationMetrics(
+def _deformation(inputs: MeasureInput, error: Volume) -> tuple[DeformationMetrics, WorstPlace | None]:
+    """Plausibility of the map, and where it is least plausible; det J is gone afterwards, as it may be gigabytes."""
+    field, labels = inputs.field, inputs.pair.fixed.labels
+    jacobian = Volume(fields.jacobian_determinant(field)[0, 0].numpy(), field.grid)
+    inside = _in_structures(labels, field.grid)
+    folds, count = fold_regions(jacobian, labels)
+    u = field.displacement[:1]
+    found = DeformationMetrics(
         jacobian=jacobian_statistics(jacobian.array),
         jacobian_in_mask=None if inside is None else jacobian_statistics(jacobian.array, inside),
         folds=folds,
         fold_count=count,
-        displacement_mm=summarize_spread(lengths),
+        displacement_mm=spread_of(
+            lambda: (fields.lengths(u[:, :, place]).flatten().numpy() for place in planes_of(jacobian.array))
+        ),
         inverse_consistency_mm=summarize_consistency(error, inputs.backward is not None),
     )
+    return found, smallest_determinant(jacobian, inside, labels)
+
+
+def _expected_error(inputs: MeasureInput, uncertainty: Volume) -> tuple[Spread, WorstPlace | None]:
+    """The expected error on the field's grid where it matters, and where it is largest."""
+    grid = inputs.field.grid
+    if uncertainty.grid != grid:
+        on_grid = fields.regrid(as_tensor(uncertainty), uncertainty.grid, grid, padding="border")
+        uncertainty = Volume(on_grid[0, 0].numpy(), grid)
+    where = _where_it_matters(inputs, grid)
+    return summarize_spread(uncertainty.array, where), largest_error(uncertainty, where, inputs.pair.fixed.labels)
 
 
 def _overlap(inputs: MeasureInput, monitor: Monitor) -> tuple[dict[str, StructureMetrics], WorstPlace | None]:
     """Measures of the structures that both segmentations have, before and after; none without any."""
-    fixed, moving, warped = inputs.pair.fixed.labels, inputs.pair.moving.labels, inputs.warped.labels
+    fixed, moving, warped = inputs.pair.fixed.labels, inputs.pair.moving.labels, inputs.warped_labels
     shared = shared_structures(inputs.pair)
     if fixed is None or moving is None or warped is None or not shared:
         return {}, None
     monitor.check()
-    as_loaded = warp_labels(moving, fields.identity(inputs.pair.fixed.grid), inputs.pair.fixed.grid)
+    as_loaded = warp_labels(moving, fields.identity, inputs.pair.fixed.grid)
     monitor.check()
     return label_overlap(fixed, as_loaded, warped, moving, shared)
 
@@ -139,32 +148,20 @@ def _left_out(pair: Pair) -> dict[str, float]:
     return {name: 100.0 * float(1 - counted.mean()) for name, counted in sides.items() if counted is not None}
 
 
-def summarize_spread(values: npt.NDArray[np.floating], where: npt.NDArray[np.bool_] | None = None) -> Spread:
-    """Mean, 95th percentile and maximum of values, in their unit, over those that count.
-
-    Args:
-        values: the values.
-        where: which of them count, of the same shape; None counts all. NaN never counts.
-    """
-    counts = np.isfinite(values) if where is None else where & np.isfinite(values)
-    counted = values[counts]
-    if not counted.size:
-        return Spread()
-    return Spread(mean=float(counted.mean()), p95=float(np.percentile(counted, 95)), max=float(counted.max()))
-
-
 def _where_it_matters(inputs: MeasureInput, grid: ImageGrid) -> npt.NDArray[np.bool_]:
     """Voxels of a grid within the fixed structures, or else where the moving scan has data."""
     labels, moving = inputs.pair.fixed.labels, inputs.pair.moving.volume
     if labels is not None and labels.mask().any():
-        return warp_labels(labels, fields.identity(grid), grid).mask()
-    everywhere = torch.ones_like(as_tensor(moving))
-    covered = fields.warp(everywhere, moving.grid, fields.resample(inputs.field, grid))
-    return (covered > 0.5)[0, 0].numpy()
+        return _on_grid(labels, grid).mask()
+    return fields.covered(moving.grid, fields.resample(inputs.field, grid))[0, 0].numpy()
 
 
 def _in_structures(labels: LabelMap | None, grid: ImageGrid) -> npt.NDArray[np.bool_] | None:
     """Voxels of a grid within the fixed structures; None without a segmentation."""
     if labels is None:
         return None
-    return (labels if labels.grid == grid else warp_labels(labels, fields.identity(grid), grid)).mask()
+    return _on_grid(labels, grid).mask()
+
+
+def _on_grid(labels: LabelMap, grid: ImageGrid) -> LabelMap:
+    return labels if labels.grid == grid else warp_labels(labels, fields.identity, grid)

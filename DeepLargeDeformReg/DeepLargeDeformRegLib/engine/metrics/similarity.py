@@ -14,7 +14,7 @@ from ...core.geometry import ImageGrid
 from ...core.images import Volume
 from ...core.measures import Change, SimilarityMetrics
 from .. import fields
-from ..fields import DisplacementField, as_tensor, counted_voxels
+from ..fields import DisplacementField, as_tensor, averaged, counted_voxels
 from ..losses.stencils import box_sum
 
 SPACING_MM = 2.5  # finer voxels are averaged to about this: fine enough for organs' edges, and measured in a second
@@ -102,12 +102,11 @@ def _averaged(volume: Volume, spacing: float) -> Volume:
     low, high = np.percentile(volume.array[::2, ::2, ::2], (0.5, 99.5))
     if high <= low:
         low, high = float(volume.array.min()), float(volume.array.max())
-    clipped = as_tensor(volume).clamp(float(low), float(high))
     factors = [
         min(max(1, round(spacing / own)), size)
         for own, size in zip(volume.grid.spacing, volume.grid.size, strict=True)
     ]
-    pooled = F.avg_pool3d(clipped, factors[::-1])
+    pooled = averaged(volume, factors, (float(low), float(high)))
     counted = None
     if volume.counted is not None:
         counted = (F.avg_pool3d(counted_voxels(volume), factors[::-1])[0, 0] > ALL_COUNTED).numpy()
@@ -116,7 +115,7 @@ def _averaged(volume: Volume, spacing: float) -> Volume:
 
 def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:
     warped, covered, counts = _warped(moving, field)
-    counts &= _counted(fixed)
+    counts = counts & _counted(fixed)
     local = _local_correlation(as_tensor(fixed), warped, counts, _window(fixed.grid))
     counted = local[torch.isfinite(local)]
     first, second = fixed.array[counts[0, 0].numpy()], warped[counts].numpy()
@@ -160,7 +159,9 @@ def _warped(moving: Volume, field: DisplacementField) -> tuple[Tensor, Tensor, T
     """The moving scan through a map, 0 where it has no data; where it has data, and where they count."""
     warped = fields.warp(as_tensor(moving), moving.grid, field, fill=float("nan"))
     covered = torch.isfinite(warped)
-    counts = covered & (fields.warp(counted_voxels(moving), moving.grid, field) > ALL_COUNTED)
+    counts = covered
+    if moving.counted is not None:
+        counts = covered & (fields.warp(counted_voxels(moving), moving.grid, field) > ALL_COUNTED)
     return warped.nan_to_num(0.0), covered, counts
 
 

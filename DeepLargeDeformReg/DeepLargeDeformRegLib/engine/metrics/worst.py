@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ...core.images import LabelMap, Volume
 from ...core.metrics import WorstPlace
 from .deformation import structure_at
+from .statistics import planes_of
 
 
 def smallest_determinant(
@@ -20,10 +21,12 @@ def smallest_determinant(
         structures: voxels of the fixed structures on the same grid, ``(D, H, W)``; None looks everywhere.
         labels: fixed segmentation, to name the structure.
     """
-    values, key = jacobian.array, "jacobian.min"
+    key = "jacobian.min"
     if structures is not None and structures.any():
-        values, key = np.where(structures, jacobian.array, np.inf), "jacobian_in_mask.min"
-    return _place(key, jacobian, int(np.argmin(np.where(np.isnan(values), np.inf, values))), labels)
+        key = "jacobian_in_mask.min"
+    else:
+        structures = None
+    return _place(key, jacobian, _largest(jacobian.array, structures, sign=-1), labels)
 
 
 def largest_error(uncertainty: Volume, where: npt.NDArray[np.bool_], labels: LabelMap | None) -> WorstPlace | None:
@@ -34,11 +37,23 @@ def largest_error(uncertainty: Volume, where: npt.NDArray[np.bool_], labels: Lab
         where: voxels that count.
         labels: fixed segmentation, to name the structure.
     """
-    counted = where & np.isfinite(uncertainty.array)
-    if not counted.any():
+    largest = _largest(uncertainty.array, where)
+    if not (where.flat[largest] and np.isfinite(uncertainty.array.flat[largest])):
         return None
-    largest = int(np.argmax(np.where(counted, uncertainty.array, -np.inf)))
     return _place("uncertainty_mm.max", uncertainty, largest, labels)
+
+
+def _largest(values: npt.NDArray[np.floating], where: npt.NDArray[np.bool_] | None, sign: int = 1) -> int:
+    """Flat index of the first largest number, or smallest with the sign -1, among those that count; else 0."""
+    best, found = -np.inf, 0
+    for place in planes_of(values):
+        part = sign * values[place]
+        counted = ~np.isnan(part) if where is None else where[place] & ~np.isnan(part)
+        part[~counted] = -np.inf
+        at = int(part.argmax())
+        if part.flat[at] > best:
+            best, found = part.flat[at], place.start * values[0].size + at
+    return found
 
 
 def _place(key: str, volume: Volume, flat: int, labels: LabelMap | None) -> WorstPlace:

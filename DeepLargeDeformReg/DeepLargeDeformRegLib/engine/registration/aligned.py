@@ -17,6 +17,7 @@ from .. import fields
 from ..anatomy.structures import Structures
 from ..fields import DisplacementField, as_tensor, counted_voxels
 from ..losses.mind import mind_ssc
+from .intensities import Scalings
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,6 +87,7 @@ class AlignedPair:
 
 def align(
     pair: Pair,
+    scalings: Scalings,
     linear: npt.NDArray[np.float64],
     grid: ImageGrid,
     guide: Matches = (),
@@ -97,6 +99,7 @@ def align(
 
     Args:
         pair: both scans; their landmarks are taken along.
+        scalings: how the scans become the intensities in which they are compared.
         linear: homogeneous matrix (4, 4), fixed to moving, LPS mm.
         grid: working grid.
         guide: the structures whose masks are taken along.
@@ -114,7 +117,7 @@ def align(
     values: tuple[list[int], list[int]] = ([one for one, _ in guide], [other for _, other in guide])
     sides = []
     for side, (scan, map_) in enumerate(((pair.fixed, identity), (pair.moving, aligned))):
-        image, covered, left_out = _resampled(scan.volume, map_)
+        image, covered, left_out = _resampled(scalings[side].of(scan.volume), map_)
         masks = _masks(scan.labels, values[side], map_) if guide and scan.labels is not None else None
         position = points[side]
         marks = None if position is None else torch.as_tensor(position, dtype=torch.float32, device=device)
@@ -129,7 +132,7 @@ def _resampled(volume: Volume, map_: DisplacementField) -> tuple[Tensor, Tensor,
     """A scan through a map, where it has data that count, and where it has data that are left out."""
     source = as_tensor(volume, map_.displacement.device)
     image = fields.warp(source, volume.grid, map_, padding="border")
-    covered = (fields.warp(torch.ones_like(source), volume.grid, map_) > 0.99).float()
+    covered = fields.covered(volume.grid, map_).float()
     if volume.counted is None:
         return image, covered, None
     counts = (fields.warp(counted_voxels(volume, source.device), volume.grid, map_) > 0.99).float()

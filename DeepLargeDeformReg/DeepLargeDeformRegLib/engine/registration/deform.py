@@ -20,6 +20,7 @@ from ..fields import DisplacementField
 from ..fields.bspline import control_lattice, resample_smoothly
 from ..models import RegistrationModel
 from .aligned import AlignedPair, align
+from .intensities import Scalings
 from .plan import RegistrationPlan
 from .prediction import predict, predict_backward
 from .solve import INITIAL, LINEAR, Candidate, solve
@@ -34,8 +35,8 @@ class DeformInput:
     """What the deformable part needs to know, all on the CPU.
 
     Args:
-        pair: both scans in the preset's intensities, with segmentations and with the landmarks that guide.
-        raw: the same in intensities of their own, for a network.
+        pair: both scans, with segmentations and with the landmarks that guide.
+        scalings: how the scans become the intensities in which they are compared; a network takes them as they are.
         linear: homogeneous matrix (4, 4), fixed to moving, LPS mm.
         region: part of the fixed grid that matters.
         initial: field to begin with instead of a network's or a search's; or None.
@@ -43,7 +44,7 @@ class DeformInput:
     """
 
     pair: Pair
-    raw: Pair
+    scalings: Scalings
     linear: npt.NDArray[np.float64]
     region: ImageGrid
     initial: DisplacementField | None = None
@@ -122,7 +123,9 @@ def deform(
     """
     grid = data.region.with_spacing(spacing_mm)
     deformation = plan.deformation.at_spacing(min(1.0, spacing_mm / plan.preset.spacing_mm))
-    pair = align(data.pair, data.linear, grid, plan.guide, plan.preset.sliding, data.structures, device)
+    pair = align(
+        data.pair, data.scalings, data.linear, grid, plan.guide, plan.preset.sliding, data.structures, device
+    )
     monitor.check()
     first = monitor.span(0.0, 0.5 if plan.symmetric else 1.0)
     clock = time.perf_counter()
@@ -198,6 +201,6 @@ def _proposals(
     candidates = [Candidate(LINEAR, fields.identity(grid, device=device))]
     if model is not None:
         monitor.report("network", 0.0, _("Running the network"))
-        field = predict_one(data.raw, data.linear, grid, model, monitor)
+        field = predict_one(data.pair, data.linear, grid, model, monitor)
         candidates.append(Candidate(model.card.name, field.to(device)))
     return candidates

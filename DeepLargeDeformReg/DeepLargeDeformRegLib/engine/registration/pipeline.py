@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -16,7 +15,7 @@ import torch
 from ... import __version__
 from ...core.errors import BadInputError, MemoryExhaustedError, is_out_of_memory
 from ...core.geometry import ImageGrid
-from ...core.images import LabelMap, Pair, Volume
+from ...core.images import LabelMap, Pair, Scan, Volume
 from ...core.labels import shared_structures
 from ...core.metrics import Provenance
 from ...core.presets import Preset, Window, find_preset
@@ -28,15 +27,15 @@ from .. import fields, metrics
 from ..anatomy.find import FoundAnatomy, find_anatomy, overlaps
 from ..anatomy.structures import Structures
 from ..device import choose_device, describe_device, free_bytes, give_memory_back
-from ..evaluation import Evaluation
-from ..fields import DisplacementField, linear_matrix, to_field, warp_scan
+from ..evaluation import Evaluation, warped_labels
+from ..fields import DisplacementField, linear_matrix, to_field, warp_volume
 from ..fields.bspline import compose_smoothly, resample_smoothly
 from ..fields.folding import repair_folds
 from ..heap import reused_memory
-from ..left_out import filled
 from ..models import RegistrationModel
 from ..models.warm import warm_model
 from .deform import Deformed, DeformInput, deform, voxels_that_fit, wanted_spacing, working_spacing
+from .intensities import Scalings, scaled, scalings_of
 from .padding import without_padding
 from .plan import RegistrationPlan, plan_registration
 from .prealign import prealign
@@ -45,6 +44,7 @@ from .uncertainty import Evidence
 
 COARSER = 1.3  # factor on the spacing when a plan did not fit into memory
 ATTEMPTS = 3
+LARGE_VOXELS = 1 << 25  # of a scan whose output takes as much memory as its features did
 MARGIN_MM = 15.0  # around a mask: what its surface needs to see of its surroundings
 
 
@@ -79,7 +79,8 @@ class RegistrationResult(Evaluation):
 
     Args:
         linear: the linear part of the field, homogeneous (4, 4), LPS mm.
-        uncertainty: expected distance from the truth, mm, on the output grid; None unless asked for.
+        uncertainty: expected distance from the truth, mm, on the working grid, beyond whose border it goes on; None
+            unless asked for.
         evidence: what that rests on, on the working grid; None unless asked for.
         anatomy: what was found automatically in both scans; None if nothing was.
     """
@@ -121,6 +122,8 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     seconds["prealign"] = time.perf_counter() - clock
     deformed, device = _deform(data, guided, model, device, warnings, monitor.span(0.2, 0.85))
     seconds.update(deformed.seconds)
+    if np.prod(request.pair.fixed.grid.size) > LARGE_VOXELS:
+        give_memory_back()  # what the features took would not be used again
 
     clock = time.perf_counter()
     field = _output_field(deformed, data.linear, request, monitor.span(0.85, 0.9))
@@ -188,49 +191,36 @@ def _aligned(request: RegistrationRequest, anatomy: FoundAnatomy | None, monitor
     plan, pair = request.plan, request.pair
     if not plan.landmarks_guide:
         pair = pair.with_landmarks(None)
-    raw = _unpadded(pair)
-    volumes, windows = _intensities(raw, plan.preset)
+    pair = _unpadded(pair)
+    scalings, windows = scalings_of(pair, plan.preset)
     monitor.check()
-    scaled = _with_volumes(raw, volumes)
     structures = None if anatomy is None else anatomy.structures
     initial = None
     if request.initial_transform is not None:
         matrix = linear_matrix(request.initial_transform)
         if matrix is None:
-            initial = to_field(request.initial_transform, raw.fixed.grid)
+            initial = to_field(request.initial_transform, pair.fixed.grid)
         linear = np.eye(4) if matrix is None else matrix
     else:
-        linear = _linear(scaled, plan, windows, structures, monitor)
-    region = _region(raw, request.region, plan, linear)
-    return DeformInput(pair=scaled, raw=raw, linear=linear, region=region, initial=initial, structures=structures)
+        linear = _linear(pair, scalings, plan, windows, structures, monitor)
+    return DeformInput(
+        pair=pair,
+        scalings=scalings,
+        linear=linear,
+        region=_region(pair, request.region, plan, linear),
+        initial=initial,
+        structures=structures,
+    )
 
 
 def _unpadded(pair: Pair) -> Pair:
-    return _with_volumes(pair, [without_padding(scan.volume) for scan in (pair.fixed, pair.moving)])
-
-
-def _with_volumes(pair: Pair, volumes: Sequence[Volume]) -> Pair:
-    return Pair(replace(pair.fixed, volume=volumes[0]), replace(pair.moving, volume=volumes[1]))
-
-
-def _intensities(raw: Pair, preset: Preset) -> tuple[list[Volume], tuple[Window, ...]]:
-    """Scans for similarity: clipped to the preset's windows, or scaled by their own percentiles to 0..1."""
-    volumes = (filled(raw.fixed.volume), filled(raw.moving.volume))
-    if preset.windows:
-        low = min(window[0] for window in preset.windows)
-        high = max(window[1] for window in preset.windows)
-        return [replace(volume, array=volume.array.clip(low, high)) for volume in volumes], preset.windows
-    scaled = []
-    for volume in volumes:
-        low, high = (float(value) for value in np.percentile(volume.array, (1, 99)))
-        if high <= low:
-            low, high = float(volume.array.min()), float(volume.array.max())
-        scaled.append(replace(volume, array=((volume.array - low) / (high - low)).clip(0, 1)))
-    return scaled, ((0.0, 1.0),)
+    fixed, moving = (replace(scan, volume=without_padding(scan.volume)) for scan in (pair.fixed, pair.moving))
+    return Pair(fixed, moving)
 
 
 def _linear(
     pair: Pair,
+    scalings: Scalings,
     plan: RegistrationPlan,
     windows: tuple[Window, ...],
     structures: tuple[Structures, Structures] | None,
@@ -244,12 +234,15 @@ def _linear(
             Structures.union_of(pair.fixed.labels, [values[0] for values in plan.guide]),
             Structures.union_of(pair.moving.labels, [values[1] for values in plan.guide]),
         )
-    return prealign(pair.fixed.volume, pair.moving.volume, windows, plan.linear, structures, monitor)
+    shown = scaled(pair, scalings)
+    return prealign(shown.fixed.volume, shown.moving.volume, windows, plan.linear, structures, monitor)
 
 
-def _region(raw: Pair, region: LabelMap | None, plan: RegistrationPlan, linear: npt.NDArray[np.float64]) -> ImageGrid:
+def _region(
+    pair: Pair, region: LabelMap | None, plan: RegistrationPlan, linear: npt.NDArray[np.float64]
+) -> ImageGrid:
     """Part of the fixed grid to work in: the region of interest, what the masks hold, or what both scans cover."""
-    grid, labels = raw.fixed.grid, raw.fixed.labels
+    grid, labels = pair.fixed.grid, pair.fixed.labels
     if region is not None:
         inside = np.argwhere(region.array != 0)[:, ::-1]
         return grid.around(region.grid.to_physical(inside))
@@ -257,7 +250,7 @@ def _region(raw: Pair, region: LabelMap | None, plan: RegistrationPlan, linear: 
         inside = np.argwhere(labels.union([values[0] for values in plan.guide]))[:, ::-1]
         return grid.around(labels.grid.to_physical(inside), MARGIN_MM)
     inverse = np.linalg.inv(linear)
-    covered = raw.moving.grid.corners @ inverse[:3, :3].T + inverse[:3, 3]
+    covered = pair.moving.grid.corners @ inverse[:3, :3].T + inverse[:3, 3]
     try:
         return grid.around(covered, 2 * MARGIN_MM)
     except BadInputError:
@@ -314,12 +307,11 @@ def _output_field(
 ) -> DisplacementField:
     """The whole map on the output grid, without folds if that is wanted."""
     grid, spacing = request.pair.fixed.grid, request.settings.output_spacing_mm
-    field = resample_smoothly(deformed.field, grid if spacing is None else grid.with_spacing(spacing))
+    field = resample_smoothly(deformed.field, grid if spacing is None else grid.with_spacing(spacing), linear)
     monitor.check()
-    field = fields.compose_affine(linear, field)
     if not request.settings.fold_free:
         return field
-    return repair_folds(field, monitor=monitor, lattice=deformed.lattice).field
+    return repair_folds(field, monitor=monitor, lattice=deformed.lattice, in_place=True).field
 
 
 def _measured(
@@ -332,14 +324,16 @@ def _measured(
 ) -> RegistrationResult:
     """Apply the map to the moving scan, and measure it."""
     pair, settings = request.pair, request.settings
-    uncertainty = _uncertainty(deformed, field.grid)
+    uncertainty = None
+    if deformed.evidence is not None:
+        uncertainty = Volume(deformed.evidence.expected_error()[0, 0].numpy(), deformed.evidence.grid)
     backward = _backward(deformed, linear, pair.moving.grid)
-    warped = warp_scan(pair.moving, field, pair.fixed.grid)
+    labels = warped_labels(pair, field)
     measured = metrics.measure(
         metrics.MeasureInput(
             field=field,
             pair=pair,
-            warped=warped,
+            warped_labels=labels,
             backward=backward,
             uncertainty=uncertainty,
             found_organs=None if anatomy is None else overlaps(anatomy, field),
@@ -351,8 +345,7 @@ def _measured(
     return RegistrationResult(
         pair=pair,
         field=field,
-        warped=warped,
-        jacobian=measured.jacobian,
+        warped=Scan(warp_volume(pair.moving.volume, field, pair.fixed.grid), labels),
         maps=measured.maps,
         metrics=measured.metrics,
         linear=linear,
@@ -375,14 +368,6 @@ def _backward(
     except BadInputError:  # the region lies outside of the moving scan: nothing to go back from
         return None
     return compose_smoothly(deformed.backward, fields.from_affine(np.linalg.inv(linear), grid))
-
-
-def _uncertainty(deformed: Deformed, grid: ImageGrid) -> Volume | None:
-    if deformed.evidence is None:
-        return None
-    error = deformed.evidence.expected_error()
-    on_grid = fields.warp(error, deformed.evidence.grid, fields.identity(grid), padding="border")
-    return Volume(on_grid[0, 0].numpy(), grid)
 
 
 def _provenance(settings: RegistrationSettings, deformed: Deformed, model: RegistrationModel | None) -> Provenance:

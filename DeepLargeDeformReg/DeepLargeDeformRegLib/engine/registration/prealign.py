@@ -28,7 +28,7 @@ from ...core.progress import Monitor
 from ...core.sentences import marked as _
 from .. import fields
 from ..anatomy.structures import Structures
-from ..fields import as_tensor, counted_voxels
+from ..fields import averaged, counted_voxels
 from ..losses.mind import mind_ssc
 from .adam import Adam
 from .pointwise import interpolate, rows_of
@@ -322,19 +322,17 @@ def _features(volume: Volume, window: Window, structures: Structures | None, sca
 
 def _on_grid(volume: Volume, grid: ImageGrid, window: Window) -> tuple[Tensor, Tensor]:
     """The windowed scan on a coarser grid, low-pass filtered before, and where it counts, ``(1, 1, D, H, W)``."""
-    low, high = window
-    image, counted = as_tensor(volume).clamp(low, high), counted_voxels(volume)
     factors = [
         min(n, max(1, round(g / s)))
         for g, s, n in zip(grid.spacing, volume.grid.spacing, volume.grid.size, strict=True)
     ]
-    source = volume.grid
-    if max(factors) > 1:
-        image, counted = (F.avg_pool3d(one, tuple(factors[::-1])) for one in (image, counted))
-        source = source.coarser(factors)
+    image, source = averaged(volume, factors, window), volume.grid.coarser(factors)
     identity = fields.identity(grid)
-    inside = (fields.warp(counted, source, identity) > 0.5).to(image.dtype)
-    return fields.warp(image, source, identity, padding="border"), inside
+    if volume.counted is None:
+        inside = fields.covered(source, identity)
+    else:
+        inside = fields.warp(F.avg_pool3d(counted_voxels(volume), tuple(factors[::-1])), source, identity) > 0.5
+    return fields.warp(image, source, identity, padding="border"), inside.to(image.dtype)
 
 
 def _box(grid: ImageGrid, spacing: float) -> ImageGrid:
