@@ -16,8 +16,9 @@ from ...core.labels import Matches
 from .. import fields
 from ..anatomy.structures import Structures
 from ..fields import DisplacementField, as_tensor, counted_voxels
-from ..losses.mind import mind_ssc
+from ..losses.mind import CHANNELS, mind_ssc
 from .intensities import Scalings
+from .pointwise import rows_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,13 +41,24 @@ class AlignedScan:
     organs: Tensor | None = None
     left_out: Tensor | None = None
     _similarity: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _rows: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def self_similarity(self, radius: int, dilation: int) -> Tensor:
         """MIND-SSC features ``(1, 12, D, H, W)``, computed once for all stages that compare the scan."""
         key = (radius, dilation)
+        if key in self._rows:
+            return self._rows[key][:, :CHANNELS].T.reshape(1, CHANNELS, *self.image.shape[2:])
         if key not in self._similarity:
             self._similarity[key] = mind_ssc(self.image, radius, dilation)
         return self._similarity[key]
+
+    def similarity_rows(self, radius: int, dilation: int) -> Tensor:
+        """The same and, last, what is covered, as :func:`rows_of`, the one form in which they are held from now on."""
+        key = (radius, dilation)
+        if key not in self._rows:
+            self._rows[key] = rows_of(self.self_similarity(radius, dilation), self.covered)
+            self._similarity.pop(key)
+        return self._rows[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from .intensities import Scalings
 from .plan import RegistrationPlan
 from .prediction import predict, predict_backward
 from .solve import INITIAL, LINEAR, Candidate, solve
-from .uncertainty import Evidence, symmetrized
+from .uncertainty import FEATURES, Evidence, symmetrized
 
 LEAST_VOXELS = 32  # along the longest edge of a working grid, where the scans have as many
 BYTES_PER_VOXEL = 250  # measured peak of refinement: 2 x 13 feature channels, their making, the warped scan
@@ -169,7 +169,8 @@ def _evidence(pair: AlignedPair, field: DisplacementField, solutions: list[Displ
     left_out, counted = None, pair.counted
     if counted is not None:
         left_out = 1 - counted[0] * fields.warp(counted[1], pair.grid, field, padding="border")
-    return Evidence.of(pair.fixed.image, warped, field, solutions, left_out).to("cpu")
+    features = pair.fixed.self_similarity(*FEATURES)
+    return Evidence.of(pair.fixed.image, warped, field, solutions, left_out, features).to("cpu")
 
 
 def _forward(

@@ -22,24 +22,23 @@ class PointwiseDifference:
     """
 
     def __init__(
-        self, grid: ImageGrid, fixed: Tensor, moving: Tensor, inside: Tensor, valid: Tensor, count: int
+        self, grid: ImageGrid, fixed: Tensor, moving: Tensor, channels: int, inside: Tensor, count: int
     ) -> None:
         """Features of a pair.
 
         Args:
             grid: working grid.
-            fixed: features of the fixed scan ``(1, C, D, H, W)``.
-            moving: features of the moving scan, likewise.
+            fixed: features of the fixed scan as :func:`rows_of`.
+            moving: features of the moving scan and, last, the weight of its voxels, 0..1, likewise.
+            channels: of the features.
             inside: which voxels count, ``(1, 1, D, H, W)``, above 0.5.
-            valid: weight of the moving scan's voxels, 0..1, likewise.
             count: about how many voxels a step shall look at.
         """
         self._grid = grid
         self._inside = inside.cpu() > 0.5  # on a GPU each choice of voxels would wait for what was given to it before
         self._random = RandomVoxels(grid, count, self._inside)
-        self._fixed = fixed[0].flatten(1).T.contiguous()
-        self._moving = rows_of(torch.cat((moving, valid), dim=1))
-        self._channels = moving.shape[1]
+        self._fixed, self._moving = fixed, moving
+        self._channels = channels
         self._to_voxels = constant(grid.physical_to_index[:3, :3], fixed)
 
     def __call__(self, control: ControlLattice, nodes: Tensor) -> Tensor:
@@ -56,15 +55,19 @@ class PointwiseDifference:
         coordinates = index.T.to(moved) + self._to_voxels @ moved
         values = interpolate(self._moving, self._grid.size, coordinates)
         weight = values[:, self._channels].detach()
-        fixed = self._fixed.index_select(0, rows)
+        fixed = self._fixed.index_select(0, rows)[:, : self._channels]
         difference = (values[:, : self._channels] - fixed).square().mean(dim=1)
         return (difference * weight).sum() / weight.sum().clamp(min=1.0)
 
 
-def rows_of(features: Tensor) -> Tensor:
-    """Features ``(1, C, D, H, W)`` as a table with a row for each voxel, filled with zeros to whole cache lines."""
-    table = features.new_zeros((features[0, 0].numel(), -(-features.shape[1] // LINE) * LINE))
-    table[:, : features.shape[1]] = features[0].flatten(1).T
+def rows_of(*features: Tensor) -> Tensor:
+    """Features ``(1, C, D, H, W)`` beside each other, with a row for each voxel, with zeros to whole cache lines."""
+    count = sum(part.shape[1] for part in features)
+    table = features[0].new_zeros((features[0][0, 0].numel(), -(-count // LINE) * LINE))
+    first = 0
+    for part in features:
+        table[:, first : first + part.shape[1]] = part[0].flatten(1).T
+        first += part.shape[1]
     return table
 
 

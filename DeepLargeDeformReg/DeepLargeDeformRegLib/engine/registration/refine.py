@@ -23,12 +23,13 @@ from .. import fields
 from ..device import constant
 from ..fields import DisplacementField, determinant
 from ..fields.dilation import largest_around
+from ..losses.mind import CHANNELS
 from ..losses.regularity import curvature, threshold_at_level, volume_change_penalty
 from ..losses.similarity import local_ncc, ngf
 from .adam import Adam
 from .aligned import AlignedPair
 from .control import ControlLattice, RandomVoxels, all_of
-from .pointwise import PointwiseDifference
+from .pointwise import PointwiseDifference, rows_of
 
 STOPPING_WINDOW = 15  # steps over which the smoothed objective must still fall
 STOPPING_DECREASE = 2e-3  # of its value, over one window
@@ -120,9 +121,9 @@ def _has_settled(watched: list[float], values: list[float]) -> bool:
 def _similarity(pair: AlignedPair, plan: RefinementPlan) -> Term:
     if plan.similarity == "mind":
         fixed, moving = (
-            scan.self_similarity(plan.mind_radius, plan.mind_dilation) for scan in (pair.fixed, pair.moving)
+            scan.similarity_rows(plan.mind_radius, plan.mind_dilation) for scan in (pair.fixed, pair.moving)
         )
-        return PointwiseDifference(pair.grid, fixed, moving, pair.fixed.covered, pair.moving.covered, plan.points)
+        return PointwiseDifference(pair.grid, fixed, moving, CHANNELS, pair.fixed.covered, plan.points)
     if plan.similarity not in ("ngf", "ncc"):
         raise ValueError(f"similarity must be 'mind', 'ngf' or 'ncc', not {plan.similarity!r}")
 
@@ -145,9 +146,8 @@ def _supervision(pair: AlignedPair, plan: RefinementPlan) -> list[Term]:
     fixed_masks, moving_masks = pair.fixed.masks, pair.moving.masks
     if plan.masks > 0 and fixed_masks is not None and moving_masks is not None:
         near = _around(fixed_masks, moving_masks)
-        difference = PointwiseDifference(
-            pair.grid, fixed_masks, moving_masks, near, torch.ones_like(near), plan.points // 2
-        )
+        rows = rows_of(fixed_masks), rows_of(moving_masks, torch.ones_like(near))
+        difference = PointwiseDifference(pair.grid, *rows, fixed_masks.shape[1], near, plan.points // 2)
         terms.append(_weighted(difference, plan.masks, fixed_masks))
     fixed, moving = pair.fixed.landmarks, pair.moving.landmarks
     if plan.landmarks > 0 and fixed is not None and moving is not None and len(fixed):
@@ -168,7 +168,8 @@ def _organs(pair: AlignedPair, plan: RefinementPlan, level: RefinementLevel) -> 
     near = _around(fixed, moving) * pair.fixed.covered
     if not bool((near > 0.5).any()):
         return []
-    difference = PointwiseDifference(pair.grid, fixed, moving, near, pair.moving.covered, plan.points // 2)
+    rows = rows_of(fixed), rows_of(moving, pair.moving.covered)
+    difference = PointwiseDifference(pair.grid, *rows, fixed.shape[1], near, plan.points // 2)
     return [_weighted(difference, level.organs, fixed)]
 
 

@@ -60,6 +60,7 @@ def solve(
     best = _best(features, pair, candidates)
     if plan.refine:
         best = _searched(features, pair, best, plan, monitor.span(0.0, 0.2))
+    del features  # gigabytes of large scans, which the refinement has in another form
     seconds = {"search": time.perf_counter() - clock}
     from_network = best.origin not in (LINEAR, SEARCH, INITIAL)
     if not plan.refine or (from_network and not plan.refine_network):

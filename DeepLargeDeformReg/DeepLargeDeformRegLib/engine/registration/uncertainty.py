@@ -20,6 +20,7 @@ ERROR_SCALE_MM = 27.7
 MISMATCH_EXPONENT = 0.57
 STRAIN_EXPONENT = 0.48
 SMALLEST_STRAIN = 0.02  # a map that hardly bends is not without error for that
+FEATURES = (1, 2)  # radius and dilation of the self-similarity, voxels
 SMALLEST_MISMATCH = 1e-3
 SMALLEST_WEIGHT = 1e-6  # of the mean one: without an edge nearby there is nothing that could disagree
 
@@ -61,6 +62,7 @@ class Evidence:
         field: DisplacementField,
         solutions: Sequence[DisplacementField] = (),
         left_out: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Evidence:
         """Evidence on a map.
 
@@ -71,9 +73,14 @@ class Evidence:
             solutions: independent ones on the same grid, such as a run and the inverse of the one in the other
                 direction, if there are several.
             left_out: above 0.5 where a mask leaves out either scan, ``(1, 1, D, H, W)``; None without masks.
+            features: self-similarity of the fixed scan (:data:`FEATURES`), if it is known.
         """
-        first, second = (mind_ssc(image, 1, 2) for image in (fixed, warped))
-        difference = (first - second).square().mean(dim=1, keepdim=True)
+        first = mind_ssc(fixed, *FEATURES) if features is None else features
+        difference = torch.zeros_like(fixed)
+        for one, other in zip(first.split(1, dim=1), mind_ssc(warped, *FEATURES).split(1, dim=1), strict=True):
+            difference += (one - other).square_()
+        difference /= first.shape[1]
+        del first
         # Between edges both show noise, which never agrees: there, the edges around tell how well the scans agree.
         weight = _squared_gradient(fixed, field.grid) + _squared_gradient(warped, field.grid)
         if left_out is not None:
