@@ -19,6 +19,7 @@ from DeepLargeDeformRegLib.engine.fields import DisplacementField
 from DeepLargeDeformRegLib.engine.job import EvaluateJob, RegistrationJob, run_evaluate
 from DeepLargeDeformRegLib.engine.job_files import check_job_files
 from DeepLargeDeformRegLib.engine.left_out import filled, leave_out
+from DeepLargeDeformRegLib.engine.metrics.maps import NOT_DEFINED, on_grid
 from DeepLargeDeformRegLib.engine.metrics.similarity import scan_similarity
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, RegistrationResult, register
 from DeepLargeDeformRegLib.engine.registration.search import coupled_convex
@@ -89,9 +90,10 @@ def test_a_lesion_in_one_scan_alone_bends_the_map_only_without_its_mask(scans: S
     assert with_mask.metrics.left_out_percent[side] == pytest.approx(100 * mask.mask().mean(), abs=0.1)
     assert without.metrics.left_out_percent == {}
     # Nothing is known there, and nothing is said; deep inside of the sphere in every case.
-    expected, local = with_mask.maps["uncertainty_mm"], with_mask.maps["local_similarity"]
-    assert np.isnan(expected.array[sphere(RADIUS - 6)]).all()
-    assert np.isfinite(expected.array[~sphere(RADIUS + 15)]).all()
+    local = with_mask.maps["local_similarity"]
+    expected = on_grid(with_mask.maps["uncertainty_mm"], GRID, "border").array
+    assert (expected[sphere(RADIUS - 6)] == NOT_DEFINED).all()
+    assert (expected[~sphere(RADIUS + 15)] > 0).all()
     deep = np.rint(local.grid.to_index(CENTER[None]))[0].astype(int)[::-1]
     assert np.isnan(local.array[tuple(deep)])
 

@@ -121,5 +121,4 @@ def phantom() -> Phantom:
     landmarks = LandmarkPairs(np.array([[0.0, 0, 0], BUMP]), np.array([[1.0, 0, 0], BUMP]))
     scan = Scan(volume, labels)
     pair = Pair(scan, scan).with_landmarks(landmarks)
-    jacobian = Volume(determinant, grid)
-    return Phantom(Evaluation(pair=pair, field=field, warped=scan, jacobian=jacobian, maps={}, metrics=Metrics()))
+    return Phantom(Evaluation(pair=pair, field=field, warped=scan, maps={}, metrics=Metrics()))

@@ -200,7 +200,6 @@ def test_organs_that_were_found_have_dotted_outlines_where_nobody_drew_any(phant
         pair=unlabelled,
         field=result.field,
         warped=unlabelled.moving,
-        jacobian=result.jacobian,
         maps={},
         metrics=result.metrics,
         linear=np.eye(4),

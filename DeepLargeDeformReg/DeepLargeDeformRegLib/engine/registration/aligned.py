@@ -53,7 +53,7 @@ class AlignedScan:
         return self._similarity[key]
 
     def similarity_rows(self, radius: int, dilation: int) -> Tensor:
-        """The same and, last, what is covered, as :func:`rows_of`, the one form in which they are held from now on."""
+        """The same and, last, what is covered, as :func:`rows_of`; held in this form alone from now on."""
         key = (radius, dilation)
         if key not in self._rows:
             self._rows[key] = rows_of(self.self_similarity(radius, dilation), self.covered)
