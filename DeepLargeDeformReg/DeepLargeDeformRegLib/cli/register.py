@@ -10,6 +10,7 @@ from . import options as o
 
 if TYPE_CHECKING:
     from ..core.settings import RegistrationSettings
+    from ..engine.job import ReportWriter
     from .terminal import Terminal
 
 # Names of settings that the command line calls by shorter names, those of Slicer's panel.
@@ -77,13 +78,21 @@ def _run(values: dict[str, Any], terminal: Terminal, json_progress: bool) -> Non
             "Name at least one output, --output-volume warped.nii.gz for example; nothing was computed."
         )
     from ..engine.job import RegistrationJob, run_job
-    from ..report import write_report
     from .summary import summarize
 
     job = RegistrationJob(settings=settings_from(values), **_files(values))
     with terminal.progress(json_progress) as monitor:
-        numbers = run_job(job, monitor, compress=True, write_report=write_report)
+        numbers = run_job(job, monitor, compress=True, write_report=_report_writer(bool(values["report"])))
     summarize(numbers, terminal, table=not json_progress)
+
+
+def _report_writer(wanted: bool) -> ReportWriter | None:
+    """What writes reports; it takes a while to import."""
+    if not wanted:
+        return None
+    from ..report import write_report
+
+    return write_report
 
 
 def settings_from(values: dict[str, Any]) -> RegistrationSettings:

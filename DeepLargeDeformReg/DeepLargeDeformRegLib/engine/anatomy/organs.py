@@ -53,7 +53,10 @@ class FoundOrgans:
     def label_map(self, grid: ImageGrid | None = None) -> LabelMap:
         """The organs, on another grid if one is given: where one is likelier than not, the likeliest one."""
         grid = grid or self.grid
-        best, index = fields.warp(self.probabilities, self.grid, fields.identity(grid))[0].max(dim=0)
+        shares = self.probabilities
+        if grid != self.grid:
+            shares = fields.regrid(shares, self.grid, grid)
+        best, index = shares[0].max(dim=0)
         values = torch.where(best > 0.5, index + 1, 0).to(torch.int16).numpy()
         present = tuple(label for label in self.labels if bool((values == label.value).any()))
         return LabelMap(values, grid, present)

@@ -27,6 +27,9 @@ ALL_COUNTED = 0.99  # of the voxels that a value is made of: it holds nothing th
 SMALLEST_VARIANCE = 1e-20
 FILLED = 0.5  # share of a window that both scans must cover
 
+Warped = tuple[Tensor, Tensor, Tensor]
+"""The moving scan through a map, 0 where it has no data; where it has data, and where they count."""
+
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
@@ -52,12 +55,13 @@ def similarity_metrics(
     """Similarity as loaded and with the transform, and more of the latter."""
     inputs = _prepare(fixed, moving)
     coarse = fields.resample(field, inputs[0].grid)
-    before = _compare(*inputs, fields.identity(inputs[0].grid))
-    after = _compare(*inputs, coarse)
+    before = _compare(inputs[0], _warped(inputs[1], fields.identity(inputs[0].grid)))
+    warped = _warped(inputs[1], coarse)
+    after = _compare(inputs[0], warped)
     found = SimilarityMetrics(
         local_ncc=Change(before=before.local_ncc, after=after.local_ncc),
         mutual_information=Change(before=before.mutual_information, after=after.mutual_information),
-        in_place_percent=_in_place_percent(*inputs, coarse, after.local),
+        in_place_percent=_in_place_percent(inputs[0], warped, after.local),
         overlap_percent=Change(before=before.overlap_percent, after=after.overlap_percent),
     )
     return found, after
@@ -72,7 +76,7 @@ def scan_similarity(fixed: Volume, moving: Volume, field: DisplacementField) -> 
     scans have data that no mask leaves out, on voxels averaged to about 2.5 mm.
     """
     inputs = _prepare(fixed, moving)
-    return _compare(*inputs, fields.resample(field, inputs[0].grid))
+    return _compare(inputs[0], _warped(inputs[1], fields.resample(field, inputs[0].grid)))
 
 
 def in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) -> float | None:
@@ -84,8 +88,8 @@ def in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField) ->
     the costs around it). Like any similarity, it cannot tell right structures from wrong ones that look the same.
     """
     inputs = _prepare(fixed, moving)
-    coarse = fields.resample(field, inputs[0].grid)
-    return _in_place_percent(*inputs, coarse, _compare(*inputs, coarse).local)
+    warped = _warped(inputs[1], fields.resample(field, inputs[0].grid))
+    return _in_place_percent(inputs[0], warped, _compare(inputs[0], warped).local)
 
 
 def _prepare(fixed: Volume, moving: Volume) -> tuple[Volume, Volume]:
@@ -113,8 +117,8 @@ def _averaged(volume: Volume, spacing: float) -> Volume:
     return Volume(pooled[0, 0].numpy(), volume.grid.coarser(factors), counted)
 
 
-def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similarity:
-    warped, covered, counts = _warped(moving, field)
+def _compare(fixed: Volume, moving: Warped) -> Similarity:
+    warped, covered, counts = moving
     counts = counts & _counted(fixed)
     local = _local_correlation(as_tensor(fixed), warped, counts, _window(fixed.grid))
     counted = local[torch.isfinite(local)]
@@ -127,9 +131,9 @@ def _compare(fixed: Volume, moving: Volume, field: DisplacementField) -> Similar
     )
 
 
-def _in_place_percent(fixed: Volume, moving: Volume, field: DisplacementField, local: Volume) -> float | None:
+def _in_place_percent(fixed: Volume, moving: Warped, local: Volume) -> float | None:
     """As :func:`in_place_percent`, of the correlation of each window where the map puts it."""
-    warped, _, counts = _warped(moving, field)
+    warped, _, counts = moving
     target, target_counts, window = as_tensor(fixed), _counted(fixed), _window(fixed.grid)
     here = as_tensor(local)
     counted = torch.isfinite(here)
@@ -155,7 +159,7 @@ def _shifted(image: Tensor, step: int, dimension: int) -> Tensor:
     return result
 
 
-def _warped(moving: Volume, field: DisplacementField) -> tuple[Tensor, Tensor, Tensor]:
+def _warped(moving: Volume, field: DisplacementField) -> Warped:
     """The moving scan through a map, 0 where it has no data; where it has data, and where they count."""
     warped = fields.warp(as_tensor(moving), moving.grid, field, fill=float("nan"))
     covered = torch.isfinite(warped)
