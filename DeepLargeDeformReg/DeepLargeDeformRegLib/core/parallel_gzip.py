@@ -1,8 +1,7 @@
 """gzip made by several threads, and the same bytes by any number of them.
 
 As in pigz (Adler), the data are cut into blocks that are compressed each by itself and end at a whole byte, so that
-they make one stream when they are laid end to end (RFC 1951, 1952). Of displacements a third is saved, at 50 to 100
-MB/s by one thread: writing a large field waits for nothing else.
+they make one stream when they are laid end to end (RFC 1951, 1952). Writing a large field waits for nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"  # no name, no time, any system
 _LAST_BLOCK = b"\x03\x00"
 
 
-def write_gzip(write: Callable[[memoryview], None], blocks: Iterable[bytes | memoryview]) -> None:
+def write_gzip(write: Callable[[memoryview], object], blocks: Iterable[bytes | memoryview]) -> None:
     """Write blocks of data, compressed.
 
     Args:

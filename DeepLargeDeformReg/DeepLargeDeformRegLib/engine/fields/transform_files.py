@@ -15,10 +15,9 @@ Outside of its grid a field continues here, as in Slicer, with the displacement 
 from __future__ import annotations
 
 import errno
-import gzip
-import shutil
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +34,7 @@ from ...core.files.itk import heard_itk, itk_output, itk_paths
 from ...core.files.transform_headers import check_field_direction, check_text_transform, refuse_by_content, several
 from ...core.files.volumes import check_written, execute, opened_image, write_image
 from ...core.geometry import ImageGrid
+from ...core.parallel_gzip import write_gzip
 from ...core.raw_nrrd import write_raw_nrrd
 from ...core.sentences import marked as _
 from .field import DisplacementField, compose, from_affine, identity
@@ -267,13 +267,8 @@ def _write_nifti(field: DisplacementField, path: PathLike) -> None:
                 stream.seek(_INTENT_OFFSET)
                 stream.write(struct.pack("<h", _DISPLACEMENT_INTENT))
             if plain != temporary:
-                # No name and no time: the same field gives the same bytes.
-                with (
-                    plain.open("rb") as source,
-                    temporary.open("wb") as packed,
-                    gzip.GzipFile("", "wb", compresslevel=4, fileobj=packed, mtime=0) as target,
-                ):
-                    shutil.copyfileobj(source, target, 1 << 22)
+                with plain.open("rb") as source, temporary.open("wb") as packed:
+                    write_gzip(packed.write, iter(partial(source.read, 1 << 20), b""))
         finally:
             if plain != temporary:
                 plain.unlink(missing_ok=True)
