@@ -16,6 +16,7 @@ from ...core.measures import Change, SimilarityMetrics
 from .. import fields
 from ..fields import DisplacementField, as_tensor, averaged, counted_voxels
 from ..losses.stencils import box_sum
+from .overlap import bounding_box
 
 SPACING_MM = 2.5  # finer voxels are averaged to about this: fine enough for organs' edges, and measured in a second
 MOST_VOXELS = 1_000_000
@@ -180,10 +181,16 @@ def _window(grid: ImageGrid) -> int:
 
 def _local_correlation(fixed: Tensor, warped: Tensor, covered: Tensor, window: int) -> Tensor:
     """Squared correlation in a cube over the voxels that both cover, ``(1, 1, D, H, W)``; NaN where undefined."""
-    weight = covered.to(fixed.dtype)
-    (first, first_variance), (second, second_variance) = (_centered(image, weight) for image in (fixed, warped))
+    result = torch.full_like(fixed, float("nan"))
+    if not bool(covered.any()):
+        return result
+    box = (slice(None), slice(None), *bounding_box(covered[0, 0].numpy()))  # beyond it nothing has a weight
+    weight = covered[box].to(fixed.dtype)
+    (first, first_variance), (second, second_variance) = (_centered(image[box], weight) for image in (fixed, warped))
     flat = (FLAT * first_variance, FLAT * second_variance)
-    return _squared_correlation(first, second, weight, window, flat).masked_fill_(~covered, float("nan"))
+    local = _squared_correlation(first, second, weight, window, flat)
+    result[box] = local.masked_fill_(~covered[box], float("nan"))
+    return result
 
 
 def _centered(image: Tensor, weight: Tensor) -> tuple[Tensor, float]:
