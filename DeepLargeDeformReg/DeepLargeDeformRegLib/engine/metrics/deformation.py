@@ -14,7 +14,7 @@ from ...core.progress import Monitor
 from .. import fields
 from ..fields import DisplacementField
 from .overlap import bounding_box
-from .statistics import Moments, parts_of, percentiles
+from .statistics import Moments, parts_of, percentiles, planes_of
 
 CONSISTENCY_VOXELS = 250_000  # inverse consistency is smooth; a coarser grid measures it in a second
 INVERSION_STEPS = 30
@@ -68,12 +68,14 @@ def fold_regions(jacobian: Volume, labels: LabelMap | None = None) -> tuple[tupl
     Returns:
         The largest ones, at most 20 and the deepest one always among them; and how many regions there are in all.
     """
-    folded = jacobian.array <= 0
-    if not folded.any():
+    folded = [place for place in planes_of(jacobian.array) if (jacobian.array[place] <= 0).any()]
+    if not folded:
         return (), 0
-    box = bounding_box(folded)
+    planes = slice(folded[0].start, folded[-1].stop)
+    box = bounding_box(jacobian.array[planes] <= 0)
+    box = (slice(box[0].start + planes.start, box[0].stop + planes.start), *box[1:])
     values = jacobian.array[box]
-    regions, count = ndimage.label(folded[box], structure=np.ones((3, 3, 3)))
+    regions, count = ndimage.label(values <= 0, structure=np.ones((3, 3, 3)))
     voxels = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     listed = np.argsort(-voxels, kind="stable")[:LISTED_FOLDS] + 1
     deepest = regions[np.unravel_index(int(values.argmin()), regions.shape)]

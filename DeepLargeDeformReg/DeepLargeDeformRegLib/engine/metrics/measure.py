@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Pair, Volume
@@ -17,6 +19,7 @@ from ...core.progress import Monitor
 from ...core.sentences import marked as _
 from .. import fields
 from ..fields import DisplacementField, as_tensor, warp_labels
+from ..fields.slabs import by_slabs
 from .deformation import consistency_map, fold_regions, jacobian_statistics, summarize_consistency
 from .landmarks import landmark_metrics
 from .overlap import label_overlap
@@ -121,13 +124,24 @@ def _deformation(inputs: MeasureInput, error: Volume) -> tuple[DeformationMetric
 
 
 def _expected_error(inputs: MeasureInput, uncertainty: Volume) -> tuple[Spread, WorstPlace | None]:
-    """The expected error on the field's grid where it matters, and where it is largest."""
-    grid = inputs.field.grid
-    if uncertainty.grid != grid:
-        on_grid = fields.regrid(as_tensor(uncertainty), uncertainty.grid, grid, padding="border")
-        uncertainty = Volume(on_grid[0, 0].numpy(), grid)
-    where = _where_it_matters(inputs, grid)
-    return summarize_spread(uncertainty.array, where), largest_error(uncertainty, where, inputs.pair.fixed.labels)
+    """The expected error on the field's grid where it matters, and where it is largest.
+
+    It matters within the fixed structures, or else where the moving scan has data.
+    """
+    field, labels, moving = inputs.field, inputs.pair.fixed.labels, inputs.pair.moving.grid
+    grid, source = field.grid, as_tensor(uncertainty)
+    structures = None if labels is None or not labels.array.any() else _on_grid(labels, grid).array
+
+    def error(part: ImageGrid, place: slice) -> Tensor:
+        values = fields.regrid(source, uncertainty.grid, part, padding="border")
+        if structures is not None:
+            matters = torch.from_numpy(structures[place] != 0)[None, None]
+        else:
+            matters = fields.covered(moving, DisplacementField(field.displacement[:, :, place], part))
+        return values.masked_fill_(~matters, float("nan"))
+
+    counted = Volume(by_slabs(grid, source, error)[0, 0].numpy(), grid)
+    return summarize_spread(counted.array), largest_error(counted, None, labels)
 
 
 def _overlap(inputs: MeasureInput, monitor: Monitor) -> tuple[dict[str, StructureMetrics], WorstPlace | None]:
@@ -146,14 +160,6 @@ def _left_out(pair: Pair) -> dict[str, float]:
     """Share of each scan that a mask leaves out, %; nothing of those without one."""
     sides = {"fixed": pair.fixed.volume.counted, "moving": pair.moving.volume.counted}
     return {name: 100.0 * float(1 - counted.mean()) for name, counted in sides.items() if counted is not None}
-
-
-def _where_it_matters(inputs: MeasureInput, grid: ImageGrid) -> npt.NDArray[np.bool_]:
-    """Voxels of a grid within the fixed structures, or else where the moving scan has data."""
-    labels, moving = inputs.pair.fixed.labels, inputs.pair.moving.volume
-    if labels is not None and labels.mask().any():
-        return _on_grid(labels, grid).mask()
-    return fields.covered(moving.grid, fields.resample(inputs.field, grid))[0, 0].numpy()
 
 
 def _in_structures(labels: LabelMap | None, grid: ImageGrid) -> npt.NDArray[np.bool_] | None:

@@ -29,16 +29,19 @@ def smallest_determinant(
     return _place(key, jacobian, _largest(jacobian.array, structures, sign=-1), labels)
 
 
-def largest_error(uncertainty: Volume, where: npt.NDArray[np.bool_], labels: LabelMap | None) -> WorstPlace | None:
+def largest_error(
+    uncertainty: Volume, where: npt.NDArray[np.bool_] | None, labels: LabelMap | None
+) -> WorstPlace | None:
     """Where the expected error is largest among the voxels ``(D, H, W)`` that count; None if none does.
 
     Args:
         uncertainty: expected error, mm; NaN where it is not defined.
-        where: voxels that count.
+        where: voxels that count; None counts all.
         labels: fixed segmentation, to name the structure.
     """
     largest = _largest(uncertainty.array, where)
-    if not (where.flat[largest] and np.isfinite(uncertainty.array.flat[largest])):
+    counts = where is None or bool(where.flat[largest])
+    if not counts or not np.isfinite(uncertainty.array.flat[largest]):
         return None
     return _place("uncertainty_mm.max", uncertainty, largest, labels)
 

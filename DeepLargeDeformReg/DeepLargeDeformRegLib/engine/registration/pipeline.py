@@ -122,7 +122,8 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     seconds["prealign"] = time.perf_counter() - clock
     deformed, device = _deform(data, guided, model, device, warnings, monitor.span(0.2, 0.85))
     seconds.update(deformed.seconds)
-    if np.prod(request.pair.fixed.grid.size) > LARGE_VOXELS:
+    is_large = np.prod(request.pair.fixed.grid.size) > LARGE_VOXELS
+    if is_large:
         give_memory_back()  # what the features took would not be used again
 
     clock = time.perf_counter()
@@ -130,6 +131,8 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     if settings.fold_free:
         seconds["repair"] = time.perf_counter() - clock
 
+    if is_large:
+        give_memory_back()
     monitor.report("measure", 0.9, _("Measuring the result"))
     clock = time.perf_counter()
     result = _measured(request, field, data.linear, deformed, anatomy, monitor.span(0.9, 1.0))
