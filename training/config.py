@@ -172,7 +172,8 @@ class CardConfig:
 class Config:
     """A training run.
 
-    ``mean_of_phases``: of how many of the last phases' weights, as they ended, the published ones are the mean.
+    ``mean_of_phases``: of how many of the last phases' weights, as they ended, the published ones are the mean; one
+    more than there are takes in the weights that the run started from.
     ``stored_bits``: a number of the published weights takes, see :mod:`DeepLargeDeformRegLib.engine.models.packing`.
     """
 
@@ -198,7 +199,7 @@ class Config:
             )
         if self.stored_bits not in STORED_BITS:
             raise BadInputError(f"stored_bits of {self.name} must be 8, 16 or 32, not {self.stored_bits}.")
-        if not 1 <= self.mean_of_phases <= len(self.training.phases):
+        if not 1 <= self.mean_of_phases <= len(self.training.phases) + bool(self.training.start):
             raise BadInputError(f"{self.name} has {len(self.training.phases)} phases to take mean_of_phases from.")
         if len({phase.levels for phase in self.training.phases[-self.mean_of_phases :]}) > 1:
             raise BadInputError(f"mean_of_phases of {self.name} mixes phases of different levels.")
@@ -310,7 +311,8 @@ def smaller(config: Config) -> Config:
     # From fresh weights: those to start from may lie beside the repository, as data do.
     training = replace(config.training, phases=phases, batch=1, start="", validate_every=0, log_every=1)
     grid = replace(config.grid, size=size, spacing_mm=(u, v, w))
-    return replace(config, name=f"{config.name}-smoke", grid=grid, training=training)
+    count = min(config.mean_of_phases, len(phases))
+    return replace(config, name=f"{config.name}-smoke", grid=grid, training=training, mean_of_phases=count)
 
 
 def with_batch(config: Config, batch: int) -> Config:

@@ -18,9 +18,12 @@ from typing import Any
 
 import torch
 from DeepLargeDeformRegLib.core.errors import BadInputError, OutputError
+from DeepLargeDeformRegLib.engine.models.packing import unpacked
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from ..config import ROOT
 
 _KEPT = 2
 _log = logging.getLogger(__name__)
@@ -141,29 +144,43 @@ def save_end_of_phase(run: Path, phase: int, average: nn.Module) -> None:
         ) from error
 
 
-def mean_over_phases(checkpoint: Checkpoint, count: int) -> dict[str, Tensor]:
+def start_weights(start: str) -> dict[str, Tensor]:
+    """The weights that ``training.start`` names, also those of a published model in 8 bits a number.
+
+    Raises:
+        OSError, SafetensorError: if they cannot be read.
+    """
+    return unpacked(load_file(ROOT / start))  # which is the start itself where that is absolute
+
+
+def mean_over_phases(checkpoint: Checkpoint, count: int, start: str = "") -> dict[str, Tensor]:
     """Mean of the averaged weights that the last phases of a finished run ended with (Izmailov et al. 2018).
 
     Phases that end at different compromises lie around a mean that is better than each. The weights of a run that did
     not reach its end are those it has.
 
+    Args:
+        checkpoint: the last of a run.
+        count: of phases; one more than the run has takes in the weights that it started from.
+        start: where these are.
+
     Raises:
-        BadInputError: if the weights of a phase are not there.
+        BadInputError: if the weights of a phase, or those of the start, are not there.
     """
     if count == 1 or not checkpoint.progress.finished:
         return checkpoint.average
     run, last = checkpoint.folder.parent.parent, len(checkpoint.progress.steps) - 1
     try:
         ends = [load_file(_end_of_phase(run, phase)) for phase in range(max(last - count + 1, 0), last)]
-        ends.append(checkpoint.average)
+        ends += [checkpoint.average] + ([start_weights(start)] if count > last + 1 else [])
         return {
             name: torch.stack([end[name].float() for end in ends]).mean(dim=0).to(value)
             for name, value in checkpoint.average.items()
         }
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInputError(
-            f"The weights that the last {count} phases of {run.name} ended with are not all there; train it again "
-            "with --restart, or set mean_of_phases to 1.",
+            f"The weights that the last {count} phases of {run.name} started from or ended with are not all there; "
+            "train it again with --restart, or set mean_of_phases to 1.",
             str(error),
         ) from error
 

@@ -16,9 +16,8 @@ from DeepLargeDeformRegLib.core.errors import BadInputError, RegistrationError
 from DeepLargeDeformRegLib.engine.networks import NetworkOutput, RegistrationNetwork
 from lightning_fabric import Fabric
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from ..config import ROOT, Config, PhaseConfig
+from ..config import Config, PhaseConfig
 from ..pairs.middle import centered
 from ..pairs.samples import Augmented, PairSource, Sample, draw_batch, training_grid
 from .average import MovingAverage
@@ -29,6 +28,7 @@ from .checkpoint import (
     restore_optimizer,
     save_checkpoint,
     save_end_of_phase,
+    start_weights,
 )
 from .objective import Objective
 from .schedule import Speed, learning_rate, uses_bfloat16
@@ -100,7 +100,7 @@ class Trainer:
         for phase in config.training.phases:  # what a loss does not take is refused now, not when its phase begins
             self._objective(phase)
         if config.training.start:
-            _start_from(self.network, Path(config.training.start))
+            _start_from(self.network, config.training.start)
         self.bfloat16 = uses_bfloat16(config.training.precision, fabric.device.type)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             # Batch norm over the whole batch, as one process has it; there is no such module for processors.
@@ -380,12 +380,12 @@ class Trainer:
         return sorted(times)[len(times) // 2]
 
 
-def _start_from(network: RegistrationNetwork, path: Path) -> None:
+def _start_from(network: RegistrationNetwork, start: str) -> None:
     try:
-        network.load_state_dict(load_file(path if path.is_absolute() else ROOT / path))
+        network.load_state_dict(start_weights(start))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BadInputError(
-            f"The weights {path.name} to start from are missing or not those of this network.", str(error)
+            f"The weights {Path(start).name} to start from are missing or not those of this network.", str(error)
         ) from error
 
 

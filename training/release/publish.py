@@ -78,7 +78,7 @@ def publish(
     if size > LARGEST_MB:
         raise BadInputError(f"The weights take {size:.0f} MB; models that ship must not take more than {LARGEST_MB}.")
     network = config.make_network()
-    network.load_state_dict(mean_over_phases(checkpoint, config.mean_of_phases))
+    network.load_state_dict(mean_over_phases(checkpoint, config.mean_of_phases, config.training.start))
     card = make_card(config, checkpoint, tuple(f for path in figures for f in read_figures(path)), name)
     old = _old_weights(card.name, output)
     written = save_model(network.eval(), card, output, config.stored_bits)

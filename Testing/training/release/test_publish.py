@@ -130,6 +130,16 @@ def test_the_mean_of_the_last_phases_is_published(make_trainer: Callable[..., Tr
     for name, value in published.items():
         torch.testing.assert_close(value, (ends[1][name] + ends[2][name]) / 2)
     assert any(not torch.equal(ends[1][name], ends[2][name]) for name in published)
+    further = make_trainer("further", phases=phases[:1], start=str(tmp_path / "models" / card.weights_file))
+    further.config = replace(further.config, mean_of_phases=2, stored_bits=8)
+    assert further.run()
+    taken_in = publish(further.folder, [], tmp_path / "models")
+    end = load_file(further.folder / "ends" / "phase-00.safetensors")
+    for name, value in load_model(taken_in.name, "cpu", [tmp_path / "models"]).network.state_dict().items():
+        expected = (end[name] + published[name]) / 2
+        assert (value - expected).abs().max() <= expected.abs().max() / 127  # of 8 bits
+    last = make_trainer("last", phases=phases[:1], start=str(tmp_path / "models" / taken_in.weights_file))
+    assert last.run()  # also from weights in 8 bits
     (trainer.folder / "ends" / "phase-01.safetensors").unlink()
     with pytest.raises(BadInputError, match="not all there"):
         publish(trainer.folder, [], tmp_path / "models")
