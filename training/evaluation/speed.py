@@ -157,7 +157,8 @@ def timed(case: Case) -> Row:
     seconds = dict(result.metrics.seconds)
     ours, plain = warps(case, result)
     size = " x ".join(str(count) for count in case.fixed.grid.size)
-    return {"case": case.name, "size": size, "seconds": seconds, "memory": memory, "warp": ours, "plain_warp": plain}
+    row = {"case": case.name, "preset": case.preset, "size": size, "seconds": seconds, "memory": memory}
+    return row | {"warp": ours, "plain_warp": plain}
 
 
 def warps(case: Case, result: RegistrationResult) -> tuple[float, float]:
@@ -185,7 +186,7 @@ def counted(case: Case) -> tuple[int, int]:
 def table(rows: list[Row]) -> list[list[str]]:
     """The table, its heading first; ratios are ours over the reference's."""
     stages = [stage for stage in STAGES if any(stage in row["seconds"] for row in rows)]
-    head = ["case", "voxels", *stages, "all (s)", "memory (MB)", "floor (s)", "all / floor"]
+    head = ["case", "preset", "voxels", *stages, "all (s)", "memory (MB)", "floor (s)", "all / floor"]
     lines = [[*head, "all / convexAdam", "warp / scipy"]]
     for row in rows:
         every = sum(row["seconds"].values())
@@ -193,5 +194,6 @@ def table(rows: list[Row]) -> list[list[str]]:
         numbers = [f"{row['seconds'].get(stage, 0.0):.1f}" for stage in stages]
         ratios = [f"{every / row['floor']:.1f}", f"{every / peer:.2f}" if peer else "-"]
         cells = [f"{every:.1f}", f"{row['memory']:.0f}", f"{row['floor']:.1f}", *ratios]
-        lines.append([row["case"], row["size"], *numbers, *cells, f"{row['warp'] / row['plain_warp']:.2f}"])
+        named = [row["case"], row["preset"], row["size"]]
+        lines.append([*named, *numbers, *cells, f"{row['warp'] / row['plain_warp']:.2f}"])
     return lines

@@ -51,8 +51,9 @@ def test_the_reference_warps_to_the_same_scan() -> None:
 
 def test_table_has_ratios_against_the_references() -> None:
     seconds = {"search": 2.0, "refine": 6.0}
-    row = {"case": "a", "size": "1 x 1 x 1", "seconds": seconds, "memory": 500.0, "warp": 1.0, "plain_warp": 4.0}
+    row = {"case": "a", "preset": "any", "size": "1 x 1 x 1", "seconds": seconds}
+    row |= {"memory": 500.0, "warp": 1.0, "plain_warp": 4.0}
     lines = table([row | {"floor": 2.0, "convexadam": 16.0}, row | {"floor": 4.0, "convexadam": None}])
-    assert lines[1] == ["a", "1 x 1 x 1", "2.0", "6.0", "8.0", "500", "2.0", "4.0", "0.50", "0.25"]
+    assert lines[1] == ["a", "any", "1 x 1 x 1", "2.0", "6.0", "8.0", "500", "2.0", "4.0", "0.50", "0.25"]
     assert lines[2][-2] == "-"
     assert len(lines[0]) == len(lines[1])
