@@ -121,11 +121,14 @@ def repair_folds(
     folded, changes, unfolded = 0, [0.0], True
     spline = None if lattice is None else _Spline.of(field.grid, lattice)
     reach = [REACH] * 3 if spline is None else [REACH + 2 * count for count in spline.reach]
-    for box in _boxes(bad, reach):
+    boxes = _boxes(bad, reach)
+    for box in boxes:
         here = _crop(result, box)
         folded += int((jacobian_determinant(here) <= 0).sum())
         voxels = to_voxels(here)
-        small = _smallest_determinant(voxels, monitor) < minimum  # another box may have held some of them
+        small = bad[box]
+        if len(boxes) > 1:  # another box may have held some of them
+            small = _smallest_determinant(voxels, monitor) < minimum
         if not bool(small.any()):
             continue
         voxels, whole = _unfolded(voxels, small, minimum, spline and spline.within(box), monitor)
