@@ -30,7 +30,7 @@ class Preset:
         spacing_mm: working resolution of search and refinement.
         model: model card of the network that gives the initial field, if it is installed.
         search: exhaustive searches for an initial field where no network gives one, coarse to fine; none if empty.
-        always_search: True searches so beside a network, too.
+        always_search: True searches so beside a network, too, unless outlines or organs guide.
         refinement: instance optimization.
         network_search: searches for what the network's field leaves; none if empty.
         network_refined: False leaves a network's field as it is unless refinement is asked for or there is guidance:

@@ -118,6 +118,8 @@ def test_a_search_beside_a_network_wins_where_it_matches_better_and_is_kept_wher
     solved = solve(pair, candidates, plan)
     assert solved.origin == SEARCH
     assert solve(pair, candidates, replace(plan, always_search=False)).origin == "network"
+    outlined = AlignedPair(GRID, replace(pair.fixed, organs=torch.ones_like(pair.fixed.image)), pair.moving)
+    assert solve(outlined, candidates, plan).origin == "network"
     assert solve(pair, [candidates[0], Candidate("network", true)], plan).origin == "network"
     features = [mind_ssc(scan.image, 1, 1) for scan in (pair.fixed, pair.moving)]
     found = global_search(features[0], features[1], GRID, LEVELS)
