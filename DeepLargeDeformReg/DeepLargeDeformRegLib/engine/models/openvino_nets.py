@@ -151,9 +151,10 @@ def _compile(net: UNet, shape: tuple[int, ...]) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     graph, example = _traced(net, shape[1])
-    decoder = TorchScriptPythonDecoder(graph, example_input=example)
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(decoder))
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        decoder = TorchScriptPythonDecoder(graph, example_input=example)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(decoder))
     model.reshape(list(shape))
     precision = "bf16" if computes_in_bfloat16("cpu") else "f32"
     options = {
