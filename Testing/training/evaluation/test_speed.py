@@ -11,7 +11,7 @@ from DeepLargeDeformRegLib.engine import fields
 from scipy import ndimage
 
 from training.evaluation.cases import Case
-from training.evaluation.speed import OperationCounter, _moving_indices, table
+from training.evaluation.speed import OperationCounter, Row, _moving_indices, table
 
 FLOAT = 4
 
@@ -51,7 +51,7 @@ def test_the_reference_warps_to_the_same_scan() -> None:
 
 def test_table_has_ratios_against_the_references() -> None:
     seconds = {"search": 2.0, "refine": 6.0}
-    row = {"case": "a", "preset": "any", "size": "1 x 1 x 1", "seconds": seconds}
+    row: Row = {"case": "a", "preset": "any", "size": "1 x 1 x 1", "seconds": seconds}
     row |= {"memory": 500.0, "warp": 1.0, "plain_warp": 4.0}
     lines = table([row | {"floor": 2.0, "convexadam": 16.0}, row | {"floor": 4.0, "convexadam": None}])
     assert lines[1] == ["a", "any", "1 x 1 x 1", "2.0", "6.0", "8.0", "500", "2.0", "4.0", "0.50", "0.25"]

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -100,7 +100,7 @@ def _computed(compiled: Any, features: Tensor) -> Tensor:
 
 
 class _Layers(nn.Module):
-    """A U-Net by torch's own layers, of which OpenVINO knows the meaning; those of ``networks/quick.py`` are not.
+    """A U-Net by torch's own layers, of which OpenVINO knows the meaning, as it does not of those of ``quick.py``.
 
     A convolution of two concatenated features is a sum of two convolutions: OpenVINO adds within the second one, and
     the concatenation, which would be the largest tensor, is never made.
@@ -121,7 +121,8 @@ class _Layers(nn.Module):
         return self.net.head(features)
 
     @staticmethod
-    def _through(blocks: Iterable[nn.Module], *features: Tensor) -> Tensor:
+    def _through(blocks: nn.Module, *features: Tensor) -> Tensor:
+        assert isinstance(blocks, nn.Sequential)
         for block in blocks:
             assert isinstance(block, ConvBlock)
             kernels = block.c.weight.split([part.shape[1] for part in features], dim=1)
