@@ -73,7 +73,9 @@ def publish(
     if newer is not None:
         if (newer.network, newer.channels) != (config.network, config.channels):
             raise BadInputError(f"{newer.name} describes another network than the run {config.name} trained.")
-        config = replace(config, card=newer.card, mean_of_phases=newer.mean_of_phases, stored_bits=newer.stored_bits)
+        # A smoke run starts from fresh weights, so it may have one less to take in.
+        count = min(newer.mean_of_phases, len(config.training.phases) + bool(config.training.start))
+        config = replace(config, card=newer.card, mean_of_phases=count, stored_bits=newer.stored_bits)
     size = sum(tensor.numel() * config.stored_bits / 8 for tensor in checkpoint.average.values()) / 2**20
     if size > LARGEST_MB:
         raise BadInputError(f"The weights take {size:.0f} MB; models that ship must not take more than {LARGEST_MB}.")
