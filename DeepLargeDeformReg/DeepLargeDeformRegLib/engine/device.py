@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..core.errors import BadInputError
+from ..core.errors import BadInputError, is_out_of_memory
 from ..core.files.memory import available_bytes
 from ..core.sentences import counted
 from ..core.sentences import marked as _
@@ -51,13 +51,22 @@ def constant(values: npt.ArrayLike, like: Tensor) -> Tensor:
     return numbers.to(like.device, non_blocking=True)
 
 
-def sent(values: Tensor, device: torch.device) -> Tensor:
-    """Numbers of the processor on a device, without waiting until a GPU has done all that it was given before.
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device, without waiting until a GPU has done all that it was given before.
 
-    From pinned memory, as the system copies other memory once more, and the processor waits for that.
+    From the processor through page-locked memory, as the system copies other memory once more, and the processor
+    waits for that. Page-locked memory is scarce: where there is none left, the copy is an ordinary one. Towards the
+    processor the copy is complete on return, and a tensor that is there already is returned as it is.
     """
-    if device.type == "cuda":
-        values = values.pin_memory()
+    if device.type == "cpu" or values.device == device:
+        return values.to(device)
+    if device.type == "cuda" and values.device.type == "cpu":
+        try:
+            values = values.pin_memory()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return values.to(device)
     return values.to(device, non_blocking=True)
 
 
@@ -89,3 +98,5 @@ def give_memory_back() -> None:
     heap.give_back()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+        if hasattr(torch.accelerator, "empty_host_cache"):  # torch 2.10: page-locked memory is kept otherwise
+            torch.accelerator.empty_host_cache()

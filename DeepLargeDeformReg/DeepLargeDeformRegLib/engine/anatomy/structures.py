@@ -15,6 +15,7 @@ from ...core.geometry import ImageGrid
 from ...core.images import LabelMap
 from ...core.sentences import marked as _
 from .. import fields
+from ..device import constant, to_device
 from ..fields import DisplacementField
 
 
@@ -47,9 +48,8 @@ class Structures:
 
         Squared differences of these are weighted with the weights.
         """
-        device = map_.displacement.device
-        roots = torch.tensor(self.weights, device=device).sqrt().reshape(1, -1, 1, 1, 1)
-        return fields.warp(self.shares.to(device), self.grid, map_) * roots
+        roots = constant(self.weights, map_.displacement).sqrt().reshape(1, -1, 1, 1, 1)
+        return fields.warp(to_device(self.shares, roots.device), self.grid, map_) * roots
 
     def centroids(self) -> npt.NDArray[np.float64]:
         """Middle of each structure, LPS mm ``(K, 3)``.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...core.geometry import ImageGrid
-from ..device import constant
+from ..device import constant, to_device
 from .sampling import grid_sample
 from .slabs import by_slabs, slabs
 
@@ -35,7 +35,9 @@ class DisplacementField:
 
     def to(self, device: torch.device | str | torch.dtype) -> DisplacementField:
         """The same field on another device or with another number type."""
-        return replace(self, displacement=self.displacement.to(device))
+        if isinstance(device, torch.dtype):
+            return replace(self, displacement=self.displacement.to(device))
+        return replace(self, displacement=to_device(self.displacement, torch.device(device)))
 
     def detach(self) -> DisplacementField:
         """The same field without history."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Scan, Volume
+from ..device import to_device
 from .field import DisplacementField, resample, warp
 from .slabs import by_slabs, slabs
 
@@ -20,14 +21,16 @@ AnyField = DisplacementField | Callable[[ImageGrid], DisplacementField]
 
 def as_tensor(volume: Volume, device: torch.device | str | None = None) -> torch.Tensor:
     """Intensities of a scan as ``(1, 1, D, H, W)`` float32; on the CPU it shares memory with the scan."""
-    return torch.from_numpy(volume.array)[None, None].to(device)
+    image = torch.from_numpy(volume.array)[None, None]
+    return image if device is None else to_device(image, torch.device(device))
 
 
 def counted_voxels(volume: Volume, device: torch.device | str | None = None) -> torch.Tensor:
     """1 where a scan has data that count in the similarity, 0 where a mask leaves them out, ``(1, 1, D, H, W)``."""
     if volume.counted is None:
         return torch.ones((1, 1, *volume.grid.shape), device=device)
-    return torch.from_numpy(volume.counted)[None, None].to(device, torch.float32)
+    counted = torch.from_numpy(volume.counted)[None, None]
+    return (counted if device is None else to_device(counted, torch.device(device))).to(torch.float32)
 
 
 def averaged(volume: Volume, factors: Sequence[int], window: tuple[float, float] | None = None) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...core.geometry import ImageGrid
 from ...core.progress import Monitor
-from ..device import computes_in_bfloat16, constant
+from ..device import computes_in_bfloat16, constant, to_device
 from ..fields import DisplacementField
 from ..networks import RegistrationNetwork
 from .card import ModelCard
@@ -64,7 +64,7 @@ class RegistrationModel:
         monitor.report("network", 0.0, self.card.title)
         openvino = nullcontext() if self._openvino is None else self._openvino.within(monitor)
         with torch.inference_mode(), self._autocast(), _asking(self.network, monitor), openvino:
-            inputs = (self.preprocess(image.to(self.device)) for image in (fixed, moving))
+            inputs = (self.preprocess(to_device(image, self.device)) for image in (fixed, moving))
             voxels = self.network(*inputs).float()
         # A copy made outside of inference mode may take part in autograd, as refinement needs.
         spacing = constant(grid.spacing, voxels).reshape(1, 3, 1, 1, 1)

@@ -15,6 +15,7 @@ from ...core.images import LabelMap, Pair, Volume
 from ...core.labels import Matches
 from .. import fields
 from ..anatomy.structures import Structures
+from ..device import to_device
 from ..fields import DisplacementField, as_tensor, counted_voxels
 from ..losses.mind import CHANNELS, mind_ssc
 from .intensities import Scalings
@@ -132,7 +133,9 @@ def align(
         image, covered, left_out = _resampled(scalings[side].of(scan.volume), map_)
         masks = _masks(scan.labels, values[side], map_) if guide and scan.labels is not None else None
         position = points[side]
-        marks = None if position is None else torch.as_tensor(position, dtype=torch.float32, device=device)
+        marks = None
+        if position is not None:
+            marks = to_device(torch.as_tensor(position, dtype=torch.float32), identity.displacement.device)
         organs = None if structures is None else structures[side].through(map_)
         sides.append(
             AlignedScan(image=image, covered=covered, masks=masks, landmarks=marks, organs=organs, left_out=left_out)
@@ -155,6 +158,7 @@ def _masks(labels: LabelMap, values: Sequence[int], field: DisplacementField) ->
     """One channel a structure, ``(1, K, D, H, W)``, resampled with linear weights so that rims are soft."""
     channels = []
     for value in values:
-        mask = torch.from_numpy(labels.mask(value).astype(np.float32))[None, None].to(field.displacement.device)
-        channels.append(fields.warp(mask, labels.grid, field))
+        # One byte a voxel on its way to a GPU.
+        mask = to_device(torch.from_numpy(labels.mask(value))[None, None], field.displacement.device)
+        channels.append(fields.warp(mask.float(), labels.grid, field))
     return torch.cat(channels, dim=1)

@@ -28,6 +28,7 @@ from .uncertainty import FEATURES, Evidence, symmetrized
 
 LEAST_VOXELS = 32  # along the longest edge of a working grid, where the scans have as many
 BYTES_PER_VOXEL = 250  # measured peak of refinement: 2 x 13 feature channels, their making, the warped scan
+BYTES_PER_NODE = 72  # of a spline: three numbers each of nodes, gradient, both moments, step, smoothed nodes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,9 +79,12 @@ class Deformed:
     lattice: ImageGrid | None = None
 
 
-def voxels_that_fit(free_bytes: float) -> int:
-    """Voxels of a working grid that leave a quarter of the memory free."""
-    return max(int(0.75 * free_bytes / BYTES_PER_VOXEL), 32**3)
+def voxels_that_fit(free_bytes: float, plan: RegistrationPlan) -> int:
+    """Voxels of a working grid that leave a quarter of the memory free, with the nodes of the finest lattice."""
+    finest = min((level.factor for level in plan.deformation.refinement.levels), default=None)
+    splines = 2 if plan.preset.sliding and plan.guide else 1
+    nodes = 0.0 if finest is None else splines / finest**3  # for each voxel
+    return max(int(0.75 * free_bytes / (BYTES_PER_VOXEL + BYTES_PER_NODE * nodes)), 32**3)
 
 
 def working_spacing(region: ImageGrid, wanted_mm: float, most_voxels: int) -> float:

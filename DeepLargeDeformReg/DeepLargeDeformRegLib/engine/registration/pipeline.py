@@ -278,7 +278,7 @@ def _deform(
     wanted = wanted_spacing(data.region, grids, request.plan.preset.spacing_mm)
     limit = megabytes * 2**20 if megabytes is not None else None
     for target in dict.fromkeys((device, torch.device("cpu"))):
-        spacing = working_spacing(data.region, wanted, voxels_that_fit(limit or free_bytes(target)))
+        spacing = working_spacing(data.region, wanted, voxels_that_fit(limit or free_bytes(target), request.plan))
         for _attempt in range(ATTEMPTS):
             try:
                 usable = model if model is None or model.device == target else warm_model(model.card.name, target)

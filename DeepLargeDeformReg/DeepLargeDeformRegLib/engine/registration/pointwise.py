@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.geometry import ImageGrid
-from ..device import constant, sent
+from ..device import constant, to_device
 from .control import ControlLattice, RandomVoxels, Triple
 
 LINE = 16  # numbers of a cache line
@@ -50,7 +50,7 @@ class PointwiseDifference:
         index = where.flip(1) * constant(voxels.step, where) + constant(voxels.start, where)
         width, height, _ = self._grid.size
         rows = (index[:, 2] * height + index[:, 1]) * width + index[:, 0]
-        among, index, rows = (sent(numbers, displacement.device) for numbers in (among, index, rows))
+        among, index, rows = (to_device(numbers, displacement.device) for numbers in (among, index, rows))
         moved = displacement.flatten(1).index_select(1, among)
         coordinates = index.T.to(moved) + self._to_voxels @ moved
         values = interpolate(self._moving, self._grid.size, coordinates)
