@@ -121,7 +121,11 @@ def _count(
     name = func._schema.name.removeprefix("aten::")
     if there and name in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "bincount"):
         waits[name] += 1
-    elif func is aten.index.Tensor and any(v is not None and v.dtype in (torch.bool, torch.uint8) for v in args[1]):
+    elif (
+        there
+        and func is aten.index.Tensor
+        and any(v is not None and v.dtype in (torch.bool, torch.uint8) for v in args[1])
+    ):
         waits["index by mask"] += 1
     elif name == "_to_copy" and (bool(there) != (target.type == NAME)) and not kwargs.get("non_blocking"):
         waits["copy to device" if here else "copy from device"] += 1

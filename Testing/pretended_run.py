@@ -16,13 +16,15 @@ from unittest import mock
 import torch
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, Pair, Scan, Volume
-from DeepLargeDeformRegLib.core.plans import RefinementLevel, RefinementPlan
+from DeepLargeDeformRegLib.core.plans import RefinementLevel, RefinementPlan, SearchLevel
 from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields
+from DeepLargeDeformRegLib.engine.models import load_model
 from DeepLargeDeformRegLib.engine.registration.aligned import AlignedPair, AlignedScan
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from DeepLargeDeformRegLib.engine.registration.refine import refine
+from DeepLargeDeformRegLib.engine.registration.search import global_search
 from lightning_fabric import Fabric
 from lightning_fabric.accelerators import CPUAccelerator
 from lightning_fabric.strategies import SingleDeviceStrategy
@@ -115,6 +117,34 @@ def refinements(steps: list[str]) -> Iterator[tuple[str, Pretended]]:
         yield count, recorded
 
 
+def searches(names: list[str]) -> Iterator[tuple[str, Pretended]]:
+    """Two levels of the search, with what a mask leaves out."""
+    generator = torch.Generator().manual_seed(0)
+    grid = ImageGrid.axis_aligned((16, 18, 20), (1.5, 1.5, 2.0))
+    for name in names:
+        features = torch.rand((2, 1, 4, *grid.shape), generator=generator)
+        counted = torch.ones((1, 1, *grid.shape))
+        counted[..., :4] = 0
+        with pretended_device() as recorded:
+            fixed, moving, counts = (values.to(DEVICE) for values in (*features, counted))
+            recorded.waits.clear()
+            global_search(fixed, moving, grid, (SearchLevel(4, 1), SearchLevel(2, 1)), counted=(counts, counts))
+        yield name, recorded
+
+
+def passes(names: list[str]) -> Iterator[tuple[str, Pretended]]:
+    """One pass of networks, from scans on the processor to fields on the device."""
+    for name in names:
+        with pretended_device() as recorded:
+            model = load_model(name, DEVICE)
+            multiple = max(model.network.minimum_size, 16)
+            grid = ImageGrid.axis_aligned((multiple, multiple, multiple), model.card.spacing_mm)
+            images = torch.rand((2, 1, 1, *grid.shape), generator=torch.Generator().manual_seed(0))
+            recorded.waits.clear()
+            model.predict(images[0], images[1], grid)
+        yield name, recorded
+
+
 def keypoints(names: list[str]) -> Iterator[tuple[str, Pretended]]:
     """Keypoints of one made-up scan matched with itself."""
     generator = torch.Generator().manual_seed(0)
@@ -128,7 +158,14 @@ def keypoints(names: list[str]) -> Iterator[tuple[str, Pretended]]:
         yield name, recorded
 
 
-RUNS = {"train": train, "register": registrations, "refine": refinements, "keypoints": keypoints}
+RUNS = {
+    "train": train,
+    "register": registrations,
+    "refine": refinements,
+    "search": searches,
+    "predict": passes,
+    "keypoints": keypoints,
+}
 
 
 def main() -> None:
