@@ -69,16 +69,22 @@ class OnDevice(torch.Tensor):
 
 
 class Pretended(TorchDispatchMode):
-    """Sees every operation; ``waits`` counts those for which the processor waits for the device."""
+    """Sees every operation.
+
+    ``waits`` counts those for which the processor waits for the device, ``sent`` copies to the device.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
-        self.operations = 0
+        self.operations = self.sent = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.operations += 1
-        return run(func, args, kwargs or {}, self.waits)
+        result = run(func, args, kwargs or {}, self.waits)
+        if func._schema.name in ("aten::_to_copy", "aten::to", "aten::copy_") and isinstance(result, OnDevice):
+            self.sent += any(isinstance(one, torch.Tensor) and not isinstance(one, OnDevice) for one in args)
+        return result
 
 
 def run(func: Any, args: Any, kwargs: dict[str, Any], waits: Counter[str]) -> Any:
@@ -119,7 +125,16 @@ def _count(
     func: Any, args: Any, kwargs: Any, there: Any, here: Any, target: torch.device, waits: Counter[str]
 ) -> None:
     name = func._schema.name.removeprefix("aten::")
-    if there and name in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "bincount"):
+    # Inference mode hands over ``item`` and ``to`` as they are, other modes what they are made of.
+    if there and name in (
+        "item",
+        "_local_scalar_dense",
+        "nonzero",
+        "is_nonzero",
+        "equal",
+        "masked_select",
+        "bincount",
+    ):
         waits[name] += 1
     elif (
         there
@@ -127,7 +142,9 @@ def _count(
         and any(v is not None and v.dtype in (torch.bool, torch.uint8) for v in args[1])
     ):
         waits["index by mask"] += 1
-    elif name == "_to_copy" and (bool(there) != (target.type == NAME)) and not kwargs.get("non_blocking"):
+    elif name in ("_to_copy", "to") and (bool(there) != (target.type == NAME)):
+        if kwargs.get("non_blocking") or (func is aten.to.device and len(args) > 3 and args[3]):
+            return
         waits["copy to device" if here else "copy from device"] += 1
     elif name == "copy_" and there and here and not (len(args) > 2 and args[2]):
         waits["copy"] += 1

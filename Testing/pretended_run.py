@@ -20,7 +20,8 @@ from DeepLargeDeformRegLib.core.plans import RefinementLevel, RefinementPlan, Se
 from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields
-from DeepLargeDeformRegLib.engine.models import load_model
+from DeepLargeDeformRegLib.engine.cuda_graphs import Constants, keeping
+from DeepLargeDeformRegLib.engine.models import RegistrationModel, load_model
 from DeepLargeDeformRegLib.engine.registration.aligned import AlignedPair, AlignedScan
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from DeepLargeDeformRegLib.engine.registration.refine import refine
@@ -142,7 +143,21 @@ def passes(names: list[str]) -> Iterator[tuple[str, Pretended]]:
             images = torch.rand((2, 1, 1, *grid.shape), generator=torch.Generator().manual_seed(0))
             recorded.waits.clear()
             model.predict(images[0], images[1], grid)
+            _check_recordable(model, recorded)
         yield name, recorded
+
+
+def _check_recordable(model: RegistrationModel, recorded: Pretended) -> None:
+    """Nothing goes from the processor to the device in a pass whose constants are kept, as a CUDA graph needs."""
+    size = max(model.network.minimum_size, 16)
+    constants: Constants = {}
+    with torch.inference_mode(), keeping(constants):
+        inputs = torch.rand((1, len(model.card.channels), size, size, size), device=DEVICE)
+        before = recorded.sent
+        model.network(inputs, inputs)
+        assert recorded.sent - before == len(constants)
+        model.network(inputs, inputs)
+        assert recorded.sent - before == len(constants)
 
 
 def keypoints(names: list[str]) -> Iterator[tuple[str, Pretended]]:

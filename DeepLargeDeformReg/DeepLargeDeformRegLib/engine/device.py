@@ -14,6 +14,7 @@ from ..core.files.memory import available_bytes
 from ..core.sentences import counted
 from ..core.sentences import marked as _
 from . import heap
+from .cuda_graphs import kept_constants
 
 
 def choose_device(name: str) -> torch.device:
@@ -45,10 +46,21 @@ def constant(values: npt.ArrayLike, like: Tensor) -> Tensor:
     """Numbers as a tensor on the device and of the number type of another one.
 
     ``like.new_tensor(values)`` and ``.to(device)`` make the processor wait until a GPU has done all that it was given
-    before; this does not, so that the GPU never runs out of work.
+    before; this does not, so that the GPU never runs out of work. While a CUDA graph is recorded, equal numbers are
+    one tensor, so it must not be changed.
     """
-    numbers = torch.tensor(np.asarray(values, dtype=np.float64), dtype=like.dtype)
-    return numbers.to(like.device, non_blocking=True)
+    numbers = np.asarray(values, dtype=np.float64)
+    kept = kept_constants()
+    if kept is None:
+        return _made(numbers, like)
+    key = (numbers.tobytes(), numbers.shape, like.dtype, like.device)
+    if key not in kept:
+        kept[key] = _made(numbers, like)
+    return kept[key]
+
+
+def _made(numbers: npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    return torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...core.geometry import ImageGrid
 from ...core.progress import Monitor
+from .. import cuda_graphs
 from ..device import computes_in_bfloat16, constant, to_device
 from ..fields import DisplacementField
 from ..networks import RegistrationNetwork
@@ -31,6 +32,7 @@ class RegistrationModel:
         self.card = card
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._openvino = OpenVinoNets(network) if self.device.type == "cpu" and is_available() else None
+        self._graphed = cuda_graphs.Graphed(self._pass) if cuda_graphs.is_wanted(self.device) else None
 
     @property
     def device(self) -> torch.device:
@@ -62,19 +64,35 @@ class RegistrationModel:
         self._check(fixed, moving, grid)
         monitor = monitor or Monitor()
         monitor.report("network", 0.0, self.card.title)
-        openvino = nullcontext() if self._openvino is None else self._openvino.within(monitor)
-        with torch.inference_mode(), self._autocast(), _asking(self.network, monitor), openvino:
-            inputs = (self.preprocess(to_device(image, self.device)) for image in (fixed, moving))
-            voxels = self.network(*inputs).float()
+        with torch.inference_mode():
+            inputs = [self.preprocess(to_device(image, self.device)) for image in (fixed, moving)]
+            voxels = self._voxels(inputs[0], inputs[1], monitor)
         # A copy made outside of inference mode may take part in autograd, as refinement needs.
         spacing = constant(grid.spacing, voxels).reshape(1, 3, 1, 1, 1)
         displacement = voxels.clone() * spacing
         monitor.report("network", 1.0, self.card.title)
         return DisplacementField(displacement, grid)
 
+    def _voxels(self, fixed: Tensor, moving: Tensor, monitor: Monitor) -> Tensor:
+        if self._graphed is not None:
+            # What the processor asks at each layer is not part of a graph.
+            monitor.check()
+            return self._graphed(fixed, moving)
+        openvino = nullcontext() if self._openvino is None else self._openvino.within(monitor)
+        with _asking(self.network, monitor), openvino:
+            return self._pass(fixed, moving)
+
+    def _pass(self, fixed: Tensor, moving: Tensor) -> Tensor:
+        """The network's displacement in voxels, float32."""
+        with self._autocast():
+            return self.network(fixed, moving).float()
+
     def _autocast(self) -> AbstractContextManager:
         device = self.device.type
-        return torch.autocast(device, dtype=torch.bfloat16) if computes_in_bfloat16(device) else nullcontext()
+        if not computes_in_bfloat16(device):
+            return nullcontext()
+        # A graph must not rest on copies of weights that are gone after it.
+        return torch.autocast(device, dtype=torch.bfloat16, cache_enabled=self._graphed is None)
 
     def _check(self, fixed: Tensor, moving: Tensor, grid: ImageGrid) -> None:
         if not grid.is_axis_aligned:

@@ -26,6 +26,7 @@ from ...core.subjects import the
 from .. import fields, metrics
 from ..anatomy.find import FoundAnatomy, find_anatomy, overlaps
 from ..anatomy.structures import Structures
+from ..cuda_graphs import forget_graphs
 from ..device import choose_device, describe_device, free_bytes, give_memory_back
 from ..evaluation import Evaluation, warped_labels
 from ..fields import DisplacementField, linear_matrix, to_field, warp_volume
@@ -294,6 +295,7 @@ def _deform(
                     warnings += warnings_of_sight(data.region, model.card)
                 return deformed, target
             # Only now, as the traceback is gone, do the tensors of the failed plan go.
+            forget_graphs()
             give_memory_back()
             spacing *= COARSER
             monitor.report("search", 0.0, _("The memory was not enough; trying again with a smaller plan"))
