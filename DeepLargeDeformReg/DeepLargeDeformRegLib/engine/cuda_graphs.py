@@ -74,9 +74,9 @@ class Graphed:
 
     def __call__(self, *arguments: Tensor) -> Tensor:
         """What the function returns, as a tensor of its own."""
-        size = tuple((values.shape, values.stride(), values.dtype, values.device) for values in arguments)
         if not self._usable:
             return self._function(*arguments)
+        size = tuple((values.shape, values.stride(), values.dtype, values.device) for values in arguments)
         if size != self._size:
             self.forget()
             self._size = size
