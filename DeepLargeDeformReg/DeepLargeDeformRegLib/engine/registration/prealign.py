@@ -6,7 +6,8 @@ since soft tissue finds the liver in a larger field of view where air and skin w
 best shifts, and the best one at each height of the body, where slices of two trunks resemble each other most, are
 then refined to a rigid or affine map on MIND self-similarity, again counted in the overlap alone: all of them
 briefly, the few best further, the best one to the end (successive halving). Candidates of a round are refined
-together, each on its own parameters. Masks, where there are any, add their own candidate and a term.
+together, each on its own parameters. Masks, where there are any, add their own candidate and a term, and the last
+round looks at their surroundings alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import scipy.fft
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from ...core.errors import BadInputError
@@ -44,21 +46,30 @@ DISTINCT_MM = 12.0  # candidates that lie closer are one: refinement reaches as 
 SMALL_MM = 40.0  # scans whose longest edge is shorter are searched with all lengths shortened alike
 AFFINE_STIFFNESS = 0.05  # against log-scales and shears: a scale of 1.2 costs about as much as a MIND change of 0.002
 OVERLAP_WEIGHT = 0.1  # MIND difference that a candidate pays for losing all overlap
-MASK_WEIGHT = 0.5
+MASK_WEIGHT = 1.0
+UNSEEN_SHARE = 0.2  # of a structure that the moving scan's end cuts off; see _compare
+HEIGHTS_MM = (0.0, 15.0, -15.0)  # along the body, from which the last round starts where structures are known
 PREFERENCE = 3  # power of the structures' weights: no linear map suits many organs, so the chief one decides
+NEAR_MM = 25.0  # around the chief structures: what the last round compares
+CHIEF_WEIGHT = 0.05  # of all structures' weights, taken to that power; bone and lungs reach through the whole scan
 
 
 @dataclass(frozen=True)
 class _Effort:
-    """How candidates of a round are refined: at most how many, at how many points, in how many steps of what size."""
+    """How candidates of a round are refined: at most how many, at how many points, in how many steps of what size.
+
+    The points lie near structures if ``near``, or else all over the fixed scan.
+    """
 
     candidates: int
     points: int
     steps: int
     rate: float
+    near: bool = False
 
 
 ROUNDS = (_Effort(64, 3_000, 15, 0.02), _Effort(4, 8_000, 20, 0.02), _Effort(1, 20_000, 30, 0.01))
+LAST_NEAR = _Effort(1, 6_000, 60, 0.02, near=True)  # instead of the last one, where structures are known
 
 
 @dataclass(frozen=True)
@@ -109,9 +120,13 @@ def prealign(
     candidates = np.array(_distinct(shifts, DISTINCT_MM * scale))
     parameters = torch.zeros((len(candidates), 12), dtype=torch.float64)
     refinement = _Refinement(fixed_features, moving_features, kind)
-    for number, effort in enumerate(ROUNDS):
-        span = monitor.span(0.4 + 0.6 * number / len(ROUNDS), 0.4 + 0.6 * (number + 1) / len(ROUNDS))
+    rounds = ROUNDS if structures is None else (*ROUNDS[:-1], LAST_NEAR)
+    for number, effort in enumerate(rounds):
+        span = monitor.span(0.4 + 0.6 * number / len(rounds), 0.4 + 0.6 * (number + 1) / len(rounds))
         candidates, parameters = candidates[: effort.candidates], parameters[: effort.candidates]
+        if effort.near:  # where a scan ends within an organ, there are minima at several heights
+            offsets = np.array([[0.0, 0.0, mm] for mm in HEIGHTS_MM]) * scale
+            candidates, parameters = candidates + offsets, parameters.expand(len(offsets), -1)
         parameters, cost = refinement.refined(candidates, parameters, effort, span)
         best = cost.argsort(stable=True)
         candidates, parameters = candidates[best.numpy()], parameters[best]
@@ -209,8 +224,10 @@ class _Refinement:
             raise BadInputError(
                 _("The mask leaves too little of the fixed scan to align; leave out less, or no mask.")
             )
-        self._center = positions[self._valid].mean(dim=0)
-        self._radius = float((positions[self._valid] - self._center).norm(dim=1).mean())
+        self._near = _near(fixed, self._valid)
+        self._center = positions[self._near].mean(dim=0)
+        middle = positions[self._valid].mean(dim=0)
+        self._radius = float((positions[self._valid] - middle).norm(dim=1).mean())
         self._positions = positions
         self._table = _table(moving)
 
@@ -219,7 +236,8 @@ class _Refinement:
     ) -> tuple[Tensor, Tensor]:
         """Parameters (B, 12) and costs (B,), lower is better, of the maps to which shifts (B, 3) were refined."""
         random = torch.Generator().manual_seed(0)
-        chosen = self._valid[torch.randperm(len(self._valid), generator=random)[: effort.points]]
+        among = self._near if effort.near else self._valid
+        chosen = among[torch.randperm(len(among), generator=random)[: effort.points]]
         selected = self._positions[chosen]
         fixed_values = self._fixed.values[0, :-1].flatten(1)[:, chosen]
         inside = None if self._fixed.masks is None else self._fixed.masks[0].flatten(1)[:, chosen]
@@ -250,6 +268,16 @@ class _Refinement:
         return matrix
 
 
+def _near(features: _Features, valid: Tensor) -> Tensor:
+    """Of the indices of valid voxels, those near a structure that counts; all of them where none is known."""
+    if features.masks is None or features.weights is None:
+        return valid
+    inside = (features.masks[0, features.weights > CHIEF_WEIGHT].amax(dim=0) > 0.5).numpy()
+    steps = max(1, round(NEAR_MM / features.grid.spacing[0]))
+    near = valid[torch.from_numpy(ndimage.binary_dilation(inside, iterations=steps)).flatten()[valid]]
+    return near if len(near) else valid
+
+
 def _volume(features: _Features) -> float:
     return float(features.values[:, -1].sum()) * features.grid.voxel_volume
 
@@ -265,7 +293,9 @@ def _compare(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """MIND difference in the overlap, overlap fraction, and soft Dice loss of the masks, (B,) each.
 
-    What the field of view of the moving scan cuts off takes no part: a liver without its dome does not pull.
+    What the field of view of the moving scan cuts off takes no part in the first two, and a small one in Dice: in
+    full, a liver without its dome would be stretched over the other one's; without any, Dice hardly tells at which
+    height of the liver the moving scan ends, and the fixed organ can be pushed out of it.
 
     Args:
         moving: features of the moving scan.
@@ -287,7 +317,8 @@ def _compare(
         moved_inside = sampled[..., count + 1 : count + 1 + len(fixed_inside)].permute(2, 0, 1)
         fixed_inside = fixed_inside[:, None]
         both = (fixed_inside * moved_inside).sum(dim=2)
-        either = (fixed_inside * weight + moved_inside).sum(dim=2)
+        seen = UNSEEN_SHARE + (1 - UNSEEN_SHARE) * weight
+        either = (fixed_inside * seen + moved_inside).sum(dim=2)
         mask_loss = (moving.weights[:, None] * (1.0 - 2.0 * both / either.clamp(min=1.0))).sum(dim=0)
     return loss, weight.mean(dim=1), mask_loss
 
