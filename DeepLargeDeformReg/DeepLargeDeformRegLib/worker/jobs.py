@@ -19,6 +19,12 @@ Outcome = tuple[dict[str, Any], dict[str, str]]
 
 def load() -> dict[str, Any]:
     """Import the engine; torch's version, the devices with their free memory, the names of the models."""
+    from .. import engine  # noqa: F401 - first, as it says how torch's threads wait
+
+    return _loaded()
+
+
+def _loaded() -> dict[str, Any]:
     import torch
 
     from ..engine import device, job, models  # noqa: F401
