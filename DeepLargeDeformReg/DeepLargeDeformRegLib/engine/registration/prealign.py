@@ -54,7 +54,7 @@ NEAR_MM = 25.0  # around the chief structures: what the last round compares
 CHIEF_WEIGHT = 0.05  # of all structures' weights, taken to that power; bone and lungs reach through the whole scan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Effort:
     """How candidates of a round are refined: at most how many, at how many points, in how many steps of what size.
 
@@ -68,8 +68,13 @@ class _Effort:
     near: bool = False
 
 
-ROUNDS = (_Effort(64, 3_000, 15, 0.02), _Effort(4, 8_000, 20, 0.02), _Effort(1, 20_000, 30, 0.01))
-LAST_NEAR = _Effort(1, 6_000, 60, 0.02, near=True)  # instead of the last one, where structures are known
+ROUNDS = (
+    _Effort(candidates=64, points=3_000, steps=15, rate=0.02),
+    _Effort(candidates=4, points=8_000, steps=20, rate=0.02),
+    _Effort(candidates=1, points=20_000, steps=30, rate=0.01),
+)
+# Instead of the last one, where structures are known.
+LAST_NEAR = _Effort(candidates=1, points=6_000, steps=60, rate=0.02, near=True)
 
 
 @dataclass(frozen=True)
