@@ -70,8 +70,8 @@ class DeformationPlan:
     Args:
         refinement: instance optimization; its self-similarity also judges the initial fields.
         search: levels of the search from the linear alignment where no network's field wins; none skips it.
-        always_search: True searches so where a network's field wins, too, unless outlines or organs guide, and goes
-            on from what matches better.
+        search_beside_network: True searches so where a network's field wins, too, unless outlines or organs guide,
+            and goes on from what matches better.
         network_search: levels of a search for what a network's field leaves; none skips it.
         organs: weight of the organs that were found automatically, against self-similarity, in searches and in the
             choice of the initial field.
@@ -81,7 +81,7 @@ class DeformationPlan:
 
     refinement: RefinementPlan
     search: tuple[SearchLevel, ...] = ()
-    always_search: bool = False
+    search_beside_network: bool = False
     network_search: tuple[SearchLevel, ...] = ()
     organs: float = 0.0
     refine: bool = True

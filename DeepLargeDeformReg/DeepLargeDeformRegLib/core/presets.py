@@ -30,7 +30,7 @@ class Preset:
         spacing_mm: working resolution of search and refinement.
         model: model card of the network that gives the initial field, if it is installed.
         search: exhaustive searches for an initial field where no network gives one, coarse to fine; none if empty.
-        always_search: True searches so beside a network, too, unless outlines or organs guide.
+        search_beside_network: True searches so beside a network, too, unless outlines or organs guide.
         refinement: instance optimization.
         network_search: searches for what the network's field leaves; none if empty.
         network_refined: False leaves a network's field as it is unless refinement is asked for or there is guidance:
@@ -53,7 +53,7 @@ class Preset:
     model: str | None
     search: tuple[SearchLevel, ...]
     refinement: RefinementPlan
-    always_search: bool = False
+    search_beside_network: bool = False
     network_search: tuple[SearchLevel, ...] = ()
     network_refined: bool = True
     sliding: bool = False
@@ -109,7 +109,7 @@ PRESETS: dict[str, Preset] = {
             spacing_mm=3.0,
             model="liver-ct",
             search=GLOBAL_SEARCH,
-            always_search=True,
+            search_beside_network=True,
             refinement=dataclasses.replace(LARGE_DEFORMATION, levels=FOUR_UPDATES, updates=True),
             network_search=(SearchLevel(3, 2),),
             anatomy="abdomen-ct-organs",

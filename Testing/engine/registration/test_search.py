@@ -110,14 +110,14 @@ def test_what_a_network_leaves_is_searched_for() -> None:
 def test_a_search_beside_a_network_wins_where_it_matches_better_and_is_kept_where_updates_refine() -> None:
     pair, true = a_pair(12.0)
     still = RefinementPlan(levels=(RefinementLevel(6, 1, 1e-6),), updates=True)
-    plan = DeformationPlan(refinement=still, search=LEVELS, always_search=True)
+    plan = DeformationPlan(refinement=still, search=LEVELS, search_beside_network=True)
     candidates = [
         Candidate(LINEAR, fields.identity(GRID)),
         Candidate("network", DisplacementField(0.6 * true.displacement, GRID)),
     ]
     solved = solve(pair, candidates, plan)
     assert solved.origin == SEARCH
-    assert solve(pair, candidates, replace(plan, always_search=False)).origin == "network"
+    assert solve(pair, candidates, replace(plan, search_beside_network=False)).origin == "network"
     outlined = AlignedPair(GRID, replace(pair.fixed, organs=torch.ones_like(pair.fixed.image)), pair.moving)
     assert solve(outlined, candidates, plan).origin == "network"
     assert solve(pair, [candidates[0], Candidate("network", true)], plan).origin == "network"

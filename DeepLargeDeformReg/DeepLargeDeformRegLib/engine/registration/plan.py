@@ -74,7 +74,7 @@ def plan_registration(settings: RegistrationSettings, preset: Preset, pair: Pair
         deformation=DeformationPlan(
             refinement=refinement,
             search=preset.search,
-            always_search=preset.always_search,
+            search_beside_network=preset.search_beside_network,
             network_search=preset.network_search,
             organs=preset.organs,
             refine=refine,

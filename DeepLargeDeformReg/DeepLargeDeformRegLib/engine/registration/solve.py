@@ -85,7 +85,7 @@ def _searched(
     """The candidate, or what searches find from it and from the linear alignment if the scans match better there."""
     found = [best]
     # Outlines and organs keep a network's field right, and it is smoother: less of it folds.
-    beside = plan.always_search and pair.fixed.masks is None and pair.fixed.organs is None
+    beside = plan.search_beside_network and pair.fixed.masks is None and pair.fixed.organs is None
     if plan.search and best.origin != INITIAL and (best.origin == LINEAR or beside):
         # Without a network that fits these scans the search finds what refinement alone would not reach.
         span = monitor.span(0.0, 0.7)
