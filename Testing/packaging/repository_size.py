@@ -15,9 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 100_000_000
 
 
-def _git(*arguments: str, stdin: str | None = None) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, input=stdin)
-    return done.stdout
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def working_tree_bytes() -> int:
@@ -26,15 +25,27 @@ def working_tree_bytes() -> int:
     return sum(int(line.split()[3]) for line in lines if line.split()[3] != "-")
 
 
+def _pack_bytes(*revisions: str) -> int:
+    """Size of the pack that a clone of these revisions brings over the wire, with deltas for loose objects too."""
+    objects = _git("rev-list", "--objects", *revisions)
+    packed = subprocess.run(
+        ["git", "pack-objects", "--stdout", "-q", "--delta-base-offset"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        input=objects.encode(),
+    )
+    return len(packed.stdout)
+
+
 def history_bytes() -> int:
-    """Size on disk of all objects that the last commit reaches: what a clone takes, packed as they are here."""
-    return int(_git("rev-list", "--disk-usage", "--objects", "HEAD"))
+    """Size of all objects that the last commit reaches, packed as a clone takes them."""
+    return _pack_bytes("HEAD")
 
 
 def clone_bytes(with_history: bool = False) -> int:
     """What the index sums up: the files, and the objects of the last commit, or of all."""
-    last = int(_git("rev-list", "--disk-usage", "--objects", "--no-walk", "HEAD"))
-    return working_tree_bytes() + (history_bytes() if with_history else last)
+    return working_tree_bytes() + (history_bytes() if with_history else _pack_bytes("--no-walk", "HEAD"))
 
 
 def main() -> int:
