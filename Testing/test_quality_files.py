@@ -165,3 +165,4 @@ def test_report_and_summary_name_the_backward_run_and_show_the_maps(
     assert "backward run" in shown
     assert f"{written.metrics['inverse_consistency_mm']['p95']:.3f}" in shown
     assert f"{written.metrics['uncertainty_mm']['mean']:.2f}" in shown
+    assert all("at single places it can be worse" in text for text in (page, shown))

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import Pair, Volume
+from DeepLargeDeformRegLib.core.metrics import WorstPlace
 from DeepLargeDeformRegLib.engine.anatomy.find import FoundAnatomy
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationResult
 from DeepLargeDeformRegLib.report import vector
@@ -132,9 +133,12 @@ def test_uncertainty_is_shown_where_it_is_greatest(phantom: Phantom, tmp_path: P
     z, y, x = np.indices(grid.shape)
     distance = np.linalg.norm(grid.to_physical(np.stack([x, y, z], axis=-1)) - spot, axis=-1)
     uncertainty = Volume((4.5 * np.exp(-((distance / 8) ** 2))).astype(np.float32), grid)
-    case = Case.of(replace(phantom.result, maps={"uncertainty_mm": uncertainty}))
+    worst = WorstPlace(measure="uncertainty_mm.max", value=4.5, point_lps=tuple(spot.tolist()))
+    metrics = replace(phantom.result.metrics, worst_places=(worst,))
+    case = Case.of(replace(phantom.result, metrics=metrics, maps={"uncertainty_mm": uncertainty}))
     place = next(place for place in telling_places(case) if place.title == "Largest expected error")
-    assert np.linalg.norm(place.point - spot) < 4
+    assert place.point == pytest.approx(spot), "the place and the number are those of the table"
+    assert "4.50 mm" in place.reason
     scale = scale_of(case)
     assert scale.uncertainty_mm == 5
     plane = planes_through(place.point, case.box, 1.0)[0]

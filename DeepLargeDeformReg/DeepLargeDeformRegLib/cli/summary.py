@@ -7,7 +7,7 @@ from rich.table import Table
 
 from ..core.display import LEVELS
 from ..core.metrics import Metrics, Verdict
-from ..core.rows import left_out_text, metric_rows, place_text, position_text
+from ..core.rows import SINGLE_PLACES, left_out_text, metric_rows, place_text, position_text
 from .terminal import Terminal
 
 # Rows of the metrics that the terminal shows; the file has all of them.
@@ -24,6 +24,8 @@ def summarize(metrics: Metrics, terminal: Terminal, table: bool = True) -> None:
         terminal.show(_table(metrics))
         if metrics.verdict is not None:
             _show_verdict(metrics.verdict, terminal)
+            if metrics.worst_places:
+                terminal.show(SINGLE_PLACES)
         for place in metrics.worst_places:
             terminal.show(f"  {escape(place_text(place))}, at {position_text(place.point_lps)}")
         if metrics.left_out_percent:

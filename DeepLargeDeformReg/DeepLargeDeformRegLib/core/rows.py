@@ -13,6 +13,7 @@ from .subjects import the
 
 LANDMARK_STATISTICS = ("mean", "std", "p75", "p95", "max")
 JACOBIAN_STATISTICS = ("min", "max", "std", "fold_percent", "sdlogj")
+SINGLE_PLACES = _("The limits are for averages and percentiles; at single places it can be worse:")
 _PLAIN_STRUCTURE_KEYS = ("volume_ml",)  # three volumes make no row of before and after
 
 
@@ -72,10 +73,18 @@ def left_out_text(metrics: Metrics) -> str:
     )
 
 
+def single_places_text(metrics: Metrics) -> str:
+    """What the verdict's limits leave open: the largest distances, for which there are none; empty without them."""
+    farthest = [place_text(place) for place in metrics.worst_places if catalog()[place.measure].unit == "mm"]
+    return joined(" ", (SINGLE_PLACES, joined("; ", farthest))) if farthest else ""
+
+
 def place_text(place: WorstPlace) -> str:
     """A worst place in words: what is worst there, how much, and in which structure."""
-    where = f", {place.structure}" if place.structure else ""
-    return f"{place_title(place)}: {place_value(place)}{where}"
+    what, value = place_title(place), place_value(place)
+    if not place.structure:
+        return joined(": ", (what, value))
+    return _("{what}: {value}, {structure}").format(what=what, value=value, structure=place.structure)
 
 
 def place_title(place: WorstPlace) -> str:

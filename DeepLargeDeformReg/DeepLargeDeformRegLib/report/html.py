@@ -19,7 +19,7 @@ from ..core.images import LabelMap, Scan
 from ..core.metrics import Metrics, Verdict, catalog
 from ..core.presets import Preset
 from ..core.progress import Monitor
-from ..core.rows import left_out_text, place_title, place_value, position_text
+from ..core.rows import left_out_text, place_title, place_value, position_text, single_places_text
 from ..engine import metrics as measures
 from ..engine.evaluation import Evaluation
 from . import charts, numbers
@@ -132,6 +132,7 @@ def _numbers(case: Case) -> dict[str, Any]:
         "verdict": found.verdict,
         "level": LEVELS.get(found.verdict.level, LEVELS["look"]) if found.verdict else None,
         "reasons": _reasons(found.verdict) if found.verdict else [],
+        "single_places": single_places_text(found),
         "worst": [
             (place_title(place), place_value(place), place.structure or "-", position_text(place.point_lps))
             for place in found.worst_places

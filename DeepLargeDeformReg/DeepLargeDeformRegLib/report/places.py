@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core.display import MAPS
+from ..core.metrics import WorstPlace
 from ..core.rows import place_value
 from .case import Case, Structure
 from .planes import Points, sample
@@ -66,7 +67,7 @@ def middle(case: Case) -> tuple[str, Points]:
 
 def _largest_distance(case: Case) -> Place | None:
     """Where the outline of a structure is farthest from its propagated one."""
-    worst = next((place for place in case.result.metrics.worst_places if place.measure == "hd_mm"), None)
+    worst = _worst(case, "hd_mm")
     if worst is None:
         return None
     reason = f"The outlines of {worst.structure} are {place_value(worst)} apart (HD)."
@@ -134,13 +135,16 @@ def _poorest_match(case: Case) -> Place | None:
 
 
 def _largest_error(case: Case) -> Place | None:
-    points, uncertainty = case.coarse_points, case.uncertainty
-    if uncertainty is None or not len(points):
+    worst = _worst(case, "uncertainty_mm.max")
+    if worst is None:
         return None
-    values = np.nan_to_num(sample(uncertainty, points), nan=-1.0)
-    worst = int(values.argmax())
-    reason = f"An error of {values[worst]:.1f} mm is to be expected here, as estimated from the scans."
-    return Place("Largest expected error", reason, points[worst], (MAPS["uncertainty_mm"].title,))
+    reason = f"An error of {place_value(worst)} is to be expected here, as estimated from the scans."
+    return Place("Largest expected error", reason, np.array(worst.point_lps), (MAPS["uncertainty_mm"].title,))
+
+
+def _worst(case: Case, measure: str) -> WorstPlace | None:
+    """The place of the metrics where a measure is at its worst."""
+    return next((place for place in case.result.metrics.worst_places if place.measure == measure), None)
 
 
 def _worst_first(case: Case) -> list[Structure]:

@@ -10,8 +10,7 @@ from slicer.i18n import tr as _
 
 from ..core.display import LEVELS
 from ..core.measures import Point
-from ..core.metrics import WorstPlace
-from ..core.rows import MetricRow, metric_rows, place_title, place_value
+from ..core.rows import MetricRow, metric_rows, place_text, single_places_text
 from ..scene import places, tables
 from ..scene.results import RunResult
 from ..scene.volumes import remove_node
@@ -30,13 +29,8 @@ def verdict_html(run: RunResult, color: str) -> str:
     reasons = "".join(f"<li>{html.escape(say(reason.text))}</li>" for reason in verdict.reasons)
     items = f"<ul style='margin: 2px 0 0 -22px'>{reasons}</ul>" if reasons else ""
     title = html.escape(say(level.title))
-    return f"<b style='color: {color}'>{level.mark} {title}</b>{items}"
-
-
-def _place(place: WorstPlace) -> str:
-    """A worst place in words."""
-    where = f", {place.structure}" if place.structure else ""
-    return f"{say(place_title(place))}: {place_value(place)}{where}"
+    places = html.escape(say(single_places_text(run.metrics)))
+    return f"<b style='color: {color}'>{level.mark} {title}</b>{items}{places}"
 
 
 class QualityPanel:
@@ -78,7 +72,7 @@ class QualityPanel:
 
     def _show_places(self, run: RunResult | None) -> None:
         """List where the run is at its worst, and where it folds; a click jumps there."""
-        entries = [(_place(place), place.point_lps) for place in run.metrics.worst_places] if run else []
+        entries = [(say(place_text(place)), place.point_lps) for place in run.metrics.worst_places] if run else []
         for fold in run.folds if run is not None else ():
             where = fold.structure or _("outside the structures")
             text = _("Fold, {where}: {volume:.1f} mm\u00b3, volume change (det J) {worst:.2f}")
