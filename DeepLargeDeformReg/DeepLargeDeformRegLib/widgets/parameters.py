@@ -140,4 +140,3 @@ OUTPUT_PARAMETERS = {
 }
 # What is made without a node to overwrite, and the parameter that wants it.
 FURTHER_OUTPUTS = {"maps": "wantMaps", "charts": "wantTable", "parts": "linearApart"}
-NODE_PARAMETERS = ("fixedVolume", "movingVolume", "fixedSegmentation", "movingSegmentation")

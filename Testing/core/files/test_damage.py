@@ -222,6 +222,12 @@ def test_ending_in_upper_case_is_read(
     np.testing.assert_array_equal(read_volume(tmp_path / name).array, voxels)
 
 
+def test_compressed_nifti_without_gz_in_its_name_is_read(tmp_path: Path, voxels: np.ndarray) -> None:
+    write_nifti(tmp_path / "plain.nii", voxels.tobytes())
+    (tmp_path / "a.nii").write_bytes(gzip.compress((tmp_path / "plain.nii").read_bytes()))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii").array, voxels)
+
+
 def test_geometry_survives_the_way_around_the_namesake(tmp_path: Path, voxels: np.ndarray) -> None:
     write_nifti(tmp_path / "a.nii.gz", voxels.tobytes())
     alone = read_volume(tmp_path / "a.nii.gz").grid

@@ -166,6 +166,11 @@ def test_point_that_was_not_placed_is_refused_in_tables(tmp_path: Path, defined:
     np.testing.assert_array_equal(read_landmarks(tmp_path / "b.csv").points, [[1, 2, 3]])
 
 
+def test_empty_rows_of_a_spreadsheet_are_no_landmarks(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,x,y,z\na,1,2,3\n,,,\n,,,\n")
+    np.testing.assert_array_equal(read_landmarks(tmp_path / "a.csv").points, [[1, 2, 3]])
+
+
 def test_decimal_commas(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x;y;z;name\n1,5;-2,25;1e1;a\n")
     np.testing.assert_array_equal(read_landmarks(tmp_path / "a.csv").points, [[1.5, -2.25, 10]])
@@ -200,6 +205,11 @@ def test_numbers_that_no_body_has_are_refused(tmp_path: Path, name: str, text: s
         ("a.mrk.json", "[]", "damaged"),
         ("a.mrk.json", '{"markups": []}', "contains no landmarks"),
         ("a.mrk.json", '{"markups": [{"controlPoints": [{"label": "A"}]}]}', "damaged"),
+        (
+            "a.mrk.json",
+            '{"markups": [{"controlPoints": [' + ",".join(['{"position": [1, 2]}'] * 3) + "]}]}",
+            "damaged",
+        ),
         (
             "a.mrk.json",
             '{"markups": [{"coordinateUnits": "um", "controlPoints": [{"position": [1,2,3]}]}]}',

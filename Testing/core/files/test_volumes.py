@@ -124,6 +124,7 @@ BROKEN: list[tuple[str, str, Write]] = [
     ("a.nrrd", "right angles", lambda p, d: write_nrrd(p, d, directions="(1.5,0,0) (0,2,0) (1.2,0,2.5)")),
     ("a.nrrd", "right angles", lambda p, d: write_nrrd(p, d, directions="(1.5,0,0) (1.5,0,0) (0,0,2.5)")),
     ("a.nrrd", "incomplete", lambda p, d: write_nrrd(p, d[:2000])),
+    ("a.nrrd", "another unit.*cm", lambda p, d: write_nrrd(p, d, extra='space units: "cm" "cm" "cm"\n')),
     ("a.nrrd", "not an NRRD", lambda p, d: p.write_bytes(b"hello") and None),
     (
         "a.nrrd",

@@ -175,7 +175,8 @@ def read_text(path: PathLike) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInputError(
-            _("{file} is not a text file in UTF-8.").format(file=path.name), detail=str(error)
+            _("{file} is not a text file in UTF-8; save it again in that encoding.").format(file=path.name),
+            detail=str(error),
         ) from error
     except OSError as error:
         raise BadInputError(

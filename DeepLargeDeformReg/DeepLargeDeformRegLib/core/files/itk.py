@@ -13,6 +13,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from .common import ending
+from .streams import GZIP_MAGIC
 
 _logger = logging.getLogger(__name__)
 _PLACE = "WARNING: In "
@@ -56,14 +57,14 @@ def heard_itk(name: str) -> Iterator[list[str]]:
 def itk_paths(paths: list[Path]) -> Iterator[list[str]]:
     """The same files under names that ITK reads rightly, as links in a private folder where their own will not do.
 
-    ITK knows endings in lower case only, takes no name that is not Unicode, and reads ``scan.nii`` when it is asked
-    for ``scan.nii.gz`` beside it.
+    ITK knows endings in lower case only, takes no name that is not Unicode, reads ``scan.nii`` when it is asked for
+    ``scan.nii.gz`` beside it, and does not see that a ``scan.nii`` is compressed.
     """
     if all(_is_plain(path) for path in paths):
         yield [str(path) for path in paths]
         return
     with tempfile.TemporaryDirectory(prefix="DeepLargeDeformReg-") as folder:
-        links = [Path(folder) / f"{number}{ending(path)}" for number, path in enumerate(paths)]
+        links = [Path(folder) / f"{number}{_itk_ending(path)}" for number, path in enumerate(paths)]
         for path, link in zip(paths, links, strict=True):
             _link(path.absolute(), link)
         yield [str(link) for link in links]
@@ -83,6 +84,15 @@ def itk_output(path: Path) -> Iterator[str]:
         yield str(path)
 
 
+def _itk_ending(path: Path) -> str:
+    """The ending by which ITK reads a file rightly: a compressed ``scan.nii`` is one of ``.nii.gz``."""
+    kind = ending(path)
+    if kind != ".nii":
+        return kind
+    with path.open("rb") as stream:
+        return ".nii.gz" if stream.read(2) == GZIP_MAGIC else kind
+
+
 def _is_plain(path: Path) -> bool:
     kind, name = ending(path), path.name
     try:
@@ -91,7 +101,7 @@ def _is_plain(path: Path) -> bool:
         return False
     if kind in (".mhd", ".nhdr", ".hdr", ".img", ".img.gz"):
         return True  # these name, or stand beside, a second file
-    if kind and not name.endswith(kind):
+    if (kind and not name.endswith(kind)) or kind != _itk_ending(path):
         return False
     if kind != ".nii.gz":
         return True

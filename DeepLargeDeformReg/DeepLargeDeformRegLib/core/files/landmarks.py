@@ -191,7 +191,7 @@ def _from_markups(text: str, name: str) -> Landmarks:
         )
     points = lists[0]["controlPoints"]
     _check_placed([one.get("label", "") for one in points if one.get("positionStatus", "defined") != "defined"], name)
-    positions = np.array([one["position"] for one in points], dtype=np.float64).reshape(-1, 3)
+    positions = np.array([one["position"] for one in points], dtype=np.float64).reshape(len(points), 3)
     system = str(lists[0].get("coordinateSystem", "LPS"))
     return Landmarks(positions * _sign(system, name), tuple(str(one.get("label", "")) for one in points))
 
@@ -306,7 +306,7 @@ def _from_elastix(text: str, name: str, grid: ImageGrid | None) -> Landmarks:
 
 def _table(text: str, name: str) -> tuple[list[str], list[list[str]]]:
     """Column names in lower case, and the rows of values, of a table with commas, semicolons or tabs."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip(' ,;\t"')]  # spreadsheets write empty rows
     delimiter = max(",;\t", key=lines[0].count)
     columns, *rows = csv.reader(lines, delimiter=delimiter)
     for number, row in enumerate(rows, start=2):

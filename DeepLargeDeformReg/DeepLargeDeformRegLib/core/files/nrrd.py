@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _TYPES = {
     "float": 4,
     "double": 8,
 }
+_MILLIMETERS = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetres", "none", "???"}
 _ENCODINGS = {
     "raw": "raw",
     **dict.fromkeys(("txt", "text", "ascii"), "ascii"),
@@ -83,6 +85,7 @@ def nrrd_voxels(path: Path) -> VoxelData:
     """
     header = read_nrrd_header(path)
     fields = header.fields
+    _check_unit(path.name, fields)
     try:
         values = _values(fields)
         size = values * _TYPES[fields["type"].lower()]
@@ -112,6 +115,17 @@ def nrrd_voxels(path: Path) -> VoxelData:
         if offset < 0:
             raise damaged(path.name)
     return VoxelData(path=voxels, offset=offset, encoding=encoding, size=values if encoding == "ascii" else size)  # type: ignore[arg-type]
+
+
+def _check_unit(name: str, fields: dict[str, str]) -> None:
+    """Refuse another unit of length than the millimeter, which ITK and Slicer take for millimeters."""
+    stated = {unit.strip().lower() for unit in re.findall('"([^"]*)"', fields.get("spaceunits", ""))}
+    if other := sorted(stated - _MILLIMETERS):
+        raise BadInputError(
+            _("{file} states its place in another unit than millimeters ({unit}); save it in millimeters.").format(
+                file=name, unit=", ".join(other)
+            )
+        )
 
 
 def _values(fields: dict[str, str]) -> int:

@@ -91,11 +91,6 @@ def derivative(values: Tensor, axis: Axis) -> Tensor:
     return _Derivative.apply(values, *axis)
 
 
-def second_derivative(values: Tensor, axis: Axis) -> Tensor:
-    """Second derivative along one axis, per mm^2; borders as in :func:`laplacian`."""
-    return _SecondDerivatives.apply(values, (axis,))
-
-
 def laplacian(values: Tensor, spacing: tuple[float, float, float]) -> Tensor:
     """Sum of the three second derivatives of ``(N, C, D, H, W)``, per mm^2.
 
