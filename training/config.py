@@ -123,6 +123,10 @@ class AugmentationConfig:
         gamma: largest exponent of intensities within 0..1 is ``1 + gamma``, smallest ``1 / (1 + gamma)``.
         bias: standard deviation of the logarithm of a smooth factor of the intensities, as a receive coil leaves it.
         noise: largest standard deviation of noise added to each voxel, in units of the network's input.
+        shape: largest share of the way that a scan is moved to the shape of another scan of the training; only where
+            pairs are any two subjects.
+        blend: largest share of another scan, registered to it, that a scan's intensities and structures take up.
+        shapes_by: name of the shipped model that registers the two for it.
     """
 
     probability: float = 0.0
@@ -133,11 +137,18 @@ class AugmentationConfig:
     gamma: float = 0.0
     bias: float = 0.0
     noise: float = 0.0
+    shape: float = 0.0
+    blend: float = 0.0
+    shapes_by: str = ""
+
+    def __post_init__(self) -> None:
+        if (max(self.shape, self.blend) > 0) != bool(self.shapes_by):
+            raise BadInputError("augmentation.shapes_by needs augmentation.shape or augmentation.blend, and they it.")
 
     def weaker(self, share: float) -> AugmentationConfig:
-        """A share of each change; as many scans are moved."""
-        changes = {key: share * value for key, value in asdict(self).items() if key != "probability"}
-        return replace(self, **changes)
+        """A share of each random change; as many scans are moved, and they take on shapes of others as before."""
+        kept = ("probability", "shape", "blend", "shapes_by")
+        return replace(self, **{key: share * value for key, value in asdict(self).items() if key not in kept})
 
 
 @dataclass(frozen=True)

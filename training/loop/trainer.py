@@ -18,8 +18,8 @@ from lightning_fabric import Fabric
 from safetensors import SafetensorError
 
 from ..config import Config, PhaseConfig
-from ..pairs.middle import centered
-from ..pairs.samples import Augmented, PairSource, Sample, draw_batch, training_grid
+from ..pairs.phases import pairs_in_phase
+from ..pairs.samples import PairSource, Sample, draw_batch, training_grid
 from .average import MovingAverage
 from .checkpoint import (
     Checkpoint,
@@ -227,9 +227,7 @@ class Trainer:
 
     def _open_phase(self, phase: PhaseConfig) -> None:
         """Activate the phase's levels, and draw pairs of its size."""
-        self._pairs = self.source if phase.size is None else centered(self.source, phase.size, self.config.grid)
-        if phase.augmentation != 1 and isinstance(self._pairs, Augmented):
-            self._pairs = self._pairs.weaker(phase.augmentation)
+        self._pairs = pairs_in_phase(self.source, phase, self.config.grid)
         self._phase, levels = phase, phase.levels or self.network.levels
         for network in (self.network, self.average.network):
             network.active_levels = levels

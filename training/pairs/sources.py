@@ -10,24 +10,28 @@ import torch
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.images import LabelMap, LandmarkPairs, Volume
 from DeepLargeDeformRegLib.engine.device import constant
+from DeepLargeDeformRegLib.engine.models import load_model
+from DeepLargeDeformRegLib.resources import MODELS
 
 from ..config import ROOT, Config, GridConfig
 from ..data import DataSet, Pair, Subject, open_data_set, read_names, read_pair_names
 from ..schema import build
 from ..synthesis import SynthesisSettings, open_pairs
+from .augmentation import Augmented
 from .disk import DiskScans
 from .kept import KeptSample
 from .samples import (
-    Augmented,
     ListedPairs,
     PairSource,
     Sample,
     Scan,
     SubjectPairs,
+    Vary,
     grid_around,
     place,
     training_grid,
 )
+from .shapes import OtherShapes
 
 Point = tuple[float, float, float]
 
@@ -98,11 +102,20 @@ def training_source(config: Config, device: torch.device | str = "cpu", on_disk:
     store = None if on_disk is None else DiskScans(on_disk).moved
     if config.data.kind == "subjects":
         scans = (load_scan(config, subject, training=True) for subject in _subjects(config, data_set))
-        source = SubjectPairs(scans, device, store)
+        source = SubjectPairs(scans, device, store, _shapes(config, device))
     else:
         samples = (load_pair(config, pair, training=True) for pair in pairs_of(config.data.train, data_set))
         source = ListedPairs(samples, both_ways=config.data.both_ways, device=device, store=store)
     return Augmented(source, config.augmentation, training_grid(config.grid))
+
+
+def _shapes(config: Config, device: torch.device | str) -> Vary | None:
+    """What moves scans towards the shapes of others, if the configuration wants it."""
+    settings = config.augmentation
+    if not settings.shapes_by:
+        return None
+    model = load_model(settings.shapes_by, device, [MODELS])
+    return OtherShapes(model, training_grid(config.grid), settings.shape, settings.blend).vary
 
 
 def validation_samples(config: Config) -> list[Sample]:

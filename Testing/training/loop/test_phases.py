@@ -10,7 +10,7 @@ from DeepLargeDeformRegLib.core.errors import BadInputError
 
 from training.config import AugmentationConfig, LossConfig, NetworkConfig, PhaseConfig
 from training.loop.trainer import Trainer
-from training.pairs.samples import Augmented
+from training.pairs.augmentation import Augmented
 
 MakeTrainer = Callable[..., Trainer]
 

@@ -13,10 +13,10 @@ from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.models import Channel
 
 from training.config import AugmentationConfig, GridConfig
-from training.pairs.middle import centered
+from training.pairs.augmentation import Augmented
 from training.pairs.phantom import PhantomPairs
+from training.pairs.phases import centered
 from training.pairs.samples import (
-    Augmented,
     ListedPairs,
     Sample,
     Scan,

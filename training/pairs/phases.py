@@ -1,4 +1,7 @@
-"""The middle of pairs: where it holds what matters, a step of training on it costs less."""
+"""Pairs as a phase of training wants them: their middle, and weaker augmentation.
+
+Where the middle holds what matters, a step of training on it costs less.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..config import GridConfig
-from .samples import Augmented, PairSource, Sample, Scan, training_grid
+from ..config import GridConfig, PhaseConfig
+from .augmentation import Augmented
+from .samples import PairSource, Sample, Scan, training_grid
 
 
 class _Centered:
@@ -40,8 +44,8 @@ class _Centered:
         def cut(values: Tensor) -> Tensor:
             return values[:, along_d, along_h, along_w]
 
-        labels, mask = (None if v is None else cut(v) for v in (scan.labels, scan.mask))
-        return Scan(cut(scan.image), labels, mask)
+        labels, mask, shape = (None if v is None else cut(v) for v in (scan.labels, scan.mask, scan.shape))
+        return Scan(cut(scan.image), labels, mask, shape)
 
 
 def centered(source: PairSource, size: tuple[int, int, int], grid: GridConfig) -> PairSource:
@@ -56,3 +60,15 @@ def centered(source: PairSource, size: tuple[int, int, int], grid: GridConfig) -
         middle = training_grid(replace(grid, size=size))
         return Augmented(_Centered(source.source, size, grid), source.config, middle)
     return _Centered(source, size, grid)
+
+
+def pairs_in_phase(source: PairSource, phase: PhaseConfig, grid: GridConfig) -> PairSource:
+    """The pairs of a source that a phase trains on.
+
+    Args:
+        source: of pairs on the grid.
+        phase: its size and its share of the augmentation.
+        grid: of the source's pairs.
+    """
+    pairs = source if phase.size is None else centered(source, phase.size, grid)
+    return pairs.weaker(phase.augmentation) if phase.augmentation != 1 and isinstance(pairs, Augmented) else pairs
