@@ -22,7 +22,6 @@ from ...core.presets import Preset, Window, find_preset
 from ...core.progress import Monitor
 from ...core.sentences import marked as _
 from ...core.settings import RegistrationSettings
-from ...core.subjects import the
 from .. import fields, metrics
 from ..anatomy.find import FoundAnatomy, find_anatomy, overlaps
 from ..anatomy.structures import Structures
@@ -35,6 +34,7 @@ from ..fields.folding import repair_folds
 from ..heap import reused_memory
 from ..models import RegistrationModel
 from ..models.warm import warm_model
+from .checks import check_initial, check_region, check_scans
 from .deform import Deformed, DeformInput, deform, voxels_that_fit, wanted_spacing, working_spacing
 from .intensities import Scalings, scaled, scalings_of
 from .padding import without_padding
@@ -103,7 +103,8 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     """
     monitor = monitor or Monitor()
     settings, plan = request.settings, request.plan
-    _check(request)
+    check_scans(request.pair)
+    check_region(request.region)
     warnings: list[str] = []
     seconds: dict[str, float] = {}
     device = choose_device(settings.device)
@@ -154,21 +155,6 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     return replace(result, metrics=made)
 
 
-def _check(request: RegistrationRequest) -> None:
-    for name, scan in (("fixed", request.pair.fixed), ("moving", request.pair.moving)):
-        lowest, highest, said = scan.volume.array.min(), scan.volume.array.max(), the(f"{name} scan", first=True)
-        if not (np.isfinite(lowest) and np.isfinite(highest)):  # both hand on what is not finite
-            text = _("{scan} contains values that are not numbers; repair or re-export it.")
-            raise BadInputError(text.format(scan=said))
-        if lowest == highest:
-            raise BadInputError(_("{scan} is the same everywhere; it holds nothing to align.").format(scan=said))
-        if scan.labels is not None and not scan.labels.array.any():
-            said = the(f"{name} segmentation", first=True)
-            raise BadInputError(_("{labels} is empty; choose another one or leave it out.").format(labels=said))
-    if request.region is not None and not request.region.array.any():
-        raise BadInputError(_("The region of interest is empty; draw it again or leave it out."))
-
-
 def _model(plan: RegistrationPlan, device: torch.device) -> RegistrationModel | None:
     """The network, on the device; on the CPU if its weights do not even fit there: :func:`_deform` tries again."""
     if plan.model is None:
@@ -205,6 +191,7 @@ def _aligned(request: RegistrationRequest, anatomy: FoundAnatomy | None, monitor
         if matrix is None:
             initial = to_field(request.initial_transform, pair.fixed.grid)
         linear = np.eye(4) if matrix is None else matrix
+        check_initial(linear)
     else:
         linear = _linear(pair, scalings, plan, windows, structures, monitor)
     return DeformInput(

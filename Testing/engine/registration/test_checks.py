@@ -1,0 +1,46 @@
+"""What cannot be registered is refused before the work, with what it is and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from DeepLargeDeformRegLib.core.errors import BadInputError
+from DeepLargeDeformRegLib.core.geometry import ImageGrid
+from DeepLargeDeformRegLib.core.images import LabelMap, Pair, Scan, Volume
+from DeepLargeDeformRegLib.engine.registration.checks import check_initial, check_region, check_scans
+
+SIZE = (10, 9, 8)
+NOISE = np.random.default_rng(0).normal(size=SIZE[::-1]).astype(np.float32)
+
+
+def scan(spacing: float = 1.0, value: float | None = None) -> Scan:
+    array = NOISE if value is None else np.full_like(NOISE, value)
+    return Scan(Volume(array, ImageGrid.axis_aligned(SIZE, (spacing,) * 3)))
+
+
+@pytest.mark.parametrize(
+    ("moving", "words"),
+    [
+        (lambda: scan(300.0), "3000 mm long"),  # centimeters or worse, taken for millimeters
+        (lambda: scan(0.001), "0.01 mm long"),  # meters
+        (lambda: scan(value=7.0), "the same everywhere"),
+        (lambda: scan(value=np.inf), "not numbers"),
+    ],
+)
+def test_scans_of_no_patient_are_refused(moving: Callable[[], Scan], words: str) -> None:
+    with pytest.raises(BadInputError, match=f"The moving scan .*{words}"):
+        check_scans(Pair(scan(), moving()))
+
+
+def test_small_and_large_patients_pass() -> None:
+    check_scans(Pair(scan(0.11), scan(240.0)))
+
+
+def test_a_mirrored_start_and_an_empty_region_are_refused() -> None:
+    check_initial(np.diag([-1.0, -1.0, 1.0, 1.0]))  # turned by 180 degrees
+    with pytest.raises(BadInputError, match="mirrors the body"):
+        check_initial(np.diag([-1.0, 1.0, 1.0, 1.0]))
+    with pytest.raises(BadInputError, match="region of interest is empty"):
+        check_region(LabelMap(np.zeros(SIZE[::-1], np.int16), scan().volume.grid))
