@@ -16,8 +16,9 @@ from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from DeepLargeDeformRegLib.engine import fields
 from DeepLargeDeformRegLib.engine.fields.bspline import SplineField, control_lattice, fit
+from DeepLargeDeformRegLib.engine.fields.corner_determinants import smallest_corner_determinant
 from DeepLargeDeformRegLib.engine.fields.field import DisplacementField
-from DeepLargeDeformRegLib.engine.fields.folding import repair_folds, smallest_corner_determinant
+from DeepLargeDeformRegLib.engine.fields.folding import repair_folds
 from DeepLargeDeformRegLib.engine.metrics import dice
 from DeepLargeDeformRegLib.engine.registration.pipeline import RegistrationRequest, register
 from scipy.ndimage import gaussian_filter

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, Volume
 from DeepLargeDeformRegLib.engine import fields
-from DeepLargeDeformRegLib.engine.fields import DisplacementField, folding, slabs
-from DeepLargeDeformRegLib.engine.fields.bspline import control_lattice, fit, resample_smoothly
+from DeepLargeDeformRegLib.engine.fields import DisplacementField, slabs
+from DeepLargeDeformRegLib.engine.fields.bspline import resample_smoothly
 from DeepLargeDeformRegLib.engine.metrics.maps import displacement, on_grid
 
 ROTATED = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)
@@ -48,7 +48,6 @@ def test_the_output_field_and_all_that_is_made_of_it(monkeypatch: pytest.MonkeyP
                 fields.warp_labels(labels, field, FINE).array,
                 displacement(field, FINE).array,
                 on_grid(Volume(known, COARSE), FINE, "border").array,
-                folding._too_small(field, 0.5, folding.Monitor()).numpy(),
             ]
         )
     composed = fields.compose_affine(LINEAR, resample_smoothly(a_field(), FINE)).displacement.numpy()
@@ -74,25 +73,3 @@ def test_means_over_cells(factors: tuple[int, int, int], monkeypatch: pytest.Mon
     for limit in at_once_and_in_slabs(monkeypatch):
         monkeypatch.setattr(slabs, "CPU_VOXELS", limit // 3)
         assert torch.allclose(fields.averaged(scan, factors, (-0.5, 1.0)), expected, atol=1e-6)
-
-
-def test_folds_that_lie_apart_are_repaired_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two folds at the ends of a long grid, of a spline: each is gone, and between them nothing has changed."""
-    grid = ImageGrid((20, 20, 240), (1.0, 1.0, 1.0))
-    lattice = control_lattice(grid, 2)
-    bumps = torch.zeros(1, 3, *grid.shape)
-    for z in (9, 230):
-        bumps[0, 0, z - 1 : z + 2, 9:12, 8:11] = 6.0
-    field = fit(DisplacementField(bumps, grid), lattice).on(grid)
-    assert bool((fields.jacobian_determinant(field) <= 0).any())
-    monkeypatch.setattr(folding, "MOST_AT_ONCE", 1000)
-    assert len(folding._boxes(folding._too_small(field, 0.01, folding.Monitor()), [32 + 2 * 12] * 3)) == 2
-    before = field.displacement.clone()
-    repair = folding.repair_folds(field, lattice=lattice)
-    assert float(folding.smallest_corner_determinant(repair.field).min()) >= 0.01
-    assert repair.folded_voxels > 0
-    assert torch.equal(field.displacement, before), "the field that was given is as it was"
-    assert torch.equal(repair.field.displacement[:, :, 100:140], before[:, :, 100:140])
-    in_place = folding.repair_folds(field, lattice=lattice, in_place=True)
-    assert in_place.field.displacement.data_ptr() == field.displacement.data_ptr()
-    assert torch.equal(in_place.field.displacement, repair.field.displacement)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...core.progress import Monitor
 from ..device import constant
+from .corner_determinants import neighbors
 from .field import determinant
 
 ROUNDS = 40
@@ -29,7 +30,9 @@ _SMALLEST_GRADIENT = 1e-3  # squared; a corner whose edges all but vanish has no
 _NEAR = [at for at in itertools.product(range(-2, 3), repeat=3) if sum(map(abs, at)) <= 2]
 
 
-def project_corners(voxels: Tensor, folded: Tensor, minimum: float, monitor: Monitor, rounds: int = ROUNDS) -> Tensor:
+def project_corners(
+    voxels: Tensor, folded: Tensor, minimum: float, monitor: Monitor, rounds: int = ROUNDS, aim: float = AIM
+) -> Tensor:
     """The displacement with as many corners unfolded as can be; a few with deep folds may be left.
 
     Args:
@@ -38,6 +41,7 @@ def project_corners(voxels: Tensor, folded: Tensor, minimum: float, monitor: Mon
         minimum: smallest determinant that is left as it is.
         monitor: cancellation.
         rounds: at most.
+        aim: determinant that a corner is moved to.
     """
     shape = (voxels.shape[2], voxels.shape[3], voxels.shape[4])
     candidates = torch.nonzero(folded.flatten())[:, 0]
@@ -48,7 +52,7 @@ def project_corners(voxels: Tensor, folded: Tensor, minimum: float, monitor: Mon
     for _ in range(rounds):
         monitor.check()
         changed = [
-            _project(points, candidates, signs, shape, minimum) for signs in itertools.product((1, -1), repeat=3)
+            _project(points, candidates, signs, shape, minimum, aim) for signs in itertools.product((1, -1), repeat=3)
         ]
         hit = torch.cat(changed).unique()
         numbers.append(len(hit))
@@ -64,6 +68,7 @@ def _project(
     signs: tuple[int, ...],
     shape: tuple[int, int, int],
     minimum: float,
+    aim: float,
 ) -> Tensor:
     """Move, in place, the corners of one kind that are too small; returns the voxels they belong to.
 
@@ -74,10 +79,11 @@ def _project(
             takes the one that there is.
         shape: D, H, W.
         minimum: determinants below it are too small.
+        aim: that they are moved to.
     """
-    neighbors, steps = _neighbors(candidates, signs, shape)
+    others, steps = neighbors(candidates, signs, shape)
     at = points.index_select(0, candidates)
-    edges = [(points.index_select(0, other) - at) * step for other, step in zip(neighbors, steps, strict=True)]
+    edges = [(points.index_select(0, other) - at) * step for other, step in zip(others, steps, strict=True)]
     value = determinant(*(edge.T[None] for edge in edges))[0, 0]
     small = torch.nonzero(value < minimum)[:, 0]
     if len(small) == 0:
@@ -90,30 +96,13 @@ def _project(
     gradients = [normal * step[small] for normal, step in zip(normals, steps, strict=True)]
     gradients = [-(gradients[0] + gradients[1] + gradients[2]), *gradients]
     squares = torch.stack([(gradient * gradient).sum(dim=1, keepdim=True) for gradient in gradients])
-    length = (max(AIM, 2 * minimum) - value[small])[:, None] / squares.sum(dim=0).clamp_min(_SMALLEST_GRADIENT)
+    length = (max(aim, 2 * minimum) - value[small])[:, None] / squares.sum(dim=0).clamp_min(_SMALLEST_GRADIENT)
     lengths = torch.minimum(length, LARGEST_MOVE / squares.sqrt().clamp_min(1e-12))
-    where = torch.cat([candidates[small], *(other[small] for other in neighbors)])
+    where = torch.cat([candidates[small], *(other[small] for other in others)])
     moves = torch.cat([gradient * each for gradient, each in zip(gradients, lengths, strict=True)])
     touched, which, counts = where.unique(return_inverse=True, return_counts=True)
     points[touched] += moves.new_zeros((len(touched), 3)).index_add_(0, which, moves) / counts[:, None]
     return candidates[small]
-
-
-def _neighbors(
-    candidates: Tensor, signs: tuple[int, ...], shape: tuple[int, int, int]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Flat indices of the neighbors along x, y, z, and whether each is the next (1) or the last (-1)."""
-    depth, height, width = shape
-    positions = (candidates % width, candidates // width % height, candidates // (width * height))
-    neighbors, steps = [], []
-    for position, sign, size, stride in zip(
-        positions, signs, (width, height, depth), (1, width, width * height), strict=True
-    ):
-        beyond = (position + sign < 0) | (position + sign >= size)
-        step = torch.where(beyond, -sign, sign) if size > 1 else torch.zeros_like(candidates)
-        neighbors.append(candidates + step * stride)
-        steps.append(step.float()[:, None])
-    return neighbors, steps
 
 
 def _near(hit: Tensor, shape: tuple[int, int, int]) -> Tensor:
