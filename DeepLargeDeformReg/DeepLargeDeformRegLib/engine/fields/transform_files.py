@@ -5,8 +5,8 @@ parent". Displacement fields are stored
 
 - as vector images (.nrrd, .mha, .nii.gz, .nii) in float32, compressed: a NIfTI field has intent 1006 and, as that
   intent demands, its vectors in RAS;
-- as ITK transforms (.h5, .tfm) in float64 without compression, which is all that ITK can write: .h5 takes twice the
-  memory of the field, .tfm as text about five times.
+- as ITK transforms (.h5, .tfm) in float64 without compression: .h5 is twice as large as the field and is written
+  plane by plane, .tfm as text is about five times as large.
 
 Outside of its grid a field continues here, as in Slicer, with the displacement at the nearest border voxel;
 ``sitk.Resample`` takes zero displacement there. On the field's own grid all three agree.
@@ -15,9 +15,7 @@ Outside of its grid a field continues here, as in Slicer, with the displacement 
 from __future__ import annotations
 
 import errno
-import struct
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +27,13 @@ from ...core.errors import BadInputError
 from ...core.files.child import read_in_child
 from ...core.files.common import PathLike, check_output, check_regular, ending, written_whole
 from ...core.files.hdf5_times import clear_times
-from ...core.files.headers import check_file
 from ...core.files.itk import heard_itk, itk_output, itk_paths
-from ...core.files.transform_headers import check_field_direction, check_text_transform, refuse_by_content, several
-from ...core.files.volumes import check_written, execute, opened_image, write_image
+from ...core.files.transform_headers import check_text_transform, refuse_by_content, several
 from ...core.geometry import ImageGrid
-from ...core.parallel_gzip import write_gzip
-from ...core.raw_nrrd import write_raw_nrrd
 from ...core.sentences import marked as _
 from .field import DisplacementField, compose, from_affine, identity
+from .field_images import field_image, field_of, largest_number, read_field_image, vectors, write_field_image
+from .hdf5_fields import write_hdf5_field
 
 FIELD_ENDINGS = (".nrrd", ".mha", ".nii.gz", ".nii")
 TRANSFORM_ENDINGS = (".h5", ".tfm", *FIELD_ENDINGS)
@@ -47,8 +43,6 @@ _READ_AS_TRANSFORM = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 _MOST_NESTED = 8  # composites within composites
 _MOST_MM = 1e5  # 100 m
 _LEAST_SCALE = 1e-3  # of volumes: no two bodies differ by more
-_DISPLACEMENT_INTENT = 1006
-_INTENT_OFFSET = 68  # of intent_code in a NIfTI-1 header
 
 
 def write_transform(transform: DisplacementField | sitk.Transform, path: PathLike, compress: bool = True) -> None:
@@ -72,19 +66,17 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
                     file=Path(path).name
                 )
             )
-        if kind in (".nii", ".nii.gz"):
-            _write_nifti(transform, path)
-        elif kind == ".nrrd":
-            with written_whole(path) as temporary:
-                grid = transform.grid
-                write_raw_nrrd(_vectors(transform), grid.spacing, grid.origin, grid.direction, temporary, compress)
-        else:
-            write_image(_field_image(transform), path, compress)
+        write_field_image(transform, path, compress)
         return
     if isinstance(transform, DisplacementField):
-        transform = to_sitk(transform)
-    numbers = transform.GetNumberOfParameters()
+        numbers = transform.displacement.numel()
+    else:
+        numbers = transform.GetNumberOfParameters()
     with written_whole(path, size=numbers * (8 if kind == ".h5" else 2)) as temporary:
+        if isinstance(transform, DisplacementField):
+            if kind == ".h5" and write_hdf5_field(vectors(transform), transform.grid, temporary, Path(path).name):
+                return
+            transform = to_sitk(transform)
         with itk_output(temporary) as file, heard_itk(Path(path).name):
             sitk.WriteTransform(transform, file)
         if kind == ".tfm":
@@ -108,7 +100,9 @@ def read_transform(path: PathLike) -> sitk.Transform:
     check_regular(path)
     kind = ending(path)
     if kind in _READ_AS_IMAGE:
-        return _read_field(path)
+        field = sitk.DisplacementFieldTransform(read_field_image(path))
+        _check_part(field, path.name)
+        return field
     if kind not in _READ_AS_TRANSFORM:
         known = ", ".join((*_READ_AS_TRANSFORM, *_READ_AS_IMAGE))
         raise BadInputError(
@@ -141,7 +135,7 @@ def to_field(
 def sampler(transform: sitk.Transform) -> Callable[[ImageGrid], DisplacementField]:
     """What gives the displacements of a transform on any grid, as :func:`to_field`: a large one slab by slab."""
     steps = [
-        _field_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
+        field_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
         if part.GetTransformEnum() == sitk.sitkDisplacementField
         else part
         for part in reversed(_parts(transform))  # ITK applies the last one first
@@ -164,7 +158,7 @@ def sampler(transform: sitk.Transform) -> Callable[[ImageGrid], DisplacementFiel
 def to_sitk(field: DisplacementField) -> sitk.DisplacementFieldTransform:
     """The field as a SimpleITK transform (float64, linear interpolation, zero displacement outside of its grid)."""
     # The transform takes its image over, so it gets one of its own.
-    return sitk.DisplacementFieldTransform(sitk.Cast(_field_image(field), sitk.sitkVectorFloat64))
+    return sitk.DisplacementFieldTransform(sitk.Cast(field_image(field), sitk.sitkVectorFloat64))
 
 
 def linear_transform(matrix: npt.ArrayLike) -> sitk.AffineTransform:
@@ -230,48 +224,7 @@ def _applied(pending: list[sitk.Transform], field: DisplacementField) -> Displac
     image = sitk.TransformToDisplacementField(
         composite, sitk.sitkVectorFloat64, grid.size, grid.origin, grid.spacing, grid.direction
     )
-    return _field_of(image)
-
-
-def _vectors(field: DisplacementField) -> npt.NDArray[np.float32]:
-    """View of a batch of one as ``(D, H, W, 3)``."""
-    if field.displacement.shape[0] != 1:
-        raise ValueError(f"one field can be written, not a batch of {field.displacement.shape[0]}")
-    return field.displacement[0].detach().to("cpu", torch.float32).permute(1, 2, 3, 0).numpy()
-
-
-def _field_image(field: DisplacementField) -> sitk.Image:
-    return field.grid.to_image(np.ascontiguousarray(_vectors(field)), is_vector=True)
-
-
-def _field_of(image: sitk.Image) -> DisplacementField:
-    displacement = torch.empty((1, 3, *reversed(image.GetSize())))
-    # From double precision without a copy in it, which is 24 bytes a voxel.
-    np.copyto(displacement[0].numpy(), np.moveaxis(sitk.GetArrayViewFromImage(image), -1, 0), casting="same_kind")
-    return DisplacementField(displacement, ImageGrid.from_image(image))
-
-
-def _write_nifti(field: DisplacementField, path: PathLike) -> None:
-    """SimpleITK writes vectors with intent 1007 and as they are: intent and RAS signs are set here."""
-    image = _field_image(field)
-    ras = np.array([-1.0, -1.0, 1.0], dtype=np.float32)
-    flipped = field.grid.to_image(sitk.GetArrayViewFromImage(image) * ras, is_vector=True)
-    size = field.displacement.numel() * 4
-    with written_whole(path, size) as temporary:
-        plain = temporary.with_name(temporary.name[: -len(ending(path))] + ".nii")
-        try:
-            with itk_output(plain) as file, heard_itk(Path(path).name):
-                sitk.WriteImage(flipped, file)
-            check_written(plain)
-            with plain.open("r+b") as stream:
-                stream.seek(_INTENT_OFFSET)
-                stream.write(struct.pack("<h", _DISPLACEMENT_INTENT))
-            if plain != temporary:
-                with plain.open("rb") as source, temporary.open("wb") as packed:
-                    write_gzip(packed.write, iter(partial(source.read, 1 << 20), b""))
-        finally:
-            if plain != temporary:
-                plain.unlink(missing_ok=True)
+    return field_of(image)
 
 
 def _check_text(path: Path) -> None:
@@ -305,75 +258,13 @@ def _read_itk(path: Path, is_text: bool) -> sitk.Transform:
     return transform
 
 
-def _read_field(path: Path) -> sitk.Transform:
-    check_file(path)
-    niftyreg = check_field_direction(path)
-    with opened_image(path) as reader:
-        if reader.GetNumberOfComponents() != 3:
-            raise BadInputError(
-                _("{file} is no displacement field: it has {count} value(s) per voxel, not 3.").format(
-                    file=path.name, count=reader.GetNumberOfComponents()
-                )
-            )
-        reader.SetOutputPixelType(sitk.sitkVectorFloat64)
-        image = execute(reader, path.name)
-    if niftyreg is not None:
-        image = _from_niftyreg(image, is_position=niftyreg == 0)
-    vectors = sitk.GetArrayViewFromImage(image)
-    if not np.isfinite(_largest(vectors)):
-        raise BadInputError(_("{file} contains displacements that are not finite numbers.").format(file=path.name))
-    if _holds_positions(vectors, ImageGrid.from_image(image)):
-        raise BadInputError(
-            _(
-                "{file} seems to hold positions where displacements are needed (each vector grows with its "
-                "own place); subtract the positions of the voxels first."
-            ).format(file=path.name)
-        )
-    transform = sitk.DisplacementFieldTransform(image)
-    _check_part(transform, path.name)
-    return transform
-
-
-def _from_niftyreg(image: sitk.Image, is_position: bool) -> sitk.Image:
-    """NiftyReg's vectors are in RAS, which ITK takes as they are, and positions or displacements."""
-    grid = ImageGrid.from_image(image)
-    vectors = sitk.GetArrayFromImage(image) * (-1.0, -1.0, 1.0)
-    if is_position:
-        vectors -= _positions(grid)
-    return grid.to_image(vectors, is_vector=True)
-
-
-def _positions(grid: ImageGrid) -> npt.NDArray[np.float64]:
-    """LPS positions of the voxel centers, ``(D, H, W, 3)``, mm."""
-    z, y, x = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in grid.shape), indexing="ij")
-    return grid.to_physical(np.stack([x, y, z], axis=-1).reshape(-1, 3)).reshape(*grid.shape, 3)
-
-
-def _holds_positions(vectors: npt.NDArray[np.float64], grid: ImageGrid) -> bool:
-    """True if the vectors are about the voxels' own positions, in LPS or RAS: no deformation doubles or flips a body.
-
-    The linear part of the vectors is compared with that of positions: the identity, or diag(-1, -1, 1).
-    """
-    step = tuple(max(1, n // 16) for n in grid.shape)
-    sample = (slice(None, None, step[0]), slice(None, None, step[1]), slice(None, None, step[2]))
-    positions = _positions(grid)[sample].reshape(-1, 3)
-    centered = positions - positions.mean(axis=0)
-    linear = np.linalg.lstsq(centered, vectors[sample].reshape(-1, 3), rcond=None)[0]
-    return any(np.abs(linear - np.diag(signs)).max() < 0.3 for signs in ((1, 1, 1), (-1, -1, 1)))
-
-
-def _largest(numbers: npt.NDArray) -> float:
-    """The largest absolute value, not finite if one is not; 0 of none. Without a copy of what may be gigabytes."""
-    return max(float(numbers.max()), -float(numbers.min())) if numbers.size else 0.0
-
-
 def _check_part(part: sitk.Transform, name: str) -> None:
     """Refuse numbers that no body has: not finite, meters away, or a linear map without volume."""
     if part.GetTransformEnum() == sitk.sitkDisplacementField:
         numbers = sitk.GetArrayViewFromImage(sitk.DisplacementFieldTransform(part).GetDisplacementField())
     else:
         numbers = np.array([*part.GetParameters(), *part.GetFixedParameters()])
-    farthest = _largest(numbers)
+    farthest = largest_number(numbers)
     if not np.isfinite(farthest):
         raise BadInputError(
             _("{name} contains numbers that are not finite; the transform cannot be used.").format(name=name)
