@@ -22,7 +22,7 @@ from .core import files
 from .core.errors import BadInputError
 from .core.files.common import written_whole
 from .core.geometry import ImageGrid
-from .core.images import LabelMap, LandmarkPairs, Pair, Scan, Volume
+from .core.images import LabelMap, LandmarkPairs, Pair, Scan, Volume, notices_of_landmarks
 from .core.labels import notice_of_values, with_matches
 from .core.metrics import Metrics
 from .core.progress import Monitor, ProgressEvent
@@ -304,7 +304,8 @@ def _pair(
     elif match:
         raise BadInputError("Structures are matched between two segmentations; give both, or leave the match out.")
     points = None if landmarks is None else LandmarkPairs(np.asarray(landmarks[0]), np.asarray(landmarks[1]))
-    return Pair(*scans).with_landmarks(points), notices
+    pair = Pair(*scans).with_landmarks(points)
+    return pair, [*notices, *notices_of_landmarks(pair)]
 
 
 def _volume(image: Image, spacing: Spacing | None, what: str) -> Volume:

@@ -12,6 +12,9 @@ import SimpleITK as sitk
 from .errors import BadInputError
 from .geometry import ImageGrid
 from .sentences import marked as _
+from .subjects import the
+
+OUTSIDE_MM = 20.0  # that a landmark may lie beyond the border of its scan, as one of a scan that was cropped later
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +201,30 @@ class Pair:
     def swapped(self) -> Pair:
         """The pair in the other direction."""
         return Pair(self.moving, self.fixed)
+
+
+def notices_of_landmarks(pair: Pair) -> list[str]:
+    """What the user should know of landmarks that lie outside of their scan, in a sentence a scan.
+
+    Raises:
+        BadInputError: if none of a scan's landmarks lies in it: they are another scan's, or in other coordinates.
+    """
+    notices: list[str] = []
+    for name, scan in (("fixed", pair.fixed), ("moving", pair.moving)):
+        points = () if scan.landmarks is None else scan.landmarks.points
+        outside = len(points) - int(np.count_nonzero(scan.grid.contains(points, OUTSIDE_MM))) if len(points) else 0
+        landmarks, of = the(f"{name} landmarks", first=True), the(f"{name} scan")
+        if outside and outside == len(points):
+            raise BadInputError(
+                _(
+                    "{landmarks} lie outside of {scan}; they belong to another scan, or their coordinates are RAS "
+                    "where LPS is expected."
+                ).format(landmarks=landmarks, scan=of)
+            )
+        if outside:
+            text = _("{landmarks}: {outside} of {count} lie outside of {scan}; check them.")
+            notices.append(text.format(landmarks=landmarks, outside=outside, count=len(points), scan=of))
+    return notices
 
 
 def _check_shape(array: npt.NDArray, grid: ImageGrid) -> None:

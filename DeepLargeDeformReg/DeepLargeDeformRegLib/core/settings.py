@@ -71,11 +71,13 @@ class RegistrationSettings:
         if self.iterations is not None and self.iterations < 1:
             raise BadInputError(_("The number of refinement steps must be at least 1."))
         if not 0 < self.regularity < float("inf"):
-            raise BadInputError(_("The regularity factor must be a positive number."))
-        for name in ("output_spacing_mm", "memory_limit_mb"):
-            value = getattr(self, name)
+            raise BadInputError(_("The smoothness (regularity) must be a positive number."))
+        for value, text in (
+            (self.output_spacing_mm, _("The grid spacing of the transform must be a positive number of mm.")),
+            (self.memory_limit_mb, _("The memory limit must be a positive number of MB.")),
+        ):
             if value is not None and not 0 < value < float("inf"):
-                raise BadInputError(_("The setting {name} must be a positive number.").format(name=name))
+                raise BadInputError(text)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary of all settings."""

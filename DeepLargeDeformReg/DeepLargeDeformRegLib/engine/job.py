@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,7 @@ from ..core import files
 from ..core.errors import BadInputError, reading
 from ..core.files.common import write_text
 from ..core.files.dicom_reference import notice_of_patients
-from ..core.geometry import ImageGrid
-from ..core.images import LabelMap, LandmarkPairs, Pair, Scan
-from ..core.labels import notice_of_values, with_matches
+from ..core.images import LabelMap
 from ..core.metrics import Metrics
 from ..core.presets import Preset
 from ..core.progress import Monitor
@@ -27,9 +25,9 @@ from . import fields
 from .anatomy.find import FoundAnatomy, not_reviewed
 from .dicom_output import dicom_series, write_dicom_objects
 from .evaluation import Evaluation, evaluate
-from .fields import DisplacementField, warp_labels, warp_volume
+from .fields import warp_labels, warp_volume
 from .job_files import check_job_files, map_paths, report_problem
-from .left_out import leave_out
+from .job_inputs import field_of, read_pair
 from .metrics import load_limits
 from .metrics.maps import all_maps, on_grid
 from .registration.pipeline import RegistrationRequest, RegistrationResult, register
@@ -229,9 +227,9 @@ def run_evaluate(
     load_limits()
     monitor.report("read", 0.0, _("Reading"))
     notices: list[str] = []
-    pair = _read_pair(job, lambda _: None, notices.append, monitor)
-    field = _field(job.transform, pair.fixed.grid)
-    backward = _field(job.backward_transform, pair.moving.grid) if job.backward_transform else None
+    pair = read_pair(job, lambda _: None, notices.append, monitor)
+    field = field_of(job.transform, pair.fixed.grid)
+    backward = field_of(job.backward_transform, pair.moving.grid) if job.backward_transform else None
     monitor.report("measure", 0.1, _("Resampling the moving scan"))
     evaluation = evaluate(field, pair, backward, monitor)
     evaluation = replace(evaluation, metrics=replace(evaluation.metrics, warnings=tuple(notices)))
@@ -270,7 +268,7 @@ def _check_outputs(job: RegistrationJob) -> None:
 
 
 def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> RegistrationRequest:
-    pair = _read_pair(job, warnings.append, warnings.append, monitor)
+    pair = read_pair(job, warnings.append, warnings.append, monitor)
     initial, region = None, None
     if job.initial_transform:
         with reading("initial transform", job.initial_transform):
@@ -279,80 +277,6 @@ def _read(job: RegistrationJob, warnings: list[str], monitor: Monitor) -> Regist
         with reading("region of interest", job.region):
             region = files.read_label_map(job.region, what="region of interest")
     return RegistrationRequest(pair=pair, settings=job.settings, initial_transform=initial, region=region)
-
-
-def _read_pair(
-    job: RegistrationJob | EvaluateJob, warn: Callable[[str], None], notify: Callable[[str], None], monitor: Monitor
-) -> Pair:
-    """Both scans with what the job names; ``warn`` hears of faults of files, ``notify`` of what was made of them."""
-    scans = []
-    for name, path, segmentation, mask in (
-        ("fixed", job.fixed, job.fixed_segmentation, job.fixed_mask),
-        ("moving", job.moving, job.moving_segmentation, job.moving_mask),
-    ):
-        with reading("scan", path, name):
-            volume = files.read_volume(path)
-        if mask is not None:
-            with reading("mask", mask, name):
-                marked = files.read_label_map(mask, warn=warn, what=f"{name} mask", of=f"{name} scan")
-            volume, warnings = leave_out(volume, marked, name)
-            for warning in warnings:
-                notify(warning)
-        monitor.check()
-        labels = None
-        if segmentation is not None:
-            with reading("segmentation", segmentation, name):
-                labels = files.read_label_map(
-                    segmentation,
-                    volume.grid,
-                    warn,
-                    f"{name} segmentation",
-                    f"{name} scan",
-                )
-            monitor.check()
-        scans.append(Scan(volume, labels))
-    fixed, moving = scans
-    moving = replace(moving, labels=_matched(fixed.labels, moving.labels, job.match, notify))
-    return Pair(fixed, moving).with_landmarks(_landmarks(job, fixed.grid, moving.grid))
-
-
-def _matched(
-    fixed: LabelMap | None, moving: LabelMap | None, match: Sequence[str], notify: Callable[[str], None]
-) -> LabelMap | None:
-    """The moving structures with the user's matches; tells of those that were matched by value alone."""
-    if fixed is None or moving is None:
-        if match:
-            raise BadInputError(
-                _("Structures are matched between two segmentations; give both, or leave the match out.")
-            )
-        return moving
-    moving = with_matches(fixed, moving, match) if match else moving
-    notice = notice_of_values(fixed, moving)
-    if notice is not None:
-        notify(notice)
-    return moving
-
-
-def _landmarks(
-    job: RegistrationJob | EvaluateJob, fixed_grid: ImageGrid, moving_grid: ImageGrid
-) -> LandmarkPairs | None:
-    if job.landmarks:
-        with reading("landmarks", job.landmarks):
-            return files.read_landmark_pairs(job.landmarks)
-    if not job.fixed_landmarks and not job.moving_landmarks:
-        return None
-    if not job.fixed_landmarks or not job.moving_landmarks:
-        raise BadInputError(_("Landmarks are needed in both scans; only one of the two files is named."))
-    with reading("landmarks", job.fixed_landmarks, "fixed"):
-        fixed = files.read_landmarks(job.fixed_landmarks, fixed_grid)
-    with reading("landmarks", job.moving_landmarks, "moving"):
-        moving = files.read_landmarks(job.moving_landmarks, moving_grid)
-    return files.pair_landmarks(fixed, moving)
-
-
-def _field(path: str, grid: ImageGrid) -> DisplacementField:
-    with reading("transform", path):
-        return fields.to_field(fields.read_transform(path), grid)
 
 
 def _write(

@@ -9,7 +9,13 @@ import pytest
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, Pair, Scan, Volume
-from DeepLargeDeformRegLib.engine.registration.checks import check_initial, check_region, check_scans
+from DeepLargeDeformRegLib.engine.registration.checks import (
+    check_initial,
+    check_output_grid,
+    check_region,
+    check_scans,
+    check_working_region,
+)
 
 SIZE = (10, 9, 8)
 NOISE = np.random.default_rng(0).normal(size=SIZE[::-1]).astype(np.float32)
@@ -44,3 +50,20 @@ def test_a_mirrored_start_and_an_empty_region_are_refused() -> None:
         check_initial(np.diag([-1.0, 1.0, 1.0, 1.0]))
     with pytest.raises(BadInputError, match="region of interest is empty"):
         check_region(LabelMap(np.zeros(SIZE[::-1], np.int16), scan().volume.grid))
+
+
+def test_a_part_of_a_few_voxels_is_refused() -> None:
+    grid = scan().volume.grid
+    check_working_region(grid.cropped((0, 0, 0), (4, 4, 4)), True)
+    for drawn, words in ((True, "region of interest has only 4 x 4 x 1"), (False, "only 4 x 4 x 1 voxels in common")):
+        with pytest.raises(BadInputError, match=words):
+            check_working_region(grid.cropped((0, 0, 0), (4, 4, 1)), drawn)
+
+
+@pytest.mark.parametrize("spacing", [0.2, 3.0])
+def test_a_grid_spacing_that_does_not_suit_the_scan_is_refused(spacing: float) -> None:
+    grid = scan().volume.grid
+    for suitable in (None, 0.25, 2.0):
+        check_output_grid(grid, suitable)
+    with pytest.raises(BadInputError, match=r"between 0\.25 and 2 mm"):
+        check_output_grid(grid, spacing)

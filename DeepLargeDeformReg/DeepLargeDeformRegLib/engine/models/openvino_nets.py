@@ -1,4 +1,4 @@
-"""U-Nets on a processor by OpenVINO, where it is installed: ``pip install DeepLargeDeformReg[openvino]``.
+"""U-Nets on a processor by OpenVINO, where it is installed: ``pip install ".[openvino]"`` in a clone.
 
 It joins convolutions with what follows them. The warps and compositions around them stay in torch. Nothing is written
 to disk, and OpenVINO's own converter, which reports its use to its makers, is not called.

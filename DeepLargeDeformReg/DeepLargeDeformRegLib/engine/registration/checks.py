@@ -6,11 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import BadInputError
+from ...core.geometry import ImageGrid
 from ...core.images import LabelMap, Pair, Scan
 from ...core.sentences import marked as _
 from ...core.subjects import the
 
 LONGEST_MM = 2500.0  # of a scan: taller than a patient
+LEAST_VOXELS = 4  # of a region and of the transform's grid, along each axis
+FINEST = 0.25  # of a voxel: a finer grid of the transform says nothing more, and takes all memory
 SHORTEST_MM = 1.0  # of the longest axis: a scan of 300 mm whose file counts meters has 0.3
 
 
@@ -28,6 +31,42 @@ def check_region(region: LabelMap | None) -> None:
     """Refuse an empty region of interest."""
     if region is not None and not region.array.any():
         raise BadInputError(_("The region of interest is empty; draw it again or leave it out."))
+
+
+def check_working_region(grid: ImageGrid, drawn: bool) -> None:
+    """Refuse a part of the fixed scan that is too small to be registered.
+
+    Args:
+        grid: the part.
+        drawn: True if the user drew it, False if it is what both scans cover.
+    """
+    if min(grid.size) >= LEAST_VOXELS:
+        return
+    size = " x ".join(str(n) for n in grid.size)
+    if drawn:
+        text = _("The region of interest has only {size} voxels; draw it larger, or leave it out.")
+    else:
+        text = _("The two scans have only {size} voxels in common; check that both show the same part of the body.")
+    raise BadInputError(text.format(size=size))
+
+
+def check_output_grid(grid: ImageGrid, spacing_mm: float | None) -> None:
+    """Refuse a grid of the transform that is far finer than the fixed scan's, or has hardly a node.
+
+    Args:
+        grid: of the fixed scan.
+        spacing_mm: of the transform's grid; None for that of the scan.
+    """
+    if spacing_mm is None:
+        return
+    finest = FINEST * min(grid.spacing)
+    coarsest = max(*grid.spacing, min(grid.extent) / LEAST_VOXELS)
+    if not finest <= spacing_mm <= coarsest:
+        text = _(
+            "A grid spacing of {spacing:g} mm does not suit the fixed scan; choose one between {finest:.3g} and "
+            "{coarsest:.3g} mm."
+        )
+        raise BadInputError(text.format(spacing=spacing_mm, finest=finest, coarsest=coarsest))
 
 
 def check_initial(linear: npt.NDArray[np.float64]) -> None:

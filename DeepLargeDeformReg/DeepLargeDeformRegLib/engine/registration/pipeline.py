@@ -34,7 +34,7 @@ from ..fields.folding import repair_folds
 from ..heap import reused_memory
 from ..models import RegistrationModel
 from ..models.warm import warm_model
-from .checks import check_initial, check_region, check_scans
+from .checks import check_initial, check_output_grid, check_region, check_scans, check_working_region
 from .deform import Deformed, DeformInput, deform, voxels_that_fit, wanted_spacing, working_spacing
 from .intensities import Scalings, scaled, scalings_of
 from .padding import without_padding
@@ -105,6 +105,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     settings, plan = request.settings, request.plan
     check_scans(request.pair)
     check_region(request.region)
+    check_output_grid(request.pair.fixed.grid, settings.output_spacing_mm)
     warnings: list[str] = []
     seconds: dict[str, float] = {}
     device = choose_device(settings.device)
@@ -194,11 +195,13 @@ def _aligned(request: RegistrationRequest, anatomy: FoundAnatomy | None, monitor
         check_initial(linear)
     else:
         linear = _linear(pair, scalings, plan, windows, structures, monitor)
+    region = _region(pair, request.region, plan, linear)
+    check_working_region(region, request.region is not None)
     return DeformInput(
         pair=pair,
         scalings=scalings,
         linear=linear,
-        region=_region(pair, request.region, plan, linear),
+        region=region,
         initial=initial,
         structures=structures,
     )
