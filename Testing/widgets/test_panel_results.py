@@ -24,6 +24,7 @@ def test_result_is_shown_with_its_verdict(application: Any) -> None:
             "reasons": [{"text": "folds <here>", "severity": "reject"}],
         },
         "folds": [{"volume_mm3": 3.0, "worst": -0.2, "point_lps": [4.0, 5.0, 6.0], "structure": "Liver"}],
+        "warnings": ["a coarser grid <to save memory>"],
     }
     nodes = {
         "fixed": fixed,
@@ -35,6 +36,7 @@ def test_result_is_shown_with_its_verdict(application: Any) -> None:
     widget.results.refresh(newest=True)
     assert "Do not use" in widget.ui.verdictLabel.text
     assert "folds &lt;here&gt;" in widget.ui.verdictLabel.text
+    assert "Note: a coarser grid &lt;to save memory&gt;" in widget.ui.verdictLabel.text
     assert widget.ui.foldList.count == 1
     assert widget.ui.checkerboardButton.enabled
     assert "volume change" in widget.ui.jacobianButton.toolTip

@@ -21,7 +21,7 @@ MOST_PLACES_IN_SIGHT = 5
 
 
 def verdict_html(run: RunResult, color: str) -> str:
-    """The verdict of a run with its reasons, its title in a color; a sentence where it was not judged."""
+    """The verdict of a run with its reasons and notes, its title in a color; a sentence where it was not judged."""
     verdict = run.verdict
     if verdict is None:
         return _("This run was not judged; look at the numbers.")
@@ -30,7 +30,13 @@ def verdict_html(run: RunResult, color: str) -> str:
     items = f"<ul style='margin: 2px 0 0 -22px'>{reasons}</ul>" if reasons else ""
     title = html.escape(say(level.title))
     places = html.escape(say(single_places_text(run.metrics)))
-    return f"<b style='color: {color}'>{level.mark} {title}</b>{items}{places}"
+    return f"<b style='color: {color}'>{level.mark} {title}</b>{items}{places}{_notes_html(run)}"
+
+
+def _notes_html(run: RunResult) -> str:
+    """What the user should know of a run beside its verdict, a paragraph each."""
+    notes = (_("Note: {text}").format(text=say(warning)) for warning in run.metrics.warnings)
+    return "".join(f"<p style='margin: 4px 0 0 0'>{html.escape(note)}</p>" for note in notes)
 
 
 class QualityPanel:

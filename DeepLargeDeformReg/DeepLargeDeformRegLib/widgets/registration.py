@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import qt
@@ -204,8 +205,10 @@ class Runner:
         if run.discarded:
             run.end(error=RegistrationFailed(run.discarded, "cancelled"))
             return
+        found = Metrics.from_json(metrics)
+        found = replace(found, warnings=(*run.warnings, *found.warnings))
         try:
-            result = collect(run.inputs, run.targets, run.settings, run.prepared, Metrics.from_json(metrics))
+            result = collect(run.inputs, run.targets, run.settings, run.prepared, found)
         except SceneError as error:
             run.end(error=RegistrationFailed(str(error), "discarded"))
         except (OSError, RuntimeError, KeyError, ValueError) as error:
