@@ -195,6 +195,7 @@ class DeepLargeDeformRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if self.logic is not None and self._is_warm:
             self.logic.runner.discard(_("The scene was closed, so the registration was discarded."))
         self.batch.scene_closed()
+        self.comparison.scene_closed()
         self._set_parameter_node(None)
 
     def _scene_comes(self, caller: Any = None, event: Any = None) -> None:

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 import typer
 from DeepLargeDeformRegLib.cli import register
 from DeepLargeDeformRegLib.cli.app import app
+from DeepLargeDeformRegLib.cohort.summary import Row
 from DeepLargeDeformRegLib.core.presets import PRESETS
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from typer.testing import CliRunner
@@ -101,9 +102,12 @@ def test_structures_are_matched_as_the_user_says(
     monkeypatch.chdir(scans)
     files = ("fixed.nrrd", "moving.nrrd", "--fixed-segmentation", "fixed_labels.nrrd")
     files += ("--moving-segmentation", "moving_labels.nrrd", "--preset", "any", "--steps", "5", "--no-uncertainty")
-    wrong = command("register", *files, "--metrics", tmp_path / "wrong.json", "--no-guide")
+    organs = ("--output-fixed-organs", tmp_path / "organs.nrrd")
+    wrong = command("register", *files, "--metrics", tmp_path / "wrong.json", "--no-guide", *organs)
     assert wrong.exit_code == 0, wrong.stderr
-    assert "Note: Structures were matched by value alone: 1, 5" in " ".join(wrong.stderr.split())
+    said = " ".join(wrong.stderr.split())
+    assert "Note: Structures were matched by value alone: 1, 5" in said
+    assert "Note: organs.nrrd was not written: no organs were found automatically" in said
     match = ("--match", "1=5", "--match", "5=1")
     right = command("register", *files, *match, "--metrics", tmp_path / "right.json", "--quiet")
     assert right.exit_code == 0, right.stderr
@@ -113,6 +117,17 @@ def test_structures_are_matched_as_the_user_says(
     )
     assert all(values["after"] < 0.2 for values in by_value.values())
     assert all(values["after"] > 0.7 for values in by_user.values())
+
+
+def test_a_batch_without_any_result_has_failed(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has some is done; a script must not take an empty one for it."""
+    (tmp_path / "pairs.csv").write_text(f"fixed,moving\n{scans / 'fixed.nrrd'},{scans / 'moving.nrrd'}\n")
+    for errors, expected in (([None, "damaged"], 0), (["damaged", "damaged"], 1)):
+        rows = [Row(name=f"p{number}", error=error) for number, error in enumerate(errors)]
+        monkeypatch.setattr("DeepLargeDeformRegLib.cohort.run.run_cohort", lambda *_, rows=rows: rows)
+        done = command("batch", tmp_path / "pairs.csv", "--output", tmp_path / "out")
+        assert done.exit_code == expected, done.stderr
+        assert "of 2 pairs failed" in done.stderr
 
 
 def test_the_log_has_the_stages_and_the_error(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

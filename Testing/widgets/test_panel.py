@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -259,6 +260,35 @@ def test_progress_shows_stage_percent_and_time_left(application: Any) -> None:
     assert widget.ui.progressBar.value == 50
     assert "level 2 of 2" in widget.ui.logText.plainText
     assert widget.ui.logBox.collapsed
+
+
+@pytest.mark.parametrize("end", ["scene closed", "input removed"])
+def test_a_comparison_that_ends_early(application: Any, end: str) -> None:
+    """What was done is tabled where its scene is there, and leaves nothing in the next scene."""
+    import slicer
+
+    def start(name: str) -> Any:
+        started.append(SimpleNamespace(model=name, finished=False, error=None))
+        return None if end == "input removed" and len(started) == 3 else started[-1]
+
+    def fails(run: Any, kind: str) -> None:
+        run.error = SimpleNamespace(kind=kind)
+        widget.comparison.ended(run)
+
+    widget, started = application.open_module(MODULE), []
+    widget.comparison._start = start
+    widget.comparison._preset = lambda: "mr-hippocampus"
+    widget.comparison._compare()
+    fails(started[0], "input")
+    if end == "scene closed":
+        slicer.mrmlScene.Clear(0)
+        fails(started[1], "cancelled")
+        assert len(started) == 2
+    else:
+        fails(started[1], "input")
+        assert len(started) == 3
+    tables = [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if "Comparison" in node.GetName()]
+    assert [node.GetNumberOfRows() for node in tables] == ([] if end == "scene closed" else [2])
 
 
 def test_a_gpu_is_listed_by_name_with_its_memory(application: Any) -> None:

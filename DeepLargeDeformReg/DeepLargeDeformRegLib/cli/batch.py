@@ -32,7 +32,8 @@ def batch(
     """Register the pairs of a table, or of two folders.
 
     Each pair gets a folder with its results; cohort.csv, summary.csv and cohort.html tell of all. Pairs that are
-    finished are not registered again, so that the same command takes up a run that was interrupted.
+    finished are not registered again, so that the same command takes up a run that was interrupted. Where no pair
+    could be registered, the exit code is 1.
     """
     from .terminal import session
 
@@ -66,3 +67,5 @@ def _run(request: CohortRequest, terminal: Terminal) -> None:
     if failed:
         terminal.note(f"{len(failed)} of {len(rows)} pairs failed; --retry-failed registers them again.")
     terminal.show(f"Cohort: {(request.output / 'cohort.html').resolve()}")
+    if failed and len(failed) == len(rows):
+        raise typer.Exit(1)

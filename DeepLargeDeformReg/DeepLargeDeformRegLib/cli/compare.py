@@ -74,3 +74,5 @@ def _run(values: dict[str, Any], terminal: Terminal) -> None:
     terminal.show(table)
     terminal.show("In parentheses: what the model's card says of other scans; its time is that of the network alone.")
     terminal.show(f"Comparison: {(values['output'] / 'comparison.csv').resolve()}")
+    if all(result.error for result in results):
+        raise typer.Exit(1)

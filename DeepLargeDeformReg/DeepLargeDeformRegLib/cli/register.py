@@ -70,6 +70,8 @@ def register(
 
 def _run(values: dict[str, Any], terminal: Terminal, json_progress: bool) -> None:
     """Run the job that the options of the command describe, and show its measures."""
+    from pathlib import Path
+
     from ..core.errors import BadInputError
 
     names = [name for name in values if name.startswith("output_") or name in ("metrics", "report")]
@@ -84,6 +86,12 @@ def _run(values: dict[str, Any], terminal: Terminal, json_progress: bool) -> Non
     with terminal.progress(json_progress) as monitor:
         numbers = run_job(job, monitor, compress=True, write_report=_report_writer(bool(values["report"])))
     summarize(numbers, terminal, table=not json_progress)
+    for path in (values[name] for name in names if name.endswith("_organs") and values[name]):
+        if not Path(path).exists():
+            terminal.note(
+                f"{Path(path).name} was not written: no organs were found automatically (not all presets look for "
+                "them, and none does where outlines of both scans are given)."
+            )
 
 
 def _report_writer(wanted: bool) -> ReportWriter | None:

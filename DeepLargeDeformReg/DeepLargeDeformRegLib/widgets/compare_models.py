@@ -47,6 +47,13 @@ class ModelComparison:
         remove_node(self._table)
         self._table = None
 
+    def scene_closed(self) -> None:
+        """The scene goes, and what was compared with it: the next scene gets no table of this one."""
+        self._waiting.clear()
+        self._results = []
+        self._current = None
+        self._ui.compareView.setVisible(False)
+
     def ended(self, run: Any) -> None:
         """A run has ended: if it is of the comparison, the next model follows, and at last the table."""
         if self._current is None or run is not self._current[1]:
@@ -72,6 +79,8 @@ class ModelComparison:
         run = self._start(name)
         if run is None:
             self._waiting.clear()
+            if self._results:
+                self._show()
         elif not run.finished:
             self._current = name, run
 

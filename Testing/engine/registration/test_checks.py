@@ -9,13 +9,7 @@ import pytest
 from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import LabelMap, Pair, Scan, Volume
-from DeepLargeDeformRegLib.engine.registration.checks import (
-    check_initial,
-    check_output_grid,
-    check_region,
-    check_scans,
-    check_working_region,
-)
+from DeepLargeDeformRegLib.engine.registration.checks import check_initial, check_inputs, check_working_region
 
 SIZE = (10, 9, 8)
 NOISE = np.random.default_rng(0).normal(size=SIZE[::-1]).astype(np.float32)
@@ -37,11 +31,11 @@ def scan(spacing: float = 1.0, value: float | None = None) -> Scan:
 )
 def test_scans_of_no_patient_are_refused(moving: Callable[[], Scan], words: str) -> None:
     with pytest.raises(BadInputError, match=f"The moving scan .*{words}"):
-        check_scans(Pair(scan(), moving()))
+        check_inputs(Pair(scan(), moving()), None, None)
 
 
 def test_small_and_large_patients_pass() -> None:
-    check_scans(Pair(scan(0.11), scan(240.0)))
+    check_inputs(Pair(scan(0.11), scan(240.0)), None, None)
 
 
 def test_a_mirrored_start_and_an_empty_region_are_refused() -> None:
@@ -49,7 +43,7 @@ def test_a_mirrored_start_and_an_empty_region_are_refused() -> None:
     with pytest.raises(BadInputError, match="mirrors the body"):
         check_initial(np.diag([-1.0, 1.0, 1.0, 1.0]))
     with pytest.raises(BadInputError, match="region of interest is empty"):
-        check_region(LabelMap(np.zeros(SIZE[::-1], np.int16), scan().volume.grid))
+        check_inputs(Pair(scan(), scan()), LabelMap(np.zeros(SIZE[::-1], np.int16), scan().volume.grid), None)
 
 
 def test_a_part_of_a_few_voxels_is_refused() -> None:
@@ -62,8 +56,8 @@ def test_a_part_of_a_few_voxels_is_refused() -> None:
 
 @pytest.mark.parametrize("spacing", [0.2, 3.0])
 def test_a_grid_spacing_that_does_not_suit_the_scan_is_refused(spacing: float) -> None:
-    grid = scan().volume.grid
+    pair = Pair(scan(), scan())
     for suitable in (None, 0.25, 2.0):
-        check_output_grid(grid, suitable)
+        check_inputs(pair, None, suitable)
     with pytest.raises(BadInputError, match=r"between 0\.25 and 2 mm"):
-        check_output_grid(grid, spacing)
+        check_inputs(pair, None, spacing)

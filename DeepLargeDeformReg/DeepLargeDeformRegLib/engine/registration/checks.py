@@ -17,20 +17,23 @@ FINEST = 0.25  # of a voxel: a finer grid of the transform says nothing more, an
 SHORTEST_MM = 1.0  # of the longest axis: a scan of 300 mm whose file counts meters has 0.3
 
 
-def check_scans(pair: Pair) -> None:
-    """Refuse scans that hold nothing to align, or are of no patient's size, and empty segmentations.
+def check_inputs(pair: Pair, region: LabelMap | None, output_spacing_mm: float | None) -> None:
+    """Refuse inputs that no registration can begin with.
+
+    Args:
+        pair: scans that hold nothing to align, or are of no patient's size, and empty segmentations are refused.
+        region: of interest; an empty one is refused.
+        output_spacing_mm: of the transform's grid; None for that of the fixed scan.
 
     Raises:
-        BadInputError: one line that names the scan.
+        BadInputError: one line that says which input, and what to do.
     """
     for name, scan in (("fixed", pair.fixed), ("moving", pair.moving)):
         _check_scan(name, scan)
-
-
-def check_region(region: LabelMap | None) -> None:
-    """Refuse an empty region of interest."""
     if region is not None and not region.array.any():
         raise BadInputError(_("The region of interest is empty; draw it again or leave it out."))
+    if output_spacing_mm is not None:
+        _check_output_grid(pair.fixed.grid, output_spacing_mm)
 
 
 def check_working_region(grid: ImageGrid, drawn: bool) -> None:
@@ -50,15 +53,8 @@ def check_working_region(grid: ImageGrid, drawn: bool) -> None:
     raise BadInputError(text.format(size=size))
 
 
-def check_output_grid(grid: ImageGrid, spacing_mm: float | None) -> None:
-    """Refuse a grid of the transform that is far finer than the fixed scan's, or has hardly a node.
-
-    Args:
-        grid: of the fixed scan.
-        spacing_mm: of the transform's grid; None for that of the scan.
-    """
-    if spacing_mm is None:
-        return
+def _check_output_grid(grid: ImageGrid, spacing_mm: float) -> None:
+    """Refuse a grid of the transform that is far finer than the fixed scan's, or has hardly a node."""
     finest = FINEST * min(grid.spacing)
     coarsest = max(*grid.spacing, min(grid.extent) / LEAST_VOXELS)
     if not finest <= spacing_mm <= coarsest:

@@ -34,7 +34,7 @@ from ..fields.folding import repair_folds
 from ..heap import reused_memory
 from ..models import RegistrationModel
 from ..models.warm import warm_model
-from .checks import check_initial, check_output_grid, check_region, check_scans, check_working_region
+from .checks import check_initial, check_inputs, check_working_region
 from .deform import Deformed, DeformInput, deform, voxels_that_fit, wanted_spacing, working_spacing
 from .intensities import Scalings, scaled, scalings_of
 from .padding import without_padding
@@ -103,9 +103,7 @@ def register(request: RegistrationRequest, monitor: Monitor | None = None) -> Re
     """
     monitor = monitor or Monitor()
     settings, plan = request.settings, request.plan
-    check_scans(request.pair)
-    check_region(request.region)
-    check_output_grid(request.pair.fixed.grid, settings.output_spacing_mm)
+    check_inputs(request.pair, request.region, settings.output_spacing_mm)
     warnings: list[str] = []
     seconds: dict[str, float] = {}
     device = choose_device(settings.device)
