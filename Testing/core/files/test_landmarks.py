@@ -167,7 +167,7 @@ def test_point_that_was_not_placed_is_refused_in_tables(tmp_path: Path, defined:
 
 
 def test_empty_rows_of_a_spreadsheet_are_no_landmarks(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("name,x,y,z\na,1,2,3\n,,,\n,,,\n")
+    (tmp_path / "a.csv").write_text("sep=,\nname,x,y,z\na,1,2,3\n,,,\n,,,\n")
     np.testing.assert_array_equal(read_landmarks(tmp_path / "a.csv").points, [[1, 2, 3]])
 
 
@@ -217,8 +217,9 @@ def test_numbers_that_no_body_has_are_refused(tmp_path: Path, name: str, text: s
         ),
         (
             "a.mrk.json",
-            '{"markups": [{"controlPoints": [{"label": "A", "positionStatus": "undefined", "position": [0,0,0]}]}]}',
-            r"not placed \(A\)",
+            '{"markups": [{"controlPoints": [{"label": "A", "positionStatus": "undefined", "position": [0,0,0]},'
+            '{"label": null, "positionStatus": "undefined", "position": [0,0,0]}]}]}',
+            r"2 landmark\(s\) were not placed \(A, \?\)",
         ),
         ("a.fcsv", "# CoordinateSystem = LPS\n1,x,y,z\n", "no numbers"),
         ("a.fcsv", "# CoordinateSystem = LPS\n1,1,2,3,0,0,0,1,1,1,0,F-1,,,0,0\n", r"not placed \(F-1\)"),

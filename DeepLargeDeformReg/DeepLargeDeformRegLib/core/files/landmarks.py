@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,12 +25,12 @@ from ..images import LandmarkPairs, Landmarks, unequal_numbers
 from ..sentences import marked as _
 from ..tables import comma_separated
 from .common import PathLike, check_output, ending, read_text, write_text
+from .landmark_tables import axes_of, names_of, number_of, positions_of, read_table
 
 LANDMARK_ENDINGS = (".mrk.json", ".fcsv", ".csv")
 
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _SIGNS = {"LPS": np.ones(3), "1": np.ones(3), "RAS": _RAS_TO_LPS, "0": _RAS_TO_LPS}
-_AXES = {"xyz": "LPS", "lps": "LPS", "ras": "RAS"}
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FCSV_STATUS_COLUMNS = 2  # that Slicer adds after those that it names
 _MARKUPS_SCHEMA = (
@@ -40,10 +39,8 @@ _MARKUPS_SCHEMA = (
 )
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError, csv.Error)
 _MOST_MM = 1e5  # from the scanner's origin: 100 m
-_MOST_DIGITS = 60
 _MOST_NAMED = 6
 _DEFINED = ("defined", "fixed_defined", "moving_defined", "positionstatus")
-_NUMBER = re.compile(r"[-+]?[0-9]*[.,]?[0-9]*([eE][-+]?[0-9]{1,4})?")
 
 
 def read_landmarks(path: PathLike, grid: ImageGrid | None = None) -> Landmarks:
@@ -91,10 +88,10 @@ def read_landmark_pairs(path: PathLike) -> LandmarkPairs:
     """
     name = Path(path).name
     try:
-        columns, rows = _table(read_text(path), name)
+        columns, rows = read_table(read_text(path), name)
     except _DAMAGE as error:
         raise _damaged(name, error) from error
-    fixed, moving = (_axes(columns, prefix) for prefix in ("fixed_", "moving_"))
+    fixed, moving = (axes_of(columns, prefix) for prefix in ("fixed_", "moving_"))
     if fixed is None or moving is None:
         raise BadInputError(
             _(
@@ -102,11 +99,11 @@ def read_landmark_pairs(path: PathLike) -> LandmarkPairs:
                 "fixed_y, fixed_z, moving_x, moving_y, moving_z (LPS, mm)."
             ).format(name=name)
         )
-    names = _names(columns, rows)
+    names = names_of(columns, rows)
     _check_placed(_not_placed(columns, rows, names), name)
     pairs = LandmarkPairs(
-        _positions(rows, fixed[0], name) * _SIGNS[fixed[1]],
-        _positions(rows, moving[0], name) * _SIGNS[moving[1]],
+        positions_of(rows, fixed[0], name) * _SIGNS[fixed[1]],
+        positions_of(rows, moving[0], name) * _SIGNS[moving[1]],
         _unique(names),
     )
     _check_points(np.concatenate([pairs.fixed, pairs.moving]), name)
@@ -190,10 +187,12 @@ def _from_markups(text: str, name: str) -> Landmarks:
             _("{name}: the landmarks are not in millimeters; save them in millimeters.").format(name=name)
         )
     points = lists[0]["controlPoints"]
-    _check_placed([one.get("label", "") for one in points if one.get("positionStatus", "defined") != "defined"], name)
+    _check_placed(
+        [one.get("label") or "" for one in points if one.get("positionStatus", "defined") != "defined"], name
+    )
     positions = np.array([one["position"] for one in points], dtype=np.float64).reshape(len(points), 3)
     system = str(lists[0].get("coordinateSystem", "LPS"))
-    return Landmarks(positions * _sign(system, name), tuple(str(one.get("label", "")) for one in points))
+    return Landmarks(positions * _sign(system, name), tuple(str(one.get("label") or "") for one in points))
 
 
 def _check_points(points: npt.NDArray[np.float64], name: str) -> None:
@@ -225,7 +224,7 @@ def _check_placed(missing: list[str], name: str) -> None:
     if missing:
         raise BadInputError(
             _("{name}: {count} landmark(s) were not placed ({missing}); place or delete them.").format(
-                name=name, count=len(missing), missing=", ".join(missing[:_MOST_NAMED])
+                name=name, count=len(missing), missing=", ".join(one or "?" for one in missing[:_MOST_NAMED])
             )
         )
 
@@ -243,7 +242,7 @@ def _from_fcsv(text: str, name: str) -> Landmarks:
             columns = [column.strip() for column in value.split(",")]
     rows = [row for row in csv.reader(lines) if row]
     where = [columns.index(axis) for axis in "xyz"]
-    names = _names(columns, rows)
+    names = names_of(columns, rows)
     # Slicer adds the position status after the columns that it names; 2 is "defined".
     status = len(_FCSV_COLUMNS.split(","))
     if any(len(row) > status + _FCSV_STATUS_COLUMNS for row in rows):
@@ -255,18 +254,18 @@ def _from_fcsv(text: str, name: str) -> Landmarks:
     _check_placed(
         [one for one, row in zip(names, rows, strict=True) if row[status : status + 1] not in ([], ["2"])], name
     )
-    return Landmarks(_positions(rows, where, name) * _sign(system, name), names)
+    return Landmarks(positions_of(rows, where, name) * _sign(system, name), names)
 
 
 def _from_table(text: str, name: str) -> Landmarks:
-    columns, rows = _table(text, name)
-    found = _axes(columns, "")
+    columns, rows = read_table(text, name)
+    found = axes_of(columns, "")
     if found is not None:
         where, system = found
-        names = _names(columns, rows)
+        names = names_of(columns, rows)
         _check_placed(_not_placed(columns, rows, names), name)
-        return Landmarks(_positions(rows, where, name) * _SIGNS[system], names)
-    if _axes(columns, "fixed_") is not None:
+        return Landmarks(positions_of(rows, where, name) * _SIGNS[system], names)
+    if axes_of(columns, "fixed_") is not None:
         raise BadInputError(
             _("{name} is a table of landmark pairs; the landmarks of one scan are needed here.").format(name=name)
         )
@@ -285,7 +284,7 @@ def _from_elastix(text: str, name: str, grid: ImageGrid | None) -> Landmarks:
         raise BadInputError(
             _("{name} is no point file of elastix: its first line must be 'point' or 'index'.").format(name=name)
         )
-    count, numbers = int(words[1]), [_number(word) for word in words[2:]]
+    count, numbers = int(words[1]), [number_of(word) for word in words[2:]]
     if count < 0 or len(numbers) != 3 * count:
         raise BadInputError(
             _("{name} states {count} points but holds {numbers} numbers; 3 per point are needed.").format(
@@ -302,59 +301,6 @@ def _from_elastix(text: str, name: str, grid: ImageGrid | None) -> Landmarks:
             )
         positions = grid.to_physical(positions)
     return Landmarks(positions, ("",) * count)
-
-
-def _table(text: str, name: str) -> tuple[list[str], list[list[str]]]:
-    """Column names in lower case, and the rows of values, of a table with commas, semicolons or tabs."""
-    lines = [line for line in text.splitlines() if line.strip(' ,;\t"')]  # spreadsheets write empty rows
-    delimiter = max(",;\t", key=lines[0].count)
-    columns, *rows = csv.reader(lines, delimiter=delimiter)
-    for number, row in enumerate(rows, start=2):
-        if len(row) < len(columns):
-            raise BadInputError(
-                _("{name}: line {number} has fewer values than the first line has columns.").format(
-                    name=name, number=number
-                )
-            )
-        if len(row) > len(columns) and any(value.strip() for value in row[len(columns) :]):
-            raise BadInputError(
-                _(
-                    "{name}: line {number} has more values than the first line has columns; numbers with a "
-                    "decimal comma need a semicolon or a tab between them."
-                ).format(name=name, number=number)
-            )
-    return [column.strip().lower() for column in columns], rows
-
-
-def _axes(columns: list[str], prefix: str) -> tuple[list[int], str] | None:
-    for axes, system in _AXES.items():
-        if all(prefix + axis in columns for axis in axes):
-            return [columns.index(prefix + axis) for axis in axes], system
-    return None
-
-
-def _positions(rows: list[list[str]], where: Sequence[int], name: str) -> npt.NDArray[np.float64]:
-    try:
-        return np.array([[_number(row[column]) for column in where] for row in rows], dtype=np.float64).reshape(-1, 3)
-    except (ValueError, IndexError) as error:
-        raise BadInputError(
-            _("{name} has a landmark whose coordinates are no numbers.").format(name=name), detail=str(error)
-        ) from error
-
-
-def _number(text: str) -> float:
-    """A number with a decimal point or comma; ValueError for one with both, or of hundreds of digits."""
-    text = text.strip()
-    if len(text) > _MOST_DIGITS:
-        raise ValueError("a number of too many digits")
-    return float(text.replace(",", ".") if _NUMBER.fullmatch(text) else text)
-
-
-def _names(columns: list[str], rows: list[list[str]]) -> tuple[str, ...]:
-    column = next((columns.index(key) for key in ("label", "name") if key in columns), None)
-    if column is None:
-        return ("",) * len(rows)
-    return tuple(row[column].strip() if column < len(row) else "" for row in rows)
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
