@@ -203,7 +203,7 @@ def run_warp(job: WarpJob, monitor: Monitor | None = None, compress: bool = True
     monitor.report("read", 0.0, _("Reading"))
     grid = files.read_volume(job.reference).grid
     with reading("transform", job.transform):
-        deformation = fields.sampler(fields.read_transform(job.transform))
+        deformation = fields.read_sampler(job.transform)
     monitor.report("write", 0.3, _("Resampling"))
     if job.volume and job.output_volume:
         warped = warp_volume(files.read_volume(job.volume), deformation, grid)

@@ -1,4 +1,4 @@
-"""A field that is written plane by plane is the HDF5 transform that ITK writes."""
+"""A field that is written and read plane by plane is the HDF5 transform that ITK writes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from DeepLargeDeformRegLib.core.errors import BadInputError
 from DeepLargeDeformRegLib.core.geometry import ImageGrid
-from DeepLargeDeformRegLib.engine.fields import DisplacementField, hdf5_fields, transform_files, write_transform
+from DeepLargeDeformRegLib.engine.fields import (
+    DisplacementField,
+    hdf5_fields,
+    linear_transform,
+    read_sampler,
+    read_transform,
+    sampler,
+    transform_files,
+    write_transform,
+)
+from DeepLargeDeformRegLib.engine.fields.hdf5_fields import read_hdf5_field
 
 GRIDS = [
     ImageGrid((2, 3, 7), (1.0, 1.0, 1.0)),  # as large as the one that ITK writes
@@ -47,3 +58,45 @@ def test_itk_reads_what_it_would_have_written(
     write_transform(field, tmp_path / "f.h5")
     if known:
         assert (tmp_path / "f.h5").read_bytes() == first, "no time of writing in it"
+
+
+@pytest.mark.parametrize("name", ["f.h5", "f.nrrd", "f.mha", "f.nii.gz", "f.tfm"])
+def test_a_field_is_read_in_single_precision_as_in_double(name: str, tmp_path: Path) -> None:
+    field = _field(GRIDS[1])
+    write_transform(field, tmp_path / name)
+    grid = ImageGrid((9, 8, 7), (3.0, 2.0, 4.0), (12.0, -25.0, 28.0))
+    expected = sampler(read_transform(tmp_path / name))(grid).displacement
+    assert float(expected.abs().max()) > 10.0
+    torch.testing.assert_close(read_sampler(tmp_path / name)(grid).displacement, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_only_files_written_here_are_read_here(tmp_path: Path) -> None:
+    """All others are left to ITK, damaged ones, too, for its words."""
+    field = _field(GRIDS[1])
+    ours, path = tmp_path / "ours.h5", tmp_path / "f.h5"
+    write_transform(field, ours)
+    read = read_hdf5_field(ours)
+    assert read is not None
+    assert torch.equal(read.displacement, field.displacement)
+    np.testing.assert_allclose(read.grid.index_to_physical, field.grid.index_to_physical, atol=1e-12)
+    whole = ours.read_bytes()
+    sitk.WriteTransform(transform_files.to_sitk(field), str(path))
+    assert read_hdf5_field(path) is None
+    write_transform(linear_transform(np.eye(4)), path)
+    assert read_hdf5_field(path) is None
+    two = sitk.CompositeTransform([linear_transform(np.eye(4)), transform_files.to_sitk(field)])
+    sitk.WriteTransform(two, str(path))
+    assert read_hdf5_field(path) is None
+    for damaged in (whole[:-8], whole[:3000], b"", whole[:100] + b"?" + whole[101:], whole + bytes(8)):
+        path.write_bytes(damaged)
+        assert read_hdf5_field(path) is None
+
+
+@pytest.mark.parametrize("number", [float("nan"), 1e9])
+@pytest.mark.parametrize("name", ["f.h5", "f.nrrd"])
+def test_numbers_that_no_body_has_are_refused(name: str, number: float, tmp_path: Path) -> None:
+    field = _field(GRIDS[1])
+    field.displacement[0, 1, 2, 3, 4] = number
+    write_transform(field, tmp_path / name)
+    with pytest.raises(BadInputError, match=r"not finite|moves points by"):
+        read_sampler(tmp_path / name)

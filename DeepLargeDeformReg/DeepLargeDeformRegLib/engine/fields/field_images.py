@@ -44,8 +44,8 @@ def write_field_image(field: DisplacementField, path: PathLike, compress: bool) 
         write_image(field_image(field), path, compress)
 
 
-def read_field_image(path: Path) -> sitk.Image:
-    """The displacements of a file, mm, LPS, in double precision, as ITK's transforms have them.
+def read_field_image(path: Path, pixel_type: int = sitk.sitkVectorFloat64) -> sitk.Image:
+    """The displacements of a file, mm, LPS; in double precision, as ITK's transforms have them, or in another one.
 
     Raises:
         BadInputError: if the file is missing, damaged, or holds no displacements.
@@ -59,7 +59,7 @@ def read_field_image(path: Path) -> sitk.Image:
                     file=path.name, count=reader.GetNumberOfComponents()
                 )
             )
-        reader.SetOutputPixelType(sitk.sitkVectorFloat64)
+        reader.SetOutputPixelType(pixel_type)
         image = execute(reader, path.name)
     if niftyreg is not None:
         image = _from_niftyreg(image, is_position=niftyreg == 0)

@@ -15,7 +15,7 @@ Outside of its grid a field continues here, as in Slicer, with the displacement 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ from ...core.geometry import ImageGrid
 from ...core.sentences import marked as _
 from .field import DisplacementField, compose, from_affine, identity
 from .field_images import field_image, field_of, largest_number, read_field_image, vectors, write_field_image
-from .hdf5_fields import write_hdf5_field
+from .hdf5_fields import read_hdf5_field, write_hdf5_field
+from .slabs import by_slabs
 
 FIELD_ENDINGS = (".nrrd", ".mha", ".nii.gz", ".nii")
 TRANSFORM_ENDINGS = (".h5", ".tfm", *FIELD_ENDINGS)
@@ -121,6 +122,21 @@ def read_transform(path: PathLike) -> sitk.Transform:
     return transform
 
 
+def read_sampler(path: PathLike) -> Callable[[ImageGrid], DisplacementField]:
+    """As ``sampler(read_transform(path))``; a file that is one field never takes the memory of double precision."""
+    path = Path(path)
+    check_regular(path)
+    field = None
+    if ending(path) in _READ_AS_IMAGE:
+        field = field_of(read_field_image(path, sitk.sitkVectorFloat32))
+    elif ending(path) == ".h5":
+        field = read_hdf5_field(path)
+    if field is None:
+        return sampler(read_transform(path))
+    _check_numbers(field.displacement.numpy(), path.name)
+    return _composed([field])
+
+
 def to_field(
     transform: sitk.Transform, grid: ImageGrid, device: torch.device | str | None = None
 ) -> DisplacementField:
@@ -128,19 +144,24 @@ def to_field(
 
     Displacement fields in the transform continue beyond their own grids with the border's displacement.
     """
-    field = sampler(transform)(grid)
+    sampled = sampler(transform)
+    field = DisplacementField(by_slabs(grid, torch.empty(0), lambda part, _: sampled(part).displacement), grid)
     return field if device is None else field.to(device)
 
 
 def sampler(transform: sitk.Transform) -> Callable[[ImageGrid], DisplacementField]:
     """What gives the displacements of a transform on any grid, as :func:`to_field`: a large one slab by slab."""
-    steps = [
-        field_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
-        if part.GetTransformEnum() == sitk.sitkDisplacementField
-        else part
-        for part in reversed(_parts(transform))  # ITK applies the last one first
-    ]
+    return _composed(
+        [
+            field_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
+            if part.GetTransformEnum() == sitk.sitkDisplacementField
+            else part
+            for part in reversed(_parts(transform))  # ITK applies the last one first
+        ]
+    )
 
+
+def _composed(steps: Sequence[DisplacementField | sitk.Transform]) -> Callable[[ImageGrid], DisplacementField]:
     def on(grid: ImageGrid) -> DisplacementField:
         field = identity(grid)
         pending: list[sitk.Transform] = []
@@ -264,6 +285,20 @@ def _check_part(part: sitk.Transform, name: str) -> None:
         numbers = sitk.GetArrayViewFromImage(sitk.DisplacementFieldTransform(part).GetDisplacementField())
     else:
         numbers = np.array([*part.GetParameters(), *part.GetFixedParameters()])
+    _check_numbers(numbers, name)
+    if part.IsLinear():
+        volume = float(np.linalg.det(_matrix_of(part)[:3, :3]))
+        if not _LEAST_SCALE < abs(volume) < 1 / _LEAST_SCALE:
+            raise BadInputError(
+                _(
+                    "{name} has an impossible linear map (it changes volumes by the factor {volume:.3g}); make "
+                    "it anew."
+                ).format(name=name, volume=volume)
+            )
+
+
+def _check_numbers(numbers: npt.NDArray, name: str) -> None:
+    """Refuse what is not finite or meters away."""
     farthest = largest_number(numbers)
     if not np.isfinite(farthest):
         raise BadInputError(
@@ -275,12 +310,3 @@ def _check_part(part: sitk.Transform, name: str) -> None:
                 name=name, largest=farthest
             )
         )
-    if part.IsLinear():
-        volume = float(np.linalg.det(_matrix_of(part)[:3, :3]))
-        if not _LEAST_SCALE < abs(volume) < 1 / _LEAST_SCALE:
-            raise BadInputError(
-                _(
-                    "{name} has an impossible linear map (it changes volumes by the factor {volume:.3g}); make "
-                    "it anew."
-                ).format(name=name, volume=volume)
-            )
