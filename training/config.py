@@ -183,8 +183,9 @@ class CardConfig:
 class Config:
     """A training run.
 
-    ``mean_of_phases``: of how many of the last phases' weights, as they ended, the published ones are the mean; one
-    more than there are takes in the weights that the run started from.
+    ``mean_of_phases``: of how many of the last phases' weights, as they ended, the published ones are the mean;
+    phases of fewer levels or of another part of the grid than the last do not count, and one more than there are
+    takes in the weights that the run started from.
     ``stored_bits``: a number of the published weights takes, see :mod:`DeepLargeDeformRegLib.engine.models.packing`.
     """
 
@@ -210,10 +211,11 @@ class Config:
             )
         if self.stored_bits not in STORED_BITS:
             raise BadInputError(f"stored_bits of {self.name} must be 8, 16 or 32, not {self.stored_bits}.")
-        if not 1 <= self.mean_of_phases <= len(self.training.phases) + bool(self.training.start):
-            raise BadInputError(f"{self.name} has {len(self.training.phases)} phases to take mean_of_phases from.")
-        if len({phase.levels for phase in self.training.phases[-self.mean_of_phases :]}) > 1:
-            raise BadInputError(f"mean_of_phases of {self.name} mixes phases of different levels.")
+        alike = len(self.phases_like_the_last())
+        if not 1 <= self.mean_of_phases <= alike + bool(self.training.start):
+            raise BadInputError(
+                f"{self.name} has {alike} phases of the levels and grid of its last one to take mean_of_phases from."
+            )
         for phase in self.training.phases:
             if phase.levels > network.levels:
                 raise BadInputError(f"{self.name} trains {phase.levels} levels, its network has {network.levels}.")
@@ -237,6 +239,13 @@ class Config:
     def losses_in(self, phase: PhaseConfig) -> tuple[LossConfig, ...]:
         """The terms of the loss with a phase's own weights."""
         return tuple(replace(loss, weight=phase.weights.get(loss.name, loss.weight)) for loss in self.losses)
+
+    def phases_like_the_last(self) -> list[int]:
+        """Numbers of the phases, from 0, that train as many levels on the same part of the grid as the last."""
+        phases = self.training.phases
+        return [
+            n for n, phase in enumerate(phases) if (phase.levels, phase.size) == (phases[-1].levels, phases[-1].size)
+        ]
 
     def grid_in(self, phase: PhaseConfig) -> GridConfig:
         """The part of the grid that a phase trains on."""
@@ -322,7 +331,7 @@ def smaller(config: Config) -> Config:
     # From fresh weights: those to start from may lie beside the repository, as data do.
     training = replace(config.training, phases=phases, batch=1, start="", validate_every=0, log_every=1)
     grid = replace(config.grid, size=size, spacing_mm=(u, v, w))
-    count = min(config.mean_of_phases, len(phases))
+    count = min(config.mean_of_phases, len(config.phases_like_the_last()))
     return replace(config, name=f"{config.name}-smoke", grid=grid, training=training, mean_of_phases=count)
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ def start_weights(start: str) -> dict[str, Tensor]:
     return unpacked(load_file(ROOT / start))  # which is the start itself where that is absolute
 
 
-def mean_over_phases(checkpoint: Checkpoint, count: int, start: str = "") -> dict[str, Tensor]:
+def mean_over_phases(checkpoint: Checkpoint, phases: Sequence[int], start: str = "") -> dict[str, Tensor]:
     """Mean of the averaged weights that the last phases of a finished run ended with (Izmailov et al. 2018).
 
     Phases that end at different compromises lie around a mean that is better than each. The weights of a run that did
@@ -161,25 +161,25 @@ def mean_over_phases(checkpoint: Checkpoint, count: int, start: str = "") -> dic
 
     Args:
         checkpoint: the last of a run.
-        count: of phases; one more than the run has takes in the weights that it started from.
-        start: where these are.
+        phases: their numbers; the last of the run is one of them.
+        start: weights that the run started from, if they count as well.
 
     Raises:
         BadInputError: if the weights of a phase, or those of the start, are not there.
     """
-    if count == 1 or not checkpoint.progress.finished:
+    if (len(phases) == 1 and not start) or not checkpoint.progress.finished:
         return checkpoint.average
-    run, last = checkpoint.folder.parent.parent, len(checkpoint.progress.steps) - 1
+    run = checkpoint.folder.parent.parent
     try:
-        ends = [load_file(_end_of_phase(run, phase)) for phase in range(max(last - count + 1, 0), last)]
-        ends += [checkpoint.average] + ([start_weights(start)] if count > last + 1 else [])
+        ends = [load_file(_end_of_phase(run, phase)) for phase in phases[:-1]]
+        ends += [checkpoint.average] + ([start_weights(start)] if start else [])
         return {
             name: torch.stack([end[name].float() for end in ends]).mean(dim=0).to(value)
             for name, value in checkpoint.average.items()
         }
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInputError(
-            f"The weights that the last {count} phases of {run.name} started from or ended with are not all there; "
+            f"The weights that the last phases of {run.name} started from or ended with are not all there; "
             "train it again with --restart, or set mean_of_phases to 1.",
             str(error),
         ) from error

@@ -74,13 +74,15 @@ def publish(
         if (newer.network, newer.channels) != (config.network, config.channels):
             raise BadInputError(f"{newer.name} describes another network than the run {config.name} trained.")
         # A smoke run starts from fresh weights, so it may have one less to take in.
-        count = min(newer.mean_of_phases, len(config.training.phases) + bool(config.training.start))
+        count = min(newer.mean_of_phases, len(config.phases_like_the_last()) + bool(config.training.start))
         config = replace(config, card=newer.card, mean_of_phases=count, stored_bits=newer.stored_bits)
     size = sum(tensor.numel() * config.stored_bits / 8 for tensor in checkpoint.average.values()) / 2**20
     if size > LARGEST_MB:
         raise BadInputError(f"The weights take {size:.0f} MB; models that ship must not take more than {LARGEST_MB}.")
     network = config.make_network()
-    network.load_state_dict(mean_over_phases(checkpoint, config.mean_of_phases, config.training.start))
+    alike = config.phases_like_the_last()
+    start = config.training.start if config.mean_of_phases > len(alike) else ""
+    network.load_state_dict(mean_over_phases(checkpoint, alike[-config.mean_of_phases :], start))
     card = make_card(config, checkpoint, tuple(f for path in figures for f in read_figures(path)), name)
     old = _old_weights(card.name, output)
     written = save_model(network.eval(), card, output, config.stored_bits)

@@ -45,9 +45,7 @@ def test_a_scan_and_its_structures_take_on_the_shape_of_another_together() -> No
         assert raw.fixed.labels is not None
         assert raw.moving.labels is not None
         assert drawn.fixed.labels is not None
-        gains.append(
-            _overlap(drawn.fixed.labels, raw.moving.labels) - _overlap(raw.fixed.labels, raw.moving.labels)
-        )
+        gains.append(_overlap(drawn.fixed.labels, raw.moving.labels) - _overlap(raw.fixed.labels, raw.moving.labels))
         apart.append(_overlap(drawn.fixed.labels.sum(dim=0), ((0.8 - drawn.fixed.image[0]) / 0.4).clamp(0, 1)))
     # The way is a random share of the whole, so single gains are small; two ellipsoids that start at 0.66.
     assert min(gains) > 0
