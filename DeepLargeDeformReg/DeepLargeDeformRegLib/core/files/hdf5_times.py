@@ -24,28 +24,21 @@ def clear_times(path: Path) -> None:
             at = data.find(_SIGNATURE, at + 4)
 
 
-def checked_header(data: bytes | bytearray | mmap.mmap, at: int) -> slice | None:
-    """The object header of version 2 at a place, which its checksum follows; None if there is none."""
-    if at < 0 or data[at : at + 4] != _SIGNATURE or data[at + 4] != 2:
-        return None
-    flags = data[at + 5]
-    size_at = at + 6 + (16 if flags & _HAS_TIMES else 0) + (4 if flags & _HAS_PHASES else 0)
-    width = 1 << (flags & 3)
-    end = size_at + width + int.from_bytes(data[size_at : size_at + width], "little")
-    if end + 4 > len(data) or data[end : end + 4] != checksum(data[at:end]):
-        return None
-    return slice(at, end)
-
-
 def _clear(data: mmap.mmap, at: int) -> None:
-    header = checked_header(data, at)
-    if header is None or not data[at + 5] & _HAS_TIMES:
+    version, flags = data[at + 4 : at + 6]
+    if version != 2 or not flags & _HAS_TIMES:
+        return
+    size_at = at + 22 + (4 if flags & _HAS_PHASES else 0)
+    width = 1 << (flags & 3)
+    size = int.from_bytes(data[size_at : size_at + width], "little")
+    end = size_at + width + size
+    if end + 4 > len(data) or data[end : end + 4] != _checksum(data[at:end]):
         return
     data[at + 6 : at + 22] = bytes(16)
-    data[header.stop : header.stop + 4] = checksum(data[header])
+    data[end : end + 4] = _checksum(data[at:end])
 
 
-def checksum(data: bytes | bytearray) -> bytes:
+def _checksum(data: bytes) -> bytes:
     """Jenkins' lookup3 hash (hashlittle, http://burtleburtle.net/bob/c/lookup3.c) of bytes, little endian."""
     a = b = c = (0xDEADBEEF + len(data)) & _WORD
     padded = data + bytes(-len(data) % 12)

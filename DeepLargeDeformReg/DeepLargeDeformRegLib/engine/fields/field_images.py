@@ -39,7 +39,7 @@ def write_field_image(field: DisplacementField, path: PathLike, compress: bool) 
     elif kind == ".nrrd":
         with written_whole(path) as temporary:
             grid = field.grid
-            write_raw_nrrd(vectors(field), grid.spacing, grid.origin, grid.direction, temporary, compress)
+            write_raw_nrrd(_vectors(field), grid.spacing, grid.origin, grid.direction, temporary, compress)
     else:
         write_image(field_image(field), path, compress)
 
@@ -76,7 +76,7 @@ def read_field_image(path: Path, pixel_type: int = sitk.sitkVectorFloat64) -> si
     return image
 
 
-def vectors(field: DisplacementField) -> npt.NDArray[np.float32]:
+def _vectors(field: DisplacementField) -> npt.NDArray[np.float32]:
     """View of a batch of one as ``(D, H, W, 3)``."""
     if field.displacement.shape[0] != 1:
         raise ValueError(f"one field can be written, not a batch of {field.displacement.shape[0]}")
@@ -85,7 +85,7 @@ def vectors(field: DisplacementField) -> npt.NDArray[np.float32]:
 
 def field_image(field: DisplacementField) -> sitk.Image:
     """The field as a vector image, float32."""
-    return field.grid.to_image(np.ascontiguousarray(vectors(field)), is_vector=True)
+    return field.grid.to_image(np.ascontiguousarray(_vectors(field)), is_vector=True)
 
 
 def field_of(image: sitk.Image) -> DisplacementField:

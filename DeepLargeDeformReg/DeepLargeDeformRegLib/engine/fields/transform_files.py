@@ -5,8 +5,8 @@ parent". Displacement fields are stored
 
 - as vector images (.nrrd, .mha, .nii.gz, .nii) in float32, compressed: a NIfTI field has intent 1006 and, as that
   intent demands, its vectors in RAS;
-- as ITK transforms (.h5, .tfm) in float64 without compression: .h5 is twice as large as the field and is written
-  plane by plane, .tfm as text is about five times as large.
+- as ITK transforms (.h5, .tfm) in float64 without compression, which is all that ITK can write: .h5 takes twice the
+  memory of the field, .tfm as text about five times.
 
 Outside of its grid a field continues here, as in Slicer, with the displacement at the nearest border voxel;
 ``sitk.Resample`` takes zero displacement there. On the field's own grid all three agree.
@@ -32,8 +32,7 @@ from ...core.files.transform_headers import check_text_transform, refuse_by_cont
 from ...core.geometry import ImageGrid
 from ...core.sentences import marked as _
 from .field import DisplacementField, compose, from_affine, identity
-from .field_images import field_image, field_of, largest_number, read_field_image, vectors, write_field_image
-from .hdf5_fields import read_hdf5_field, write_hdf5_field
+from .field_images import field_image, field_of, largest_number, read_field_image, write_field_image
 from .slabs import by_slabs
 
 FIELD_ENDINGS = (".nrrd", ".mha", ".nii.gz", ".nii")
@@ -70,14 +69,9 @@ def write_transform(transform: DisplacementField | sitk.Transform, path: PathLik
         write_field_image(transform, path, compress)
         return
     if isinstance(transform, DisplacementField):
-        numbers = transform.displacement.numel()
-    else:
-        numbers = transform.GetNumberOfParameters()
+        transform = to_sitk(transform)
+    numbers = transform.GetNumberOfParameters()
     with written_whole(path, size=numbers * (8 if kind == ".h5" else 2)) as temporary:
-        if isinstance(transform, DisplacementField):
-            if kind == ".h5" and write_hdf5_field(vectors(transform), transform.grid, temporary, Path(path).name):
-                return
-            transform = to_sitk(transform)
         with itk_output(temporary) as file, heard_itk(Path(path).name):
             sitk.WriteTransform(transform, file)
         if kind == ".tfm":
@@ -123,16 +117,12 @@ def read_transform(path: PathLike) -> sitk.Transform:
 
 
 def read_sampler(path: PathLike) -> Callable[[ImageGrid], DisplacementField]:
-    """As ``sampler(read_transform(path))``; a file that is one field never takes the memory of double precision."""
+    """As ``sampler(read_transform(path))``; a field in an image never takes the memory of double precision."""
     path = Path(path)
     check_regular(path)
-    field = None
-    if ending(path) in _READ_AS_IMAGE:
-        field = field_of(read_field_image(path, sitk.sitkVectorFloat32))
-    elif ending(path) == ".h5":
-        field = read_hdf5_field(path)
-    if field is None:
+    if ending(path) not in _READ_AS_IMAGE:
         return sampler(read_transform(path))
+    field = field_of(read_field_image(path, sitk.sitkVectorFloat32))
     _check_numbers(field.displacement.numpy(), path.name)
     return _composed([field])
 
