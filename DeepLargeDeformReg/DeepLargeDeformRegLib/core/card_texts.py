@@ -31,8 +31,8 @@ _TEXTS = (
         "Coarse alignment of the livers of two abdominal CT scans, of one patient or of two, any "
         "contrast phase, livers in the middle of the grid. Not for lungs or other organs: training "
         "aligned livers alone. Fine-tuned on two processor cores: it finds livers whose middles are far "
-        "apart better than the trial's weights did, and is still to be trained at scale, on all segments "
-        "(liver-ct-synthetic, a GPU)."
+        "apart better than the weights that it started from did, and is still to be trained at scale, on "
+        "all segments (liver-ct-synthetic, a GPU)."
     ),
     _(
         "livers of two abdominal CTs (CHAOS 1, the TotalSegmentator example), each on the other, middles "
