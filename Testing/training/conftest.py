@@ -32,7 +32,9 @@ def tiny(**training: Any) -> Config:
     # Masks and structures of two scans have two sizes: a mean over the batch must not weigh scans by them.
     losses = (replace(config.losses[0], masked=True), *config.losses[1:])
     training_config = replace(config.training, **settings)
-    return replace(config, name="tiny", network=network, losses=losses, training=training_config, mean_of_phases=1)
+    # In 32 bits, what is published is what was trained, to the last digit.
+    config = replace(config, name="tiny", mean_of_phases=1, stored_bits=32)
+    return replace(config, network=network, losses=losses, training=training_config)
 
 
 @pytest.fixture

@@ -98,5 +98,6 @@ def _landmarks(
 
 
 def field_of(path: str, grid: ImageGrid) -> DisplacementField:
+    """The displacements of a transform's file on a grid, mm."""
     with reading("transform", path):
         return fields.to_field(fields.read_transform(path), grid)
