@@ -1,4 +1,4 @@
-"""Scans in the shapes of others: training pairs that no network can learn by heart.
+"""Scans in the shapes of others: training pairs that are harder to learn by heart.
 
 A field that registers two scans of the training moves one of them to the other's shape, and a share of it part of the
 way there. Such scans differ as people do, unlike those of random smooth maps, and none comes twice (the idea of Zhao
@@ -47,13 +47,13 @@ class OtherShapes:
         self._scans: dict[tuple[int, int], PackedScan] = {}
 
     def vary(self, scan: Scan, scans: Sequence[PackedScan], index: int, generator: torch.Generator) -> Scan:
-        """A scan of the collection with a part of the way to another one's shape noted as its ``shape``.
+        """A scan of the collection blended with another one, and the way to a third one's shape, in part, noted.
 
         Args:
             scan: the one at ``index``, on the device.
             scans: the collection.
             index: of the scan.
-            generator: of the numbers that choose the other scan and the part of the way.
+            generator: of the numbers that choose the others, and how much of each.
         """
         others = _others(index, len(scans))
         first, second = (others[int(i)] for i in torch.randint(len(others), (2,), generator=generator))
