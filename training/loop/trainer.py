@@ -226,11 +226,12 @@ class Trainer:
         return Objective(self.config.losses_in(phase), finest, grid).to(self.fabric.device)
 
     def _open_phase(self, phase: PhaseConfig) -> None:
-        """Activate the phase's levels, and draw pairs of its size."""
+        """Activate the phase's levels and passes, and draw pairs of its size."""
         self._pairs = pairs_in_phase(self.source, phase, self.config.grid)
         self._phase, levels = phase, phase.levels or self.network.levels
         for network in (self.network, self.average.network):
             network.active_levels = levels
+        self.network.passes = phase.passes or self.average.network.passes  # which is validated as it is used
         if self.progress.phase_step == 0 and self.progress.step > 0:
             self.average.start_phase(self.network, levels - 1 if phase.inherit and levels > 1 else None)
         trained = range(levels) if phase.train == "all" else range(levels - 1, levels)

@@ -7,7 +7,15 @@ import runpy
 
 import pytest
 import torch
-from DeepLargeDeformRegLib.engine.networks import build, describe, describe_all, network_names
+from DeepLargeDeformRegLib.engine.fields import compose_voxels, warp_voxels
+from DeepLargeDeformRegLib.engine.networks import (
+    LevelField,
+    NetworkOutput,
+    build,
+    describe,
+    describe_all,
+    network_names,
+)
 from DeepLargeDeformRegLib.engine.networks.table import page
 
 from .conftest import make
@@ -76,6 +84,44 @@ def test_level_fields_lie_on_lattices_of_their_stride(name):
     assert [level.stride for level in output.levels] == sorted((x.stride for x in output.levels), reverse=True)
 
 
+@pytest.mark.parametrize("name", ["lapirn", "lapirn-diff", "semantic", "mlvirnet-2019"])
+def test_passes_compose_what_each_of_them_finds(name):
+    network = make(name, channels=1, initial_scale=0.3, passes=2)
+    size = 3 * (2 * network.size_multiple,)  # fits as it is: the second pass sees nothing that is cut off
+    generator = torch.Generator().manual_seed(2)
+    fixed, moving = (torch.rand((1, 1, *size), generator=generator) for _ in range(2))
+    with torch.inference_mode():
+        both = network.forward_levels(fixed, moving)
+        network.passes = 1
+        first = network.forward_levels(fixed, moving)
+        warped = warp_voxels(moving, first.displacement, padding="border")
+        second = network.forward_levels(fixed, warped)
+    assert (second.displacement - first.displacement).abs().max() > 1e-3
+    expected = compose_voxels(first.displacement, second.displacement)
+    torch.testing.assert_close(both.displacement, expected, atol=1e-4, rtol=1e-3)
+    assert [level.stride for level in both.levels] == [level.stride for level in second.levels]
+    if both.levels and both.levels[-1].stride == 1:
+        torch.testing.assert_close(both.levels[-1].displacement, expected, atol=1e-4, rtol=1e-3)
+    assert not both.velocities  # of two passes are no one velocity
+    if first.moving_logits is not None:
+        torch.testing.assert_close(both.moving_logits, first.moving_logits)  # of the image, not of what was warped
+
+
+def test_a_further_pass_adds_its_field_where_the_first_one_leads():
+    """A network that moves everything by one and a half voxels moves it by three in two passes, on each level."""
+    network = make("lapirn", channels=1, start_channel=1, residual_blocks=1, passes=2)
+
+    def shifted(fixed, moving):
+        level = LevelField(torch.full((1, 3, 4, 4, 4), 0.75), 2)
+        return NetworkOutput(torch.full((1, 3, 8, 8, 8), 1.5), (level,))
+
+    network._run = shifted
+    image = torch.rand(1, 1, 8, 8, 8)
+    output = network.forward_levels(image, image)
+    assert torch.equal(output.displacement, torch.full((1, 3, 8, 8, 8), 3.0))
+    assert torch.equal(output.levels[0].displacement, torch.full((1, 3, 4, 4, 4), 1.5))
+
+
 def test_images_that_do_not_fit_are_refused():
     network = make("voxelmorph")
     fixed, moving = images(1)
@@ -96,6 +142,7 @@ def test_images_that_do_not_fit_are_refused():
         ("virnet", {"finest_stride": 3}, "power of two"),
         ("lapirn", {"bottleneck_stride": 3}, "power of two"),
         ("ldgnet", {"ablation": "E"}, "ablation must be"),
+        ("voxelmorph", {"passes": 0}, "passes must be at least 1"),
     ],
 )
 def test_refusals_name_the_problem(name, arguments, message):

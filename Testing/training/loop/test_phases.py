@@ -46,6 +46,21 @@ def test_a_phase_cannot_be_larger_than_the_grid(make_trainer: MakeTrainer) -> No
         make_trainer("large", phases=(PhaseConfig(steps=1, learning_rate=1e-3, size=(16, 16, 24)),))
 
 
+def test_a_phase_has_passes_of_its_own_and_validation_those_of_use(make_trainer: MakeTrainer) -> None:
+    phases = (PhaseConfig(steps=1, learning_rate=1e-3, passes=1), PhaseConfig(steps=1, learning_rate=1e-3))
+    twice = NetworkConfig("lapirn", {"start_channel": 1, "passes": 2})
+    trainer = make_trainer("passes", phases=phases, network=twice)
+    assert trainer.run()
+    runs: list[int] = []
+    for phase in phases:
+        trainer._open_phase(phase)
+        runs.append(trainer.network.passes)
+        assert trainer.average.network.passes == 2
+    assert runs == [1, 2]
+    with pytest.raises(BadInputError, match="one pass or more"):
+        PhaseConfig(steps=1, learning_rate=1e-3, passes=-1)
+
+
 def test_phases_train_their_levels_only(make_trainer: MakeTrainer) -> None:
     phases = (
         PhaseConfig(steps=2, learning_rate=1e-2, levels=1),

@@ -80,11 +80,12 @@ def network_names() -> tuple[str, ...]:
     return tuple(_REGISTRY)
 
 
-def build(name: str, **arguments: Any) -> RegistrationNetwork:
+def build(name: str, *, passes: int = 1, **arguments: Any) -> RegistrationNetwork:
     """Make a network with untrained weights.
 
     Args:
         name: one of :func:`network_names`.
+        passes: how often it registers a pair; see :class:`RegistrationNetwork`.
         arguments: of the network's class; they override those that the name stands for. Lists may stand for tuples,
             so that arguments read from JSON fit.
 
@@ -95,8 +96,10 @@ def build(name: str, **arguments: Any) -> RegistrationNetwork:
     known = inspect.signature(entry.make).parameters
     unknown = sorted(set(arguments) - set(known))
     if unknown:
-        raise ValueError(f"network {name!r} has no argument {', '.join(unknown)}; it has {', '.join(known)}")
-    return entry.make(**(entry.arguments | arguments))
+        raise ValueError(f"network {name!r} has no argument {', '.join(unknown)}; it has {', '.join(known)}, passes")
+    network = entry.make(**(entry.arguments | arguments))
+    network.passes = passes
+    return network
 
 
 def describe(name: str, **arguments: Any) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def describe(name: str, **arguments: Any) -> dict[str, Any]:
     with torch.device("meta"):
         network = build(name, **arguments)
     defaults = {key: value.default for key, value in inspect.signature(entry.make).parameters.items()}
-    complete = defaults | entry.arguments | arguments
+    complete = defaults | {"passes": 1} | entry.arguments | arguments
     return {
         "name": name,
         "title": entry.title,

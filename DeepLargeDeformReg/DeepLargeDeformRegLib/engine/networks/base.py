@@ -1,4 +1,4 @@
-"""What all registration networks share: any size in, displacement in voxels out, levels to train one by one."""
+"""What all registration networks share: any size in, displacement in voxels out, levels to train, repeated passes."""
 
 from __future__ import annotations
 
@@ -50,6 +50,11 @@ class RegistrationNetwork(nn.Module, ABC):
     of ``size_multiple`` and to at least ``minimum_size``, and the field is cropped back. The minimum is twice the
     multiple by default, since normalization needs more than one voxel at the lowest resolution.
 
+    With :attr:`passes` above one the network registers again what it has registered: each further pass sees the fixed
+    image, and the moving one as the passes before it warped it; their fields are composed. All passes have the same
+    weights ("shared-weight cascading" of Zhao, Dong, Chang, Xu: Recursive cascaded networks for unsupervised medical
+    image registration, ICCV 2019). None of the five papers does so.
+
     Subclasses implement :meth:`_run` for images whose size is such a multiple, and :meth:`receptive_field`.
     """
 
@@ -65,6 +70,7 @@ class RegistrationNetwork(nn.Module, ABC):
         self.size_multiple = size_multiple
         self.minimum_size = 2 * size_multiple if minimum_size is None else minimum_size
         self._active_levels: int | None = None
+        self._passes = 1
 
     @abstractmethod
     def _run(self, fixed: Tensor, moving: Tensor) -> NetworkOutput:
@@ -72,7 +78,7 @@ class RegistrationNetwork(nn.Module, ABC):
 
     @abstractmethod
     def receptive_field(self) -> int:
-        """Edge length, in voxels of the input, of the box of input voxels that one voxel of the field can depend on.
+        """Edge length, in voxels of the input, of the box of input voxels that a voxel of a pass's field depends on.
 
         Counted along the convolutions of the level that sees farthest; normalization statistics, global pooling and
         warping between levels reach farther still and are left out.
@@ -91,7 +97,10 @@ class RegistrationNetwork(nn.Module, ABC):
         """As :meth:`forward`, with the fields of all levels and what else the network's training needs."""
         self._check(fixed, moving)
         shape = tuple(fixed.shape[2:])
-        output = self._run(self._pad(fixed), self._pad(moving))
+        fixed, moving = self._pad(fixed), self._pad(moving)
+        output = self._run(fixed, moving)
+        for _ in range(self.passes - 1):
+            output = _composed(output, self._run(fixed, warp_float(moving, output.displacement)))
         return output._replace(
             displacement=crop_to(output.displacement, shape),
             levels=tuple(_crop_level(level, shape) for level in output.levels),
@@ -115,6 +124,17 @@ class RegistrationNetwork(nn.Module, ABC):
         if not 1 <= count <= self.levels:
             raise ValueError(f"active_levels must be between 1 and {self.levels}, not {count}")
         self._active_levels = count
+
+    @property
+    def passes(self) -> int:
+        """How often the network runs on a pair, each time on what the passes before it left; 1 by default."""
+        return self._passes
+
+    @passes.setter
+    def passes(self, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"passes must be at least 1, not {count}")
+        self._passes = count
 
     def parameters_of_level(self, level: int) -> Iterator[nn.Parameter]:
         """Parameters of one level, 0 being the coarsest."""
@@ -154,6 +174,26 @@ class RegistrationNetwork(nn.Module, ABC):
             padding += [0, target - length]
         # Border values rather than zeros: zero is water, not air, in Hounsfield units.
         return F.pad(image, padding, mode="replicate") if any(padding) else image
+
+
+def _composed(before: NetworkOutput, after: NetworkOutput) -> NetworkOutput:
+    """The output of the passes so far, given that of the last one, which registered what those before it warped.
+
+    Velocities of several passes make no one velocity, and the class logits of the moving image are those of the image
+    itself, from the first pass.
+    """
+
+    def onto(before: Tensor, after: Tensor) -> Tensor:
+        return compose_float(resize_displacement(before, after.shape[2:]), after)
+
+    return after._replace(
+        displacement=onto(before.displacement, after.displacement),
+        levels=tuple(
+            LevelField(onto(before.displacement, level.displacement), level.stride) for level in after.levels
+        ),
+        moving_logits=before.moving_logits,
+        velocities=(),
+    )
 
 
 def crop_to(values: Tensor, shape: Iterable[int]) -> Tensor:

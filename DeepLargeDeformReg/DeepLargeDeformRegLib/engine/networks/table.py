@@ -20,6 +20,8 @@ Written by `python -m DeepLargeDeformRegLib.engine.networks.table > docs/network
 - **Receptive field**: edge of the box of input voxels that one voxel of the field can depend on, counted analytically
   along the convolutions of the level that sees farthest; normalization, global pooling and warping reach farther.
 - **Levels**: those that are trained one after the other, coarsest first.
+- `passes`, which all of them take: how often the network registers a pair, each time the moving image as it is warped
+  so far; the fields are composed.
 
 """
 
