@@ -23,9 +23,12 @@ from DeepLargeDeformRegLib.engine.registration.plan import plan_registration
 
 
 @pytest.mark.parametrize(
-    ("size", "voxel_mm", "expected_mm"), [(256, 2.0, 1.5), (64, 0.25, 0.5), (16, 0.625, 0.625), (30, 0.1, 0.1)]
+    ("size", "voxel_mm", "expected_mm"),
+    [(256, 2.0, 1.5), (64, 0.25, 0.5), (16, 0.625, 0.625), (30, 0.1, 0.1), (30, 20.0, 10.0)],
 )
-def test_small_regions_are_worked_on_at_a_finer_spacing(size: int, voxel_mm: float, expected_mm: float) -> None:
+def test_small_regions_are_worked_on_at_a_finer_spacing_and_coarse_scans_at_a_coarser(
+    size: int, voxel_mm: float, expected_mm: float
+) -> None:
     grid = ImageGrid.axis_aligned((size,) * 3, (voxel_mm,) * 3)
     assert wanted_spacing(grid, (grid, grid), 1.5) == pytest.approx(expected_mm)
 

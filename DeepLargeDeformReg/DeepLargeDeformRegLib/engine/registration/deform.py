@@ -96,15 +96,16 @@ def working_spacing(region: ImageGrid, wanted_mm: float, most_voxels: int) -> fl
 
 
 def wanted_spacing(region: ImageGrid, scans: Sequence[ImageGrid], preset_mm: float) -> float:
-    """The preset's spacing (mm), or a finer one for a small region, as of an inner ear or a mouse.
+    """The preset's spacing (mm), a finer one for a small region, as of an inner ear or a mouse, or a coarser one.
 
     Args:
         region: part of the fixed grid that matters.
-        scans: grids of both scans; nothing finer than their voxels is wanted.
+        scans: grids of both scans. For a small region nothing finer than their voxels is wanted, and nowhere less
+            than half a voxel of the finer scan, which would take long and tell nothing.
         preset_mm: spacing for a region of ordinary size.
     """
-    voxels = max(min(scan.spacing) for scan in scans)
-    return min(preset_mm, max(max(region.extent) / LEAST_VOXELS, voxels))
+    voxels = [min(scan.spacing) for scan in scans]
+    return max(min(preset_mm, max(max(region.extent) / LEAST_VOXELS, *voxels)), min(voxels) / 2)
 
 
 def deform(
