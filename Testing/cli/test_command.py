@@ -17,6 +17,7 @@ import typer
 from DeepLargeDeformRegLib.cli import register
 from DeepLargeDeformRegLib.cli.app import app
 from DeepLargeDeformRegLib.cohort.summary import Row
+from DeepLargeDeformRegLib.core.comparison import ModelResult
 from DeepLargeDeformRegLib.core.presets import PRESETS
 from DeepLargeDeformRegLib.core.settings import RegistrationSettings
 from typer.testing import CliRunner
@@ -102,12 +103,16 @@ def test_structures_are_matched_as_the_user_says(
     monkeypatch.chdir(scans)
     files = ("fixed.nrrd", "moving.nrrd", "--fixed-segmentation", "fixed_labels.nrrd")
     files += ("--moving-segmentation", "moving_labels.nrrd", "--preset", "any", "--steps", "5", "--no-uncertainty")
-    organs = ("--output-fixed-organs", tmp_path / "organs.nrrd")
+    (tmp_path / "earlier.nrrd").write_bytes(b"of an earlier run")
+    organs = ("--output-fixed-organs", tmp_path / "organs.nrrd", "--output-moving-organs", tmp_path / "earlier.nrrd")
     wrong = command("register", *files, "--metrics", tmp_path / "wrong.json", "--no-guide", *organs)
     assert wrong.exit_code == 0, wrong.stderr
     said = " ".join(wrong.stderr.split())
     assert "Note: Structures were matched by value alone: 1, 5" in said
     assert "Note: organs.nrrd was not written: no organs were found automatically" in said
+    assert "Note: earlier.nrrd was not written" in said
+    assert "the file of this name is of an earlier run" in said
+    assert (tmp_path / "earlier.nrrd").read_bytes() == b"of an earlier run"
     match = ("--match", "1=5", "--match", "5=1")
     right = command("register", *files, *match, "--metrics", tmp_path / "right.json", "--quiet")
     assert right.exit_code == 0, right.stderr
@@ -128,6 +133,46 @@ def test_a_batch_without_any_result_has_failed(scans: Path, tmp_path: Path, monk
         done = command("batch", tmp_path / "pairs.csv", "--output", tmp_path / "out")
         assert done.exit_code == expected, done.stderr
         assert "of 2 pairs failed" in done.stderr
+
+
+def test_a_comparison_without_any_result_has_failed(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for errors, expected in (([None, "damaged"], 0), (["damaged", "damaged"], 1)):
+        results = [ModelResult(model=f"m{n}", title=f"M{n}", error=error) for n, error in enumerate(errors)]
+        monkeypatch.setattr("DeepLargeDeformRegLib.cohort.compare.compare_models", lambda *_, r=results, **__: r)
+        pair = (scans / "fixed.nrrd", scans / "moving.nrrd")
+        done = command("compare", *pair, "--preset", "mr-hippocampus", "--output", tmp_path / "out")
+        assert done.exit_code == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "Nothing to warp"),
+        (("--volume", "moving.nrrd", "--segmentation", "moving_labels.nrrd"), "Nothing to warp"),
+        (("--volume", "moving.nrrd", "--segmentation", "moving_labels.nrrd", "--output-segmentation"), "name both"),
+        (("--segmentation", "moving_labels.nrrd", "--output-volume", "a.nrrd", "--output-segmentation"), "name both"),
+    ],
+)
+def test_a_warp_with_half_of_what_it_needs_is_refused(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(scans)
+    target = tmp_path / "labels.nrrd"
+    more = (target,) if options and options[-1] == "--output-segmentation" else ()
+    done = command("warp", "transform.nrrd", "fixed.nrrd", *options, *more)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+    assert not target.exists()
+
+
+def test_landmarks_given_twice_are_refused(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(scans)
+    twice = ("--landmarks", "pairs.csv", "--fixed-landmarks", "a.fcsv", "--moving-landmarks", "b.fcsv")
+    done = command("register", "fixed.nrrd", "moving.nrrd", *twice, "--metrics", tmp_path / "m.json")
+    assert done.exit_code == 2
+    assert "Landmarks are given twice" in " ".join(done.stderr.split())
 
 
 def test_the_log_has_the_stages_and_the_error(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,14 +83,17 @@ def _run(values: dict[str, Any], terminal: Terminal, json_progress: bool) -> Non
     from .summary import summarize
 
     job = RegistrationJob(settings=settings_from(values), **_files(values))
+    organs = [Path(values[name]) for name in names if name.endswith("_organs") and values[name]]
+    earlier = {path: path.stat().st_ino for path in organs if path.exists()}  # a file that is replaced is another
     with terminal.progress(json_progress) as monitor:
         numbers = run_job(job, monitor, compress=True, write_report=_report_writer(bool(values["report"])))
     summarize(numbers, terminal, table=not json_progress)
-    for path in (values[name] for name in names if name.endswith("_organs") and values[name]):
-        if not Path(path).exists():
+    for path in organs:
+        if not path.exists() or path.stat().st_ino == earlier.get(path):
+            left = "; the file of this name is of an earlier run" if path in earlier else ""
             terminal.note(
-                f"{Path(path).name} was not written: no organs were found automatically (not all presets look for "
-                "them, and none does where outlines of both scans are given)."
+                f"{path.name} was not written: no organs were found automatically (not all presets look for them, "
+                f"and none does where outlines of both scans are given){left}."
             )
 
 

@@ -197,8 +197,13 @@ def run_job(
 def run_warp(job: WarpJob, monitor: Monitor | None = None, compress: bool = True) -> dict[str, Any]:
     """Apply a transform; returns no metrics. Without compression a scan is written half a second sooner."""
     monitor = monitor or Monitor()
-    if not ((job.volume and job.output_volume) or (job.segmentation and job.output_segmentation)):
+    wanted = ((job.volume, job.output_volume), (job.segmentation, job.output_segmentation))
+    if not any(source and target for source, target in wanted):
         raise BadInputError(_("Nothing to warp: name a volume or a segmentation, and where the result shall go."))
+    if any(bool(source) != bool(target) for source, target in wanted):
+        raise BadInputError(
+            _("What is to be warped and where the result shall go belong together; name both, for each of them.")
+        )
     check_job_files(job)
     monitor.report("read", 0.0, _("Reading"))
     grid = files.read_volume(job.reference).grid

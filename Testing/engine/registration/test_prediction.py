@@ -12,7 +12,12 @@ from DeepLargeDeformRegLib.core.geometry import ImageGrid
 from DeepLargeDeformRegLib.core.images import Pair, Scan, Volume
 from DeepLargeDeformRegLib.core.progress import Monitor
 from DeepLargeDeformRegLib.engine import fields
-from DeepLargeDeformRegLib.engine.registration.prediction import predict, predict_backward, warnings_of_sight
+from DeepLargeDeformRegLib.engine.registration.prediction import (
+    predict,
+    predict_backward,
+    warnings_of_modality,
+    warnings_of_sight,
+)
 
 REGION = ImageGrid.axis_aligned((25, 11, 5), (1.0, 1.0, 1.0), (3.0, -2.0, 7.0))
 
@@ -94,3 +99,22 @@ def test_what_a_network_does_not_see_is_told() -> None:
     (warning,) = warnings_of_sight(large, Recorder.card)
     assert "saw 52% of this region" in warning
     assert "region of interest" in warning
+
+
+def test_scans_of_another_kind_than_the_network_knows_are_told_of() -> None:
+    random = np.random.default_rng(3)
+    body = np.where(random.random(REGION.shape) < 0.5, random.normal(-100, 20, REGION.shape), 40.0)
+    ct = Volume(body.astype(np.float32), REGION)
+    mr = Volume(np.abs(random.normal(200, 90, REGION.shape)).astype(np.float32), REGION)
+
+    def said(modality: str, *scans: Volume) -> list[str]:
+        card: Any = SimpleNamespace(title="This model", modality=modality)
+        return warnings_of_modality(pair_of(*scans), card)
+
+    assert not said("CT", ct, ct)
+    assert not said("MR", mr, mr)
+    assert not said("any", ct, mr)
+    (warning,) = said("CT", ct, mr)
+    assert warning.startswith("This model was trained on CT, but")
+    (warning,) = said("MR", ct, mr)
+    assert warning.startswith("This model was trained on MR, but")

@@ -40,7 +40,7 @@ from .intensities import Scalings, scaled, scalings_of
 from .padding import without_padding
 from .plan import RegistrationPlan, plan_registration
 from .prealign import prealign
-from .prediction import warnings_of_sight
+from .prediction import warnings_of_modality, warnings_of_sight
 from .uncertainty import Evidence
 
 COARSER = 1.3  # factor on the spacing when a plan did not fit into memory
@@ -280,6 +280,7 @@ def _deform(
                     text = _("Computed at {spacing:.1f} mm instead of {wanted:g} mm to save memory.")
                     warnings.append(text.format(spacing=spacing, wanted=wanted))
                 if model is not None and deformed.origin == model.card.name:
+                    warnings += warnings_of_modality(request.pair, model.card)
                     warnings += warnings_of_sight(data.region, model.card)
                 return deformed, target
             # Only now, as the traceback is gone, do the tensors of the failed plan go.

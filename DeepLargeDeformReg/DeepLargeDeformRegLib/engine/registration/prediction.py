@@ -13,6 +13,7 @@ from ...core.images import Pair
 from ...core.progress import Monitor
 from ...core.sentences import marked as _
 from .. import fields
+from ..anatomy.organs import looks_like_ct
 from ..fields import DisplacementField, as_tensor
 from ..models import ModelCard, RegistrationModel
 
@@ -82,6 +83,24 @@ def warnings_of_sight(region: ImageGrid, card: ModelCard) -> list[str]:
             "out, or choose a smaller region of interest around what matters."
         ).format(share=share)
     ]
+
+
+def warnings_of_modality(pair: Pair, card: ModelCard) -> list[str]:
+    """What a user must know of scans that are not of the kind that a network was trained on; nothing if they are."""
+    ct = [looks_like_ct(scan.volume.array) for scan in (pair.fixed, pair.moving)]
+    if card.modality == "CT" and not all(ct):
+        text = _(
+            "{title} was trained on CT, but not both scans look like CT in Hounsfield units. Choose another "
+            "model, or none, unless you know better."
+        )
+    elif card.modality == "MR" and any(ct):
+        text = _(
+            "{title} was trained on MR, but not both scans look like MR: there is CT among them. Choose another "
+            "model, or none, unless you know better."
+        )
+    else:
+        return []
+    return [text.format(title=card.title)]
 
 
 def _onto_voxels(linear: npt.NDArray[np.float64], grid: ImageGrid, voxels: ImageGrid) -> npt.NDArray[np.float64]:
