@@ -62,6 +62,7 @@ def main(
     description: Annotated[str, typer.Option(help="What the pairs are, for the card.")] = "",
     models: Annotated[Path, typer.Option(help="Folder of models.")] = MODELS,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; all by default.")] = None,
+    passes: Annotated[int | None, typer.Option(min=1, help="Passes of the network; the card's by default.")] = None,
     smoke: Annotated[bool, typer.Option(help="On a small made-up pair, for tests; needs no data.")] = False,
 ) -> None:
     """Measure a model: Dice, HD95, TRE, folds, both SDlogJ; means over pairs."""
@@ -76,6 +77,7 @@ def main(
         else:
             settings, chosen, description = measured_on(settings, pairs, description)
         network = load_model(model, "cuda" if torch.cuda.is_available() else "cpu", [models])
+        network.network.passes = passes or network.network.passes
         if torch.cuda.is_available():  # whose first use takes longer; its time is not counted
             measure_pair(network, chosen[0], settings)
         cases = [measure_pair(network, pair, settings) for pair in track(chosen, "Measuring", console=console)]

@@ -103,3 +103,20 @@ def test_measured_figures_go_into_the_card(make_trainer, shared_data: Path, tmp_
     assert dice.value == pytest.approx(dice.before, abs=0.05)
     assert measured["folds (det J <= 0)"].value == 0
     assert publish(trainer.folder, [figures], models).figures[0] == dice
+
+
+@pytest.mark.parametrize(("passes", "expected"), [(None, 1), (2, 2)])
+def test_a_network_is_measured_with_its_own_passes_or_those_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: int | None, expected: int
+) -> None:
+    model, seen = RegistrationModel(_card(), Shift(1.0).eval()), []
+    monkeypatch.setattr("training.release.figures.load_model", lambda *_: model)
+    monkeypatch.setattr("training.release.figures.phantom_pair", lambda _: "a pair")
+
+    def measured(model: RegistrationModel, *_: object) -> dict[str, float]:
+        seen.append(model.network.passes)
+        return {"dice": 0.5, "dice_before": 0.1, "seconds": 0.1}
+
+    monkeypatch.setattr("training.release.figures.measure_pair", measured)
+    main("any", Path("hippocampus-mr-lapirn"), tmp_path / "figures.json", models=tmp_path, passes=passes, smoke=True)
+    assert seen == [expected]
