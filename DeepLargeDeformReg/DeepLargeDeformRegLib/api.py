@@ -30,6 +30,7 @@ from .core.settings import RegistrationSettings
 
 if TYPE_CHECKING:
     from .engine.evaluation import Evaluation
+    from .engine.fields import DisplacementField
     from .engine.models import ModelCard
 
 PathLike = str | os.PathLike[str]
@@ -218,8 +219,7 @@ def warp(
     from .engine import fields
 
     grid = _volume(reference, reference_spacing, "reference").grid
-    opened = fields.read_transform(transform) if isinstance(transform, str | os.PathLike) else transform
-    field = fields.sampler(opened)
+    field = _sampler(transform)
     if not labels:
         return fields.warp_volume(_volume(moving, spacing, "moving scan"), field, grid).to_image()
     if isinstance(moving, str | os.PathLike):
@@ -263,8 +263,7 @@ def evaluate(
     )
     from .engine import evaluation, fields
 
-    opened = fields.read_transform(transform) if isinstance(transform, str | os.PathLike) else transform
-    field = fields.to_field(opened, pair.fixed.grid)
+    field = fields.sampled_on(pair.fixed.grid, _sampler(transform))
     return _measured(evaluation.evaluate(field, pair, monitor=Monitor(progress)), notices)
 
 
@@ -344,6 +343,15 @@ def _grid(image: Any, spacing: Spacing | None, what: str) -> ImageGrid:
     if spacing is None:
         raise BadInputError(f"The {what} is an array; give its spacing too, (x, y, z) in mm.")
     return ImageGrid.axis_aligned(np.asarray(image).shape[::-1], spacing)
+
+
+def _sampler(transform: Transform) -> Callable[[ImageGrid], DisplacementField]:
+    """What gives the displacements of a transform or of its file on any grid."""
+    from .engine import fields
+
+    if isinstance(transform, str | os.PathLike):
+        return fields.read_sampler(transform)
+    return fields.sampler(transform)
 
 
 def _measured(evaluation: Evaluation, notices: list[str]) -> Registration:

@@ -100,4 +100,4 @@ def _landmarks(
 def field_of(path: str, grid: ImageGrid) -> DisplacementField:
     """The displacements of a transform's file on a grid, mm."""
     with reading("transform", path):
-        return fields.to_field(fields.read_transform(path), grid)
+        return fields.sampled_on(grid, fields.read_sampler(path))

@@ -12,6 +12,7 @@ from DeepLargeDeformRegLib.engine.fields import (
     DisplacementField,
     read_sampler,
     read_transform,
+    sampled_on,
     sampler,
     write_transform,
 )
@@ -31,7 +32,9 @@ def test_a_field_is_read_in_single_precision_as_in_double(name: str, tmp_path: P
     grid = ImageGrid((9, 8, 7), (3.0, 2.0, 4.0), (12.0, -25.0, 28.0))
     expected = sampler(read_transform(tmp_path / name))(grid).displacement
     assert float(expected.abs().max()) > 10.0
-    torch.testing.assert_close(read_sampler(tmp_path / name)(grid).displacement, expected, atol=1e-4, rtol=1e-5)
+    read = read_sampler(tmp_path / name)
+    torch.testing.assert_close(read(grid).displacement, expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(sampled_on(grid, read).displacement, expected, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("number", [float("nan"), 1e9])

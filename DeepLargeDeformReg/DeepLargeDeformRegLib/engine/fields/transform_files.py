@@ -134,9 +134,13 @@ def to_field(
 
     Displacement fields in the transform continue beyond their own grids with the border's displacement.
     """
-    sampled = sampler(transform)
-    field = DisplacementField(by_slabs(grid, torch.empty(0), lambda part, _: sampled(part).displacement), grid)
+    field = sampled_on(grid, sampler(transform))
     return field if device is None else field.to(device)
+
+
+def sampled_on(grid: ImageGrid, sampled: Callable[[ImageGrid], DisplacementField]) -> DisplacementField:
+    """What :func:`sampler` or :func:`read_sampler` gives at all voxel centers of a grid, made slab by slab."""
+    return DisplacementField(by_slabs(grid, torch.empty(0), lambda part, _: sampled(part).displacement), grid)
 
 
 def sampler(transform: sitk.Transform) -> Callable[[ImageGrid], DisplacementField]:
