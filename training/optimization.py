@@ -80,8 +80,8 @@ class PhaseConfig:
             default. Where the middle holds what matters, steps cost less, and the weights fit the whole.
         augmentation: share of the run's augmentation, of how far scans are moved and their intensities changed: the
             pairs that a network is used on are not augmented, so the last steps may do with less.
-        passes: how often the network registers a pair, see ``passes`` of ``RegistrationNetwork``; 0 for as often as
-            in use. One pass costs the least, and its weights serve for two.
+        passes: how often the network registers a pair in this phase, see ``passes`` of ``RegistrationNetwork``; once
+            by default, however often it does so in use, as that costs the least and its weights serve for more.
     """
 
     steps: int
@@ -95,15 +95,15 @@ class PhaseConfig:
     weights: Mapping[str, float] = field(default_factory=dict)
     size: tuple[int, int, int] | None = None
     augmentation: float = 1.0
-    passes: int = 0
+    passes: int = 1
 
     def __post_init__(self) -> None:
         if self.decay not in ("constant", "cosine"):
             raise BadInputError(f"A phase's decay is constant or cosine, not {self.decay!r}.")
         if self.train not in ("all", "finest"):
             raise BadInputError(f"A phase trains all or finest, not {self.train!r}.")
-        if self.passes < 0:
-            raise BadInputError(f"A phase has one pass or more, or 0 for the network's own; not {self.passes}.")
+        if self.passes < 1:
+            raise BadInputError(f"A phase has at least one pass, not {self.passes}.")
 
 
 @dataclass(frozen=True, kw_only=True)

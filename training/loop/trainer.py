@@ -231,7 +231,7 @@ class Trainer:
         self._phase, levels = phase, phase.levels or self.network.levels
         for network in (self.network, self.average.network):
             network.active_levels = levels
-        self.network.passes = phase.passes or self.average.network.passes  # which is validated as it is used
+        self.network.passes = phase.passes  # the average, which is validated, keeps those of use
         if self.progress.phase_step == 0 and self.progress.step > 0:
             self.average.start_phase(self.network, levels - 1 if phase.inherit and levels > 1 else None)
         trained = range(levels) if phase.train == "all" else range(levels - 1, levels)

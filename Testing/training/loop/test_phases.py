@@ -47,7 +47,7 @@ def test_a_phase_cannot_be_larger_than_the_grid(make_trainer: MakeTrainer) -> No
 
 
 def test_a_phase_has_passes_of_its_own_and_validation_those_of_use(make_trainer: MakeTrainer) -> None:
-    phases = (PhaseConfig(steps=1, learning_rate=1e-3, passes=1), PhaseConfig(steps=1, learning_rate=1e-3))
+    phases = (PhaseConfig(steps=1, learning_rate=1e-3), PhaseConfig(steps=1, learning_rate=1e-3, passes=2))
     twice = NetworkConfig("lapirn", {"start_channel": 1, "passes": 2})
     trainer = make_trainer("passes", phases=phases, network=twice)
     assert trainer.run()
@@ -57,8 +57,8 @@ def test_a_phase_has_passes_of_its_own_and_validation_those_of_use(make_trainer:
         runs.append(trainer.network.passes)
         assert trainer.average.network.passes == 2
     assert runs == [1, 2]
-    with pytest.raises(BadInputError, match="one pass or more"):
-        PhaseConfig(steps=1, learning_rate=1e-3, passes=-1)
+    with pytest.raises(BadInputError, match="at least one pass"):
+        PhaseConfig(steps=1, learning_rate=1e-3, passes=0)
 
 
 def test_phases_train_their_levels_only(make_trainer: MakeTrainer) -> None:
