@@ -49,6 +49,10 @@ class NetworkConfig:
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    def of_one_pass(self) -> NetworkConfig:
+        """The network without its number of passes in use, which decides nothing about the weights."""
+        return replace(self, arguments={key: value for key, value in self.arguments.items() if key != "passes"})
+
 
 @dataclass(frozen=True)
 class GridConfig:
@@ -312,6 +316,7 @@ def _essence(config: Config) -> Config:
     return replace(
         config,
         notes="",
+        network=config.network.of_one_pass(),
         measure=None,
         mean_of_phases=1,
         stored_bits=32,

@@ -61,7 +61,8 @@ def publish(
         figures: JSON files with measured figures, see :func:`read_figures`.
         output: folder of models; weights of an older card of the same name are removed from it.
         name: of the model.
-        newer: configuration whose card texts, mean_of_phases and stored_bits replace those of the run's beginning.
+        newer: configuration whose card texts, passes, mean_of_phases and stored_bits replace those of the run's
+            beginning.
 
     Raises:
         BadInputError: if there is no checkpoint, the newer configuration is of another network, figures cannot be
@@ -71,11 +72,12 @@ def publish(
     checkpoint = load_checkpoint(run)
     config = build(Config, checkpoint.config)
     if newer is not None:
-        if (newer.network, newer.channels) != (config.network, config.channels):
+        if (newer.network.of_one_pass(), newer.channels) != (config.network.of_one_pass(), config.channels):
             raise BadInputError(f"{newer.name} describes another network than the run {config.name} trained.")
         # A smoke run starts from fresh weights, so it may have one less to take in.
         count = min(newer.mean_of_phases, len(config.phases_like_the_last()) + bool(config.training.start))
-        config = replace(config, card=newer.card, mean_of_phases=count, stored_bits=newer.stored_bits)
+        taken = {"card": newer.card, "network": newer.network, "stored_bits": newer.stored_bits}
+        config = replace(config, mean_of_phases=count, **taken)
     size = sum(tensor.numel() * config.stored_bits / 8 for tensor in checkpoint.average.values()) / 2**20
     if size > LARGEST_MB:
         raise BadInputError(f"The weights take {size:.0f} MB; models that ship must not take more than {LARGEST_MB}.")

@@ -109,10 +109,13 @@ def test_weights_that_are_too_large_to_ship_are_refused(make_trainer: Callable[.
     assert not (tmp_path / "models").exists()
 
 
-def test_a_newer_configuration_gives_texts_but_no_other_network(trainer: Trainer, tmp_path: Path) -> None:
-    newer = replace(trainer.config, card=replace(trainer.config.card, title="Better words"))
+def test_a_newer_configuration_gives_texts_and_passes_but_no_other_network(trainer: Trainer, tmp_path: Path) -> None:
+    network = trainer.config.network
+    thrice = replace(network, arguments={**network.arguments, "passes": 3})
+    newer = replace(trainer.config, card=replace(trainer.config.card, title="Better words"), network=thrice)
     card = publish(trainer.folder, [], tmp_path / "models", newer=newer)
     assert card.title == "Better words"
+    assert load_model(card.name, "cpu", [tmp_path / "models"]).network.passes == 3
     assert newer.continues(trainer.config)
     other = replace(newer, channels=(Channel("minmax"),))
     with pytest.raises(BadInputError, match="another network"):
