@@ -159,7 +159,7 @@ def _third_differences(field: DisplacementField) -> float:
 
 
 def test_the_repair_of_a_networks_map_costs_no_overlap(shared_data: Path) -> None:
-    """LapIRN's map of two hippocampi folds in a few voxels; without them the outlines fit as well."""
+    """A network's map of two hippocampi folds in a few voxels; without them the outlines fit as well."""
     case = benchmark_cases.hippocampus(shared_data)[2]
     fixed, moving = case.fixed_labels, case.moving_labels
     assert fixed is not None
@@ -167,7 +167,9 @@ def test_the_repair_of_a_networks_map_costs_no_overlap(shared_data: Path) -> Non
     labels = torch.from_numpy(moving.array.astype(np.float32))[None, None]
     folds, overlaps = [], []
     for fold_free in (False, True):
-        settings = RegistrationSettings(preset="mr-hippocampus", device="cpu", fold_free=fold_free)
+        settings = RegistrationSettings(
+            preset="mr-hippocampus", model="hippocampus-mr-mlvirnet-2019", device="cpu", fold_free=fold_free
+        )
         field = register(RegistrationRequest(pair=Pair(Scan(case.fixed), Scan(case.moving)), settings=settings)).field
         warped = fields.warp(labels, moving.grid, field, mode="nearest")[0, 0].numpy()
         folds.append(int((fields.jacobian_determinant(field) <= 0).sum()))

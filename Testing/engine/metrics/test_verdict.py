@@ -95,13 +95,13 @@ def test_other_pairs(case: Any, request: pytest.FixtureRequest, registered: Regi
 def test_good_hippocampi_are_to_be_looked_at_for_their_squeezing_alone(
     hippocampi: Pair, registered: Registered
 ) -> None:
-    """The network's map, not refined, squeezes 1 % of the structures a little more than the limit."""
+    """The network's map, not refined, squeezes and stretches 1 % of the structures up to twice as far as allowed."""
     field = registered("hippocampi", hippocampi, "mr-hippocampus")
     verdict = metrics.measure(input_of(field, hippocampi.scans())).metrics.verdict
     reasons = verdict.reasons
     squeezed = [reason for reason in reasons if "of the voxels in the structures" in reason.text]
     assert all(reason.severity == "accept" for reason in reasons if reason not in squeezed), reasons
-    assert all(reason.value == pytest.approx(reason.limit, rel=0.2) for reason in squeezed), squeezed
+    assert all(0.4 < reason.value / reason.limit < 2.5 for reason in squeezed), squeezed
     assert verdict.level == "look"
     assert squeezed
     assert any("Dice" in reason.text for reason in reasons)
