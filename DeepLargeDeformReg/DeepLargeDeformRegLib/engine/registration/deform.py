@@ -101,11 +101,11 @@ def wanted_spacing(region: ImageGrid, scans: Sequence[ImageGrid], preset_mm: flo
     Args:
         region: part of the fixed grid that matters.
         scans: grids of both scans. For a small region nothing finer than their voxels is wanted, and nowhere less
-            than half a voxel of the finer scan, which would take long and tell nothing.
+            than a third of a voxel of the finer scan, which would take long and tell nothing.
         preset_mm: spacing for a region of ordinary size.
     """
     voxels = [min(scan.spacing) for scan in scans]
-    return max(min(preset_mm, max(max(region.extent) / LEAST_VOXELS, *voxels)), min(voxels) / 2)
+    return max(min(preset_mm, max(max(region.extent) / LEAST_VOXELS, *voxels)), min(voxels) / 3)
 
 
 def deform(
