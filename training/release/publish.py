@@ -76,8 +76,9 @@ def publish(
             raise BadInputError(f"{newer.name} describes another network than the run {config.name} trained.")
         # A smoke run starts from fresh weights, so it may have one less to take in.
         count = min(newer.mean_of_phases, len(config.phases_like_the_last()) + bool(config.training.start))
-        taken = {"card": newer.card, "network": newer.network, "stored_bits": newer.stored_bits}
-        config = replace(config, mean_of_phases=count, **taken)
+        config = replace(
+            config, card=newer.card, network=newer.network, mean_of_phases=count, stored_bits=newer.stored_bits
+        )
     size = sum(tensor.numel() * config.stored_bits / 8 for tensor in checkpoint.average.values()) / 2**20
     if size > LARGEST_MB:
         raise BadInputError(f"The weights take {size:.0f} MB; models that ship must not take more than {LARGEST_MB}.")
