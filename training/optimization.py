@@ -81,7 +81,7 @@ class PhaseConfig:
         augmentation: share of the run's augmentation, of how far scans are moved and their intensities changed: the
             pairs that a network is used on are not augmented, so the last steps may do with less.
         passes: how often the network registers a pair in this phase, see ``passes`` of ``RegistrationNetwork``; once
-            by default, however often it does so in use, as that costs the least and its weights serve for more.
+            by default, which costs the least. The last phases need those of use: without, maps are less even.
     """
 
     steps: int
